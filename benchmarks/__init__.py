@@ -1,0 +1,1 @@
+"""Repeatable measurements, each on parts of its own: `make bench`."""

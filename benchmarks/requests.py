@@ -1,0 +1,102 @@
+"""What a request costs the server's CPU, next to a bare aiohttp server that answers a constant, in the same run."""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from benchmarks.client import open_client
+from tests.acceptance.main_job import free_port, running
+
+ROUNDS, REQUESTS, AT_ONCE = 5, 300, 8
+
+_QUERIES = {
+    "three scalars of the viewer": "{ me { id username followersCount } }",
+    "a profile by name": '{ user(username: "star") { id username displayName bio avatarUrl createdAt followersCount '
+    "followingCount isPrivate viewerIsFollowing } }",
+    "a page of 50 followers": '{ user(username: "star") { id followers(first: 50) { edges { cursor node { id username '
+    "displayName bio avatarUrl followersCount viewerIsFollowing } } pageInfo { hasNextPage endCursor } } } }",
+}
+
+_ECHO = """
+from aiohttp import web
+import sys
+async def answer(request):
+    await request.read()
+    return web.Response(body=b'{"data":{}}', content_type="application/json")
+app = web.Application()
+app.router.add_post("/", answer)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
+"""
+
+Send = Callable[[], Awaitable[object]]
+
+
+async def measure_requests(folder: Path) -> list[tuple[str, str]]:
+    """Give CPU seconds of the server per 1,000 requests, and the ratio to the bare server; medians of 5 rounds."""
+    port = free_port()
+    echo = subprocess.Popen([sys.executable, "-c", _ECHO, str(port)])
+    try:
+        async with running(folder) as job, open_client(job) as client:
+            await _answers(client.session, port)
+            web = psutil.Process(job.children()["web"])
+            bare = psutil.Process(echo.pid)
+
+            async def send_bare() -> None:
+                async with client.session.post(f"http://127.0.0.1:{port}/", json={}) as response:
+                    await response.read()
+
+            return [
+                await _row(name, web, _sender(client.ask, query), bare, send_bare) for name, query in _QUERIES.items()
+            ]
+    finally:
+        echo.terminate()
+        echo.wait()
+
+
+def _sender(ask: Callable[[str, str], Awaitable[object]], query: str) -> Send:
+    return lambda: ask("ana", query)
+
+
+async def _row(name: str, web: psutil.Process, send: Send, bare: psutil.Process, send_bare: Send) -> tuple[str, str]:
+    ours, ratios = [], []
+    for _ in range(ROUNDS):
+        cost, bare_cost = await _cpu(web, send), await _cpu(bare, send_bare)
+        ours.append(cost)
+        ratios.append(cost / bare_cost)
+    return f"CPU per 1,000 requests: {name}", f"{statistics.median(ours):.2f} s, {statistics.median(ratios):.1f}x bare"
+
+
+async def _cpu(process: psutil.Process, send: Send) -> float:
+    """Measure the CPU seconds of a process per 1,000 requests, 8 of them at once."""
+    before, remaining = _used(process), iter(range(REQUESTS))
+
+    async def worker() -> None:
+        for _ in remaining:
+            await send()
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return (_used(process) - before) * 1000 / REQUESTS
+
+
+def _used(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def _answers(session: aiohttp.ClientSession, port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            async with session.post(f"http://127.0.0.1:{port}/", json={}):
+                return
+        except aiohttp.ClientError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.02)

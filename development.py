@@ -1,0 +1,234 @@
+"""The main job: embedded parts where no address is set, migrations, the named world, tokens, and all processes.
+
+In production nothing is embedded, migrated or seeded: only the web servers run, as many as `KITH_WORKERS` says.
+`python -m development seed` migrates, makes the named world and writes its tokens, and leaves the rest to others.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from auth.jwks import development_key
+from auth.token import issue_token, write_tokens
+from domain.errors import Overloaded
+from domain.ids import NodeType, OpaqueIds
+from embedded import Addresses, Child, EmbeddedError, Part, Services, Supervisor
+from embedded.configured import configured_addresses, merged, missing_parts, open_addresses
+from keys import load_keys
+from settings import Settings, leaving_on_bad_settings, load_or_exit
+from storage.cells import open_cells
+from storage.database import Database
+from storage.migrate import MigrationError, migrate
+from storage.named_world import ABOUT, seed_named_world
+
+DEFAULT_PORT: Final = 8000
+TOKENS_FILE: Final = "tokens.json"
+_PORTS_TRIED: Final = 50
+_STANDARD_ERROR: Final = Path("/dev/stderr")
+_ROOT: Final = Path(__file__).parent
+_WEB_STAGE: Final = 12
+_EVENTS_STAGE: Final = 11
+
+
+def say(line: str) -> None:
+    """Show a line of progress."""
+    sys.stdout.write(f"  {line}\n")
+    sys.stdout.flush()
+
+
+def run(settings: Settings) -> int:
+    """Run the main job until SIGINT or SIGTERM; gives the exit status."""
+    return _reported(_production(settings) if settings.is_production else _development(settings))
+
+
+def _reported(work: Coroutine[None, None, None]) -> int:
+    """Run a command until it ends or is told to; an expected failure is one sentence and exit status 1."""
+    try:
+        asyncio.run(_until_stopped(work))
+    except (EmbeddedError, MigrationError, PortTaken, Overloaded) as error:
+        sys.stderr.write(f"kith: {error}\n")
+        return 1
+    return 0
+
+
+class PortTaken(Exception):
+    """Something else listens where Kith was told to."""
+
+
+async def _production(settings: Settings) -> None:
+    """Run the web servers; they write their logs where this process does, and share a folder for their metrics."""
+    with tempfile.TemporaryDirectory(prefix="kith-metrics-") as metrics:
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
+        async with Supervisor(report=say) as supervisor:
+            for number in range(settings.workers):
+                web = _web(settings, number, environment, settings.port or DEFAULT_PORT)
+                await supervisor.spawn(dataclasses.replace(web, log=_STANDARD_ERROR))
+            await asyncio.Event().wait()
+
+
+async def _development(settings: Settings) -> None:
+    sys.stdout.write("Kith starts.\n")
+    load_keys(settings)  # a key that cannot be read is told before anything starts
+    development_key(settings)
+    configured = configured_addresses(settings)
+    parts = missing_parts(configured)
+    services = Services(settings.data_dir, cells=settings.cells, parts=parts, report=say)
+    async with services:
+        addresses = merged(configured, services.addresses)
+        await migrate(addresses.postgres_dsns, say)
+        tokens = await _prepare_world(settings, addresses)
+        port = choose_port(settings)
+        await _spawn_processes(services, settings, addresses, port)
+        services.announce(f"http://{settings.host}:{port}")
+        _greet(settings, tokens, port)
+        await asyncio.Event().wait()
+
+
+async def _until_stopped(work: Coroutine[None, None, None]) -> None:
+    """Run `work` until SIGINT or SIGTERM, at whatever point of it; a second signal does not hurry the stopping."""
+    task, stopping = asyncio.ensure_future(work), False
+
+    def stop() -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            sys.stdout.write("\nKith stops.\n")
+            sys.stdout.flush()
+            task.cancel()
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, str]:
+    """Seed the named people, and write a token for each that a person could have."""
+    ids = OpaqueIds(load_keys(settings).opaque_ids)
+    async with open_cells(addresses.postgres_dsns) as shards:
+        people = await seed_named_world(Database(shards, ids), say)
+    key = development_key(settings)
+    tokens = {name: issue_token(key, settings, ids.encode(NodeType.USER, people[name])) for name in ABOUT}
+    write_tokens(settings.data_dir / TOKENS_FILE, tokens)
+    return tokens
+
+
+def choose_port(settings: Settings) -> int:
+    """Give the port that is set, or else the first free one from 8000 on: two checkouts may run side by side.
+
+    Raises:
+        PortTaken: the port that is set is in use.
+    """
+    if settings.port is not None:
+        if not _is_free(settings.host, settings.port):
+            raise PortTaken(f"port {settings.port} on {settings.host} is in use; set KITH_PORT to another one.")
+        return settings.port
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+        if _is_free(settings.host, port):
+            return port
+        say(f"Port {port} is in use, trying the next one")
+    raise PortTaken(f"ports {DEFAULT_PORT} to {port} on {settings.host} are in use; set KITH_PORT to a free one.")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+async def _spawn_processes(services: Services, settings: Settings, addresses: Addresses, port: int) -> None:
+    metrics = settings.data_dir.resolve() / "metrics"
+    shutil.rmtree(metrics, ignore_errors=True)
+    metrics.mkdir(parents=True)
+    environment = {
+        **os.environ,
+        "KITH_DATA_DIR": str(settings.data_dir.resolve()),
+        "KITH_POSTGRES_DSNS": ",".join(addresses.postgres_dsns),
+        "KITH_REDIS_URL": addresses.redis_url,
+        "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
+        "KITH_PORT": str(port),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }
+    say("Starting the relay, the consumer, upkeep and the web server")
+    children = [
+        _background(settings, "relay", environment),
+        _background(settings, "consumer", environment),
+        _background(settings, "upkeep", environment),
+        *(_web(settings, number, environment, port) for number in range(settings.workers)),
+    ]
+    await asyncio.gather(*map(services.spawn, children))
+
+
+def _background(settings: Settings, name: str, environment: Mapping[str, str]) -> Child:
+    return Child(
+        name=name,
+        argv=(sys.executable, "-m", f"events.{name}"),
+        log=settings.data_dir.resolve() / "logs" / f"{name}.log",
+        env=environment,
+        cwd=_ROOT,
+        stop_timeout=5.0,
+        stage=_EVENTS_STAGE,
+    )
+
+
+def _web(settings: Settings, number: int, environment: Mapping[str, str], port: int) -> Child:
+    async def answers() -> bool:
+        timeout = aiohttp.ClientTimeout(total=1.0)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session:
+                host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared
+                async with session.get(f"http://{host}:{port}/healthz") as response:
+                    return response.status == 200  # noqa: PLR2004 - OK
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    return Child(
+        name=f"web {number}" if settings.workers > 1 else "web",
+        argv=(sys.executable, "server.py", "web"),
+        log=settings.data_dir.resolve() / "logs" / f"web-{number}.log",
+        env=environment,
+        cwd=_ROOT,
+        ready=answers,
+        stop_timeout=10.0,
+        stage=_WEB_STAGE,
+    )
+
+
+def _greet(settings: Settings, tokens: Mapping[str, str], port: int) -> None:
+    address = f"http://{settings.host}:{port}"
+    people = "\n".join(f"  {name:5} {ABOUT[name]:25} {token}" for name, token in tokens.items())
+    sys.stdout.write(
+        f"\nAccess tokens (also in {settings.data_dir / TOKENS_FILE}):\n{people}\n\n"
+        f"Kith runs: open {address}/graphql and choose who you are. Ctrl-C stops it.\n"
+    )
+    sys.stdout.flush()
+
+
+async def _seed(settings: Settings) -> None:
+    async with open_addresses(settings, parts=frozenset({Part.POSTGRES}), report=say) as addresses:
+        await migrate(addresses.postgres_dsns, say)
+        await _prepare_world(settings, addresses)
+    say(f"The named world is there; its tokens are in {settings.data_dir / TOKENS_FILE}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["seed"]:
+        sys.exit("usage: python -m development seed")
+    with leaving_on_bad_settings():
+        sys.exit(_reported(_seed(load_or_exit())))

@@ -1,0 +1,1 @@
+"""The nouns: values and pure functions over them. Imports nothing else of Kith."""

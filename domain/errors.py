@@ -1,0 +1,66 @@
+"""What can go wrong, once. The docstring of an error is its message; `code` is what clients switch on."""
+
+import dataclasses
+import enum
+from typing import ClassVar
+
+
+class KithError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "INTERNAL_SERVER_ERROR"
+
+    def __init__(self, message: str | None = None, **extensions: object) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.extensions = extensions
+
+
+class InvalidInput(KithError):
+    """The input is not valid."""
+
+    code = "BAD_USER_INPUT"
+
+
+class Unauthenticated(KithError):
+    """Sign in first: send `Authorization: Bearer <access token>`."""
+
+    code = "UNAUTHENTICATED"
+
+
+class TokenRejected(Unauthenticated):
+    """The access token is not valid or has expired; get a new one."""
+
+
+class Conflict(KithError):
+    """Somebody changed this meanwhile; read it again and repeat the change."""
+
+    code = "CONFLICT"
+
+
+class Overloaded(KithError):
+    """The service cannot answer right now; try again shortly."""
+
+    code = "OVERLOADED"
+
+
+class UnknownCell(KithError):
+    """No configured cell is home to this id."""
+
+
+class UserErrorCode(enum.Enum):
+    """Why a mutation did not do what it was asked; part of the schema."""
+
+    USER_UNAVAILABLE = "USER_UNAVAILABLE"
+    CANNOT_TARGET_SELF = "CANNOT_TARGET_SELF"
+    INVALID_VALUE = "INVALID_VALUE"
+    REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
+    FOLLOW_LIMIT_REACHED = "FOLLOW_LIMIT_REACHED"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UserError:
+    """An expected failure of a mutation, told in its payload; `path` leads to the input that caused it."""
+
+    code: UserErrorCode
+    message: str
+    path: tuple[str, ...]

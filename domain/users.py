@@ -1,0 +1,50 @@
+"""People and their public figures."""
+
+import dataclasses
+import datetime as dt
+import enum
+
+from domain.policies import PrivacyPolicy
+
+
+class UserState(enum.IntEnum):
+    """Whether a person can be met. The numbers are stored."""
+
+    ACTIVE = 1
+    SUSPENDED = 2
+    DELETED = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProfileLink:
+    """A link that a person shows on the profile."""
+
+    label: str
+    url: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class User:
+    """One person's profile and policy, as of `version`."""
+
+    id: int
+    opaque_id: str
+    username: str
+    display_name: str | None
+    bio: str | None
+    avatar_url: str | None
+    pronouns: str | None
+    location: str | None
+    links: tuple[ProfileLink, ...]
+    policy: PrivacyPolicy
+    state: UserState
+    version: int
+    created_at: dt.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counts:
+    """How many follow a person and how many the person follows, exact at every commit."""
+
+    followers: int = 0
+    following: int = 0

@@ -1,0 +1,1 @@
+"""Facts on their way beside the request path: outbox → relay → broker → consumers → effects."""

@@ -1,0 +1,85 @@
+"""The broker: its topics, and its lives.
+
+A broker that comes back empty, as one that keeps everything in memory does, has begun a new life. Each life is marked
+by a topic with a random name: whoever finds the mark of the life he knew gone starts over, the relay by feeding again
+what the outbox retains, consumers by reading from the start.
+"""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from domain.events import TOPICS
+
+PARTITIONS: Final = 6
+REQUEST_TIMEOUT_MS: Final = 5000
+MAX_SEND_BYTES: Final = 1_000_000
+_MARK: Final = "kith.life."
+_REPLICAS: Final = 3
+
+
+@contextlib.asynccontextmanager
+async def open_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Open a client that looks at topics and makes them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def open_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Open a producer that keeps order per partition and waits for all replicas."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS, linger_ms=0
+    )
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        await producer.stop()
+
+
+def mark_of(life: uuid.UUID) -> str:
+    """Name the topic that marks a life of the broker."""
+    return f"{_MARK}{life}"
+
+
+def marks_among(topics: set[str]) -> frozenset[str]:
+    """Pick the marks out of all topics."""
+    return frozenset(topic for topic in topics if topic.startswith(_MARK))
+
+
+async def fetch_topics(admin: AIOKafkaAdminClient) -> set[str]:
+    """List all topics."""
+    return set(await admin.list_topics())
+
+
+async def ensure_topics(admin: AIOKafkaAdminClient) -> None:
+    """Make the topics of the contract, each with its partitions, where they are missing."""
+    missing = set(TOPICS) - await fetch_topics(admin)
+    await _create(admin, sorted(missing), PARTITIONS)
+
+
+async def mark_life(admin: AIOKafkaAdminClient, life: uuid.UUID) -> None:
+    """Mark the broker's present life."""
+    await _create(admin, [mark_of(life)], 1)
+
+
+async def _create(admin: AIOKafkaAdminClient, names: Sequence[str], partitions: int) -> None:
+    """Make topics on three brokers, or on as many as there are."""
+    if not names:
+        return
+    cluster = await admin.describe_cluster()
+    replicas = min(_REPLICAS, len(cluster["brokers"]))
+    response = await admin.create_topics([NewTopic(name, partitions, replicas) for name in names])
+    for _topic, code, *_message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise for_code(code)

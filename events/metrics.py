@@ -1,0 +1,26 @@
+"""What is counted of the relay and the consumers."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+OUTBOX_AGE: Final = Gauge(
+    "kith_outbox_age_seconds", "Age of the oldest fact that is not published.", ["cell"], multiprocess_mode="livemax"
+)
+RELAY_LEADS: Final = Gauge(
+    "kith_relay_leads", "Whether this process leads a cell's outbox.", ["cell"], multiprocess_mode="livesum"
+)
+RELAYED: Final = Counter("kith_relayed_events_total", "Facts that the broker has acknowledged.")
+RELAY_FAILURES: Final = Counter("kith_relay_failures_total", "Pauses of the relay, by reason.", ["reason"])
+CONSUMED: Final = Counter("kith_consumed_events_total", "Facts whose effects are done, by type.", ["type"])
+UNREADABLE: Final = Counter("kith_unreadable_records_total", "Records that are no facts of ours and were passed over.")
+CONSUMER_FAILURES: Final = Counter("kith_consumer_failures_total", "Pauses of the consumer, by reason.", ["reason"])
+CONSUMER_LAG: Final = Gauge(
+    "kith_consumer_lag_records", "Records that wait to be consumed.", multiprocess_mode="livemax"
+)
+UPKEEP_DONE: Final = Counter("kith_upkeep_total", "What upkeep has dealt with, by kind.", ["kind"])
+UPKEEP_FAILURES: Final = Counter("kith_upkeep_failures_total", "Pauses of upkeep, by reason.", ["reason"])
+COUNTERS_SAMPLED: Final = Counter(
+    "kith_counters_sampled_total", "People whose counters were compared with their edges."
+)
+COUNTERS_WRONG: Final = Counter("kith_counters_wrong_total", "People whose counters were wrong, and were mended.")

@@ -1,0 +1,62 @@
+"""What every background process is made of: settings, logs, metrics, the cells, and a clean stop on SIGTERM."""
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+import uvloop
+from prometheus_client import start_http_server
+
+from domain.ids import OpaqueIds
+from embedded.addresses import Addresses
+from embedded.configured import find_addresses
+from keys import load_keys
+from logs import configure_logs
+from settings import Settings, leaving_on_bad_settings, load_or_exit
+from storage.cells import open_cells
+from storage.database import Database
+
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 8.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Process:
+    """What a background process works on."""
+
+    settings: Settings
+    addresses: Addresses
+    database: Database
+
+
+def backoffs() -> Iterator[float]:
+    """Give pauses in seconds: 0.1, doubling to 5, each shortened by chance up to a half."""
+    pause = _FIRST_PAUSE_S
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret: it keeps processes from pacing together
+        pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def run_process(main: Callable[[Process], Awaitable[None]]) -> None:
+    """Run a background process until SIGTERM or SIGINT, which cancel `main` and give it 8 s to finish."""
+    settings = load_or_exit()
+    configure_logs()
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, settings.host)
+    with contextlib.suppress(asyncio.CancelledError), leaving_on_bad_settings():
+        uvloop.run(_supervised(settings, main))
+
+
+async def _supervised(settings: Settings, main: Callable[[Process], Awaitable[None]]) -> None:
+    addresses = find_addresses(settings)
+    async with open_cells(addresses.postgres_dsns, connections=8) as shards:
+        database = Database(shards, OpaqueIds(load_keys(settings).opaque_ids))
+        task = asyncio.ensure_future(main(Process(settings, addresses, database)))
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
+        await task

@@ -1,0 +1,114 @@
+"""Upkeep: what time ends, what is decided and not done yet, counters folded and compared: `python -m events.upkeep`.
+
+One process at a time does it for a cell, by a lease. Every step is a batch that may be repeated, or left at any point.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import logging
+import time
+import uuid
+from typing import Final
+
+from domain.errors import Overloaded
+from events.metrics import COUNTERS_SAMPLED, COUNTERS_WRONG, UPKEEP_DONE, UPKEEP_FAILURES
+from events.process import Process, backoffs, run_process
+from storage import leases
+from storage.cells import Cell
+from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, repair, sample
+from storage.database import Database
+from storage.departures import fetch_departing, withdraw_follows
+from storage.expiries import clear_ended
+from storage.requests import fetch_due_owners, settle_requests_of
+
+LEASE: Final = dt.timedelta(seconds=15)
+BATCH: Final = 200
+SAMPLED_EDGES: Final = 100_000
+LOOK_THROUGH_EVERY_S: Final = 600.0
+_JOB: Final = "upkeep"
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a cell is gone over (seconds), how long a request waits, and when counters go into slots."""
+
+    every: float = 1.0
+    requests_live: dt.timedelta = dt.timedelta(days=30)
+    threshold: Threshold = Threshold()  # noqa: RUF009 - frozen
+
+
+class Upkeep:
+    """Goes over one cell again and again."""
+
+    def __init__(self, database: Database, cell: Cell, pace: Pace) -> None:
+        self._database = database
+        self._cell = cell
+        self._pace = pace
+        self._holder = uuid.uuid4()
+        self._sampled = 0
+        self._look_through_at = 0.0
+
+    async def run(self) -> None:
+        """Work until cancelled; whatever fails is tried again, after a growing pause."""
+        pauses = backoffs()
+        try:
+            while True:
+                try:
+                    if await leases.claim(self._cell, _JOB, self._holder, LEASE):
+                        await self.go_over()
+                    pauses = backoffs()
+                    await asyncio.sleep(self._pace.every)
+                except (Overloaded, OSError) as error:
+                    UPKEEP_FAILURES.labels(type(error).__name__).inc()
+                    _LOG.warning("upkeep of cell %d pauses: %s", self._cell.number, type(error).__name__)
+                    await asyncio.sleep(next(pauses))
+        finally:
+            with contextlib.suppress(Overloaded):
+                await leases.release(self._cell, _JOB, self._holder)
+
+    async def go_over(self) -> None:
+        """Do one batch of everything."""
+        now = dt.datetime.now(dt.UTC)
+        live = self._pace.requests_live
+        ended = await clear_ended(self._database, self._cell, now, requests_live=live, limit=BATCH)
+        UPKEEP_DONE.labels("ended").inc(ended)
+        for owner_id in await fetch_due_owners(self._cell, BATCH):
+            settled = await settle_requests_of(self._database, owner_id, now, limit=BATCH)
+            UPKEEP_DONE.labels("requests").inc(settled)
+        for user_id in await fetch_departing(self._cell, BATCH):
+            UPKEEP_DONE.labels("departed").inc(await withdraw_follows(self._database, user_id, limit=BATCH))
+        await self._fold()
+        await self._compare_counters()
+
+    async def _fold(self) -> None:
+        if time.monotonic() >= self._look_through_at:
+            self._look_through_at = time.monotonic() + LOOK_THROUGH_EVERY_S
+            folded = await fold(self._cell, self._pace.threshold, limit=BATCH)
+        else:
+            folded = await fold_slots(self._cell, self._pace.threshold, limit=BATCH)
+        UPKEEP_DONE.labels("folded").inc(folded)
+
+    async def _compare_counters(self) -> None:
+        """Compare the next people's counters with their edges, round and round, and mend what is wrong."""
+        user_ids = await fetch_next_to_sample(self._cell, after=self._sampled, limit=BATCH, edges=SAMPLED_EDGES)
+        self._sampled = user_ids[-1] if user_ids else 0  # before they are counted: nobody can hold the round up
+        samples = await sample(self._cell, user_ids)
+        COUNTERS_SAMPLED.inc(len(samples))
+        wrong = [found.user_id for found in samples if not found.is_right]
+        if wrong:
+            mended = await repair(self._cell, wrong)
+            COUNTERS_WRONG.inc(mended)
+            _LOG.error("cell %d: %d counters were wrong and are mended", self._cell.number, mended)
+
+
+async def _main(process: Process) -> None:
+    async with asyncio.TaskGroup() as group:
+        for cell in process.database.shards.cells:
+            group.create_task(Upkeep(process.database, cell, Pace()).run())
+
+
+if __name__ == "__main__":
+    run_process(_main)

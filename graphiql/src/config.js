@@ -1,0 +1,7 @@
+// What the server embeds in the page: {endpoint, people: [{name, id, token, about}]}.
+export const config = JSON.parse(document.getElementById("kith-config").textContent);
+
+export const httpUrl = new URL(config.endpoint, location.href).href;
+export const socketUrl = httpUrl.replace(/^http/, "ws");
+
+export const personNamed = (name) => config.people.find((person) => person.name === name);

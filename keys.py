@@ -1,0 +1,73 @@
+"""Secrets, one per purpose, all derived from the one configured key; in development that key is made on first use."""
+
+import base64
+import contextlib
+import dataclasses
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from settings import SECRET_BYTES, Settings, SettingsError, decode_secret
+
+_FILE: Final = "secret.key"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Keys:
+    """32 bytes for each purpose; losing or changing the configured key changes every id that clients hold."""
+
+    opaque_ids: bytes
+    cursors: bytes
+    consistency: bytes
+
+
+def load_keys(settings: Settings) -> Keys:
+    """Derive the keys from `KITH_SECRET_KEY`, or in development from the data folder; raises SettingsError."""
+    if settings.secret_key is not None:
+        master = decode_secret(settings.secret_key.get_secret_value())
+    else:
+        master = _read_secret(settings.data_dir / _FILE)
+    return Keys(
+        opaque_ids=_derive(master, b"kith opaque ids"),
+        cursors=_derive(master, b"kith cursors"),
+        consistency=_derive(master, b"kith consistency tokens"),
+    )
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        return decode_secret(private_file(path, _new_secret()).decode())
+    except (OSError, ValueError):
+        raise SettingsError(
+            f"{path} cannot be read as a key; put back what it held, or remove the data folder."
+        ) from None
+
+
+def private_file(path: Path, content: bytes) -> bytes:
+    """Give what the file holds, after making it with `content` and mode 0600 where there was none; safe in a race."""
+    if path.exists():
+        return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    # A link never replaces what is there: of several first starts at once, one wins and all read its content.
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(fresh)
+    fresh.unlink()
+    return path.read_bytes()
+
+
+def _new_secret() -> bytes:
+    return base64.b64encode(secrets.token_bytes(SECRET_BYTES)) + b"\n"
+
+
+def _derive(master: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=purpose).derive(master)

@@ -1,0 +1,1 @@
+"""Who may see or do what. Pure: values in, decision out; whatever goes wrong denies."""

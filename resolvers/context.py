@@ -1,0 +1,74 @@
+"""What every resolver gets: who asks, when, and what it may work with."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+
+from domain.errors import Unauthenticated
+from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
+from domain.ids import NodeType, OpaqueIds
+from domain.pages import Cursors
+from loaders import Loaders
+from resolvers.consistency import ConsistencyTokens
+from storage.channels import Listeners
+from storage.database import Database
+from storage.outbox import Bell
+
+NOBODY = 0
+"""An id that no one has: loaded in the place of ids that cannot be, so that both take the same way and time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backend:
+    """What lives as long as the process."""
+
+    database: Database
+    cursors: Cursors
+    consistency: ConsistencyTokens
+    listeners: Listeners
+    bell: Bell
+    limits: FollowLimits = DEFAULT_LIMITS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What lives as long as one operation, or one delivered event of a subscription."""
+
+    backend: Backend
+    viewer_id: int | None
+    now: dt.datetime
+    loaders: Loaders
+
+    @property
+    def database(self) -> Database:
+        """Give the cells."""
+        return self.backend.database
+
+    @property
+    def ids(self) -> OpaqueIds:
+        """Give the codec of the ids that clients hold."""
+        return self.backend.database.ids
+
+    def user_ids(self, opaque_ids: Sequence[str]) -> list[int]:
+        """Read user ids that a client sent; what is none becomes NOBODY."""
+        return [self.ids.decode(NodeType.USER, opaque_id) or NOBODY for opaque_id in opaque_ids]
+
+
+def new_context(backend: Backend, viewer_id: int | None) -> Context:
+    """Make the context of one operation: nothing is shared with any other."""
+    now = dt.datetime.now(dt.UTC)
+    return Context(backend, viewer_id, now, Loaders(backend.database, viewer_id, now))
+
+
+async def require_viewer(context: Context) -> int:
+    """Give the viewer's id.
+
+    Raises:
+        Unauthenticated: nobody is signed in, or the account is gone.
+    """
+    from resolvers.visibility import meet_one  # noqa: PLC0415 - visibility needs Context
+
+    viewer = await meet_one(context, context.viewer_id) if context.viewer_id is not None else None
+    if viewer is None:
+        raise Unauthenticated
+    return viewer.user.id

@@ -1,0 +1,167 @@
+"""Follower and following pages: what the viewer may see of them, refilled within bounds."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from domain.pages import Page, PageInfo, PageRequest, Position
+from domain.relationships import FollowOrder, ListKind
+from domain.users import Counts
+from privacy.policy import Visible
+from resolvers.context import Context
+from resolvers.people import fetch_counts
+from resolvers.visibility import meet, meet_own_blocks
+from storage.lists import ListEntry, Span, fetch_list, is_downward
+
+MAX_ROUNDS: Final = 4
+"""How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
+
+_OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
+EXACT_UP_TO: Final = 1000
+_ROUNDED_DIGITS: Final = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FollowerEdge:
+    """One person of a list, and since when."""
+
+    cursor: str
+    node: Visible
+    followed_at: dt.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FollowerPage(Page[FollowerEdge]):
+    """A page, and the person whose list it is of."""
+
+    owner: Visible
+    kind: ListKind
+
+    @property
+    def nodes(self) -> list[Visible]:
+        """Give the people without their edges."""
+        return [edge.node for edge in self.edges]
+
+
+@dataclasses.dataclass(slots=True)
+class _Reading:
+    """How far the reading of one owner's list has come; `scope` is what its cursors are bound to."""
+
+    owner: Visible
+    scope: str
+    beyond: Position | None
+    found: list[tuple[ListEntry, Visible]] = dataclasses.field(default_factory=list)
+    ended: bool = False
+
+
+async def fetch_pages(
+    context: Context, kind: ListKind, owners: Sequence[Visible], request: PageRequest, order: FollowOrder
+) -> list[FollowerPage]:
+    """Give the same page of many owners' lists: one statement, one load of people and one of relationships a round.
+
+    A page reads at most MAX_ROUNDS times its size, however many are hidden, and then says that there is more.
+
+    Raises:
+        InvalidInput: the cursor is not of this list, viewer and order.
+    """
+    readings = {owner.user.id: _begin(context, kind, owner, request, order) for owner in owners}
+    without = () if kind is ListKind.BLOCKED else await context.loaders.fetch_blocked_ids()
+    # In the owner's own lists those who are gone stay; all that a page may read is read at once, so that a page from
+    # which somebody is missing costs what any other does.
+    rounds, wanted = (1, MAX_ROUNDS * (request.size + 1)) if kind in _OWN else (MAX_ROUNDS, request.size + 1)
+    span = Span(None, is_downward(order, backward=request.backward), wanted, without)
+    for _ in range(rounds):
+        if not await _read_on(context, kind, readings, span):
+            break
+    return [_present(context, kind, readings[owner.user.id], request) for owner in owners]
+
+
+def _begin(context: Context, kind: ListKind, owner: Visible, request: PageRequest, order: FollowOrder) -> _Reading:
+    scope = f"{context.viewer_id} {kind.value} {owner.user.id} {order.value}"
+    cursor = request.cursor
+    return _Reading(owner, scope, context.backend.cursors.decode(scope, cursor) if cursor is not None else None)
+
+
+async def _read_on(context: Context, kind: ListKind, readings: dict[int, _Reading], span: Span) -> bool:
+    """Read another round for whoever lacks rows; False when nobody does."""
+    lacking = {owner: reading for owner, reading in readings.items() if not _is_full(reading, span.limit)}
+    among = await _known_to_viewer(context) if kind is ListKind.MUTUAL else None
+    for beyond in {reading.beyond for reading in lacking.values()}:
+        owners = [owner for owner, reading in lacking.items() if reading.beyond == beyond]
+        rows = await fetch_list(context.database, kind, owners, dataclasses.replace(span, beyond=beyond), among)
+        met = await _meet_all(context, kind, rows)
+        for owner in owners:
+            _keep_visible(lacking[owner], rows[owner], met, span.limit)
+    return bool(lacking)
+
+
+async def _known_to_viewer(context: Context) -> Sequence[int]:
+    return await context.loaders.followed_ids.load(context.viewer_id) if context.viewer_id is not None else ()
+
+
+def _is_full(reading: _Reading, wanted: int) -> bool:
+    return reading.ended or len(reading.found) >= wanted
+
+
+async def _meet_all(
+    context: Context, kind: ListKind, rows: Mapping[int, Sequence[ListEntry]]
+) -> dict[int, Visible | None]:
+    """Decide about everybody in some lists at once; whom the viewer blocks is met as a stub, in that list only."""
+    ids = list({entry.user_id for entries in rows.values() for entry in entries})
+    people = await (meet_own_blocks if kind is ListKind.BLOCKED else meet)(context, ids)
+    if kind is ListKind.MUTED:  # a mute that has ended may not have been cleared yet
+        people = [person if person is not None and person.viewer_has_muted else None for person in people]
+    return dict(zip(ids, people, strict=True))
+
+
+def _keep_visible(
+    reading: _Reading, entries: Sequence[ListEntry], met: Mapping[int, Visible | None], limit: int
+) -> None:
+    visible = ((entry, met[entry.user_id]) for entry in entries)
+    reading.found += [(entry, person) for entry, person in visible if person is not None]
+    reading.ended = len(entries) < limit
+    reading.beyond = entries[-1].position if entries else reading.beyond
+
+
+def _present(context: Context, kind: ListKind, reading: _Reading, request: PageRequest) -> FollowerPage:
+    found = reading.found[: request.size]
+    overfull = len(reading.found) > request.size
+    # A page that could not be filled ends where reading stopped, which may lie beyond its last edge.
+    far = found[-1][0].position if overfull else reading.beyond
+    more = overfull or not reading.ended
+    if request.backward:
+        found.reverse()
+    positions = [entry.position for entry, _ in found]
+    *cursors, far_cursor = context.backend.cursors.encode(reading.scope, [*positions, far or Position(0, 0)])
+    edges = [FollowerEdge(cursor, person, entry.since) for cursor, (entry, person) in zip(cursors, found, strict=True)]
+    page_info = _page_info(cursors, request, far=far_cursor if more else None)
+    return FollowerPage(edges, page_info, reading.owner, kind)
+
+
+def _page_info(cursors: Sequence[str], request: PageRequest, *, far: str | None) -> PageInfo:
+    """Fill in Relay's PageInfo: what lies behind the cursor that was given is known to be there."""
+    start, end = (cursors[0], cursors[-1]) if cursors else (None, None)
+    came_from, more = request.cursor is not None, far is not None
+    if request.backward:
+        return PageInfo(has_next_page=came_from, has_previous_page=more, start_cursor=far or start, end_cursor=end)
+    return PageInfo(has_next_page=more, has_previous_page=came_from, start_cursor=start, end_cursor=far or end)
+
+
+async def fetch_total_counts(context: Context, pages: Sequence[FollowerPage]) -> list[int | None]:
+    """Count what the viewer could page through: exact up to 1,000, above that rounded down to two digits.
+
+    The lists that only their owner sees, and what two people have in common, have no such figure: null.
+    """
+    counts = await fetch_counts(context, [page.owner for page in pages])
+    return [_total(page.kind, figures) for page, figures in zip(pages, counts, strict=True)]
+
+
+def _total(kind: ListKind, figures: Counts | None) -> int | None:
+    if figures is None or kind not in (ListKind.FOLLOWERS, ListKind.FOLLOWING):
+        return None
+    exact = figures.followers if kind is ListKind.FOLLOWERS else figures.following
+    if exact <= EXACT_UP_TO:
+        return exact
+    step = 10 ** (len(str(exact)) - _ROUNDED_DIGITS)
+    return int(exact // step * step)

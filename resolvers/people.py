@@ -1,0 +1,71 @@
+"""Look-ups: who is asked for, and what of the figures shows to the viewer."""
+
+from collections.abc import Sequence
+
+from domain.errors import InvalidInput
+from domain.ids import NodeType
+from domain.pages import MAX_PAGE
+from domain.policies import FieldGroup
+from domain.usernames import username_key
+from domain.users import Counts
+from privacy.policy import Visible
+from resolvers.context import NOBODY, Context
+from resolvers.visibility import meet, meet_one
+
+
+async def fetch_viewer(context: Context) -> Visible | None:
+    """Give the viewer's own person; None for the anonymous."""
+    return await meet_one(context, context.viewer_id) if context.viewer_id is not None else None
+
+
+async def fetch_by_ids(context: Context, opaque_ids: Sequence[str]) -> list[Visible | None]:
+    """Give people by id, in the order asked for; at most 100."""
+    _check_number(opaque_ids)
+    return await meet(context, context.user_ids(opaque_ids))
+
+
+async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Visible | None]:
+    """Give people by name, in the order asked for; at most 100."""
+    _check_number(usernames)
+    # A text that cannot be a name is looked up all the same: it takes the way and the time of one that nobody has.
+    keys = [username_key(name) or "" for name in usernames]
+    user_ids = await context.loaders.ids_by_name.load_many(keys)
+    return await meet(context, [user_id or NOBODY for user_id in user_ids])
+
+
+async def fetch_one(context: Context, *, username: str | None, opaque_id: str | None) -> Visible | None:
+    """Give one person by exactly one of name and id."""
+    if (username is None) == (opaque_id is None):
+        raise InvalidInput("Give exactly one of `username` and `id`.")
+    if username is not None:
+        [person] = await fetch_by_names(context, [username])
+    else:
+        [person] = await fetch_by_ids(context, [opaque_id or ""])
+    return person
+
+
+async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Counts | None]:
+    """Give what the viewer could count of each person's lists; None where the person hides it.
+
+    The figure leaves out whom a block hides from this viewer: a count that differed from the list would tell of it.
+    """
+    open_ids = [person.user.id for person in people if person.allows(FieldGroup.COUNTS)]
+    counts = dict(zip(open_ids, await context.loaders.counts.load_many(open_ids), strict=True))
+    hidden = dict(zip(open_ids, await context.loaders.hidden_counts.load_many(open_ids), strict=True))
+    return [
+        _less(counts[person.user.id], hidden[person.user.id]) if person.user.id in counts else None for person in people
+    ]
+
+
+def _less(counts: Counts, hidden: Counts) -> Counts:
+    return Counts(counts.followers - hidden.followers, counts.following - hidden.following)
+
+
+def is_user_id(context: Context, opaque_id: str) -> bool:
+    """Tell whether an id has the type of a user."""
+    return context.ids.decode(NodeType.USER, opaque_id) is not None
+
+
+def _check_number(asked: Sequence[str]) -> None:
+    if len(asked) > MAX_PAGE:
+        raise InvalidInput(f"Ask for at most {MAX_PAGE} at once.")

@@ -1,0 +1,47 @@
+"""The gate: a person is `Visible` to the viewer, or does not exist."""
+
+import asyncio
+from collections.abc import Sequence
+
+from privacy.policy import Visible, see, see_own_block
+from resolvers.context import Context
+
+
+async def meet(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
+    """Decide about many people at once: one load of profiles and one of relationships, whatever their number."""
+    people, relationships = await asyncio.gather(
+        context.loaders.users.load_many(user_ids), context.loaders.relationships.load_many(user_ids)
+    )
+    return [
+        see(context.viewer_id, person, relationship, context.now) if person is not None else None
+        for person, relationship in zip(people, relationships, strict=True)
+    ]
+
+
+async def meet_one(context: Context, user_id: int) -> Visible | None:
+    """Decide about one person."""
+    [person] = await meet(context, [user_id])
+    return person
+
+
+async def meet_own_blocks(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
+    """Show those whom the viewer blocks, as the stubs with which blocks are managed; nobody else."""
+    if context.viewer_id is None:
+        return [None] * len(user_ids)
+    people, relationships = await asyncio.gather(
+        context.loaders.users.load_many(user_ids), context.loaders.relationships.load_many(user_ids)
+    )
+    return [
+        see_own_block(context.viewer_id, person, relationship, context.now) if person is not None else None
+        for person, relationship in zip(people, relationships, strict=True)
+    ]
+
+
+async def fetch_known(context: Context, user_ids: Sequence[int]) -> list[int]:
+    """Give those of some people whom the viewer may meet, or blocks: whom the viewer can know to be there."""
+    met, blocked = await meet(context, user_ids), await meet_own_blocks(context, user_ids)
+    return [
+        user_id
+        for user_id, person, stub in zip(user_ids, met, blocked, strict=True)
+        if person is not None or stub is not None
+    ]

@@ -1,0 +1,1 @@
+"""Strawberry types, arguments and payloads; the contract is `schema.graphql`, made from them."""

@@ -1,0 +1,128 @@
+"""How a field is made: read off the object, or answered for a whole level at once; and who may see it.
+
+A level is all objects of one type at one place of the response. What loads is a function of (context, parents,
+arguments) that answers for all of them; `level` is the seam that makes it a Strawberry field, and a query plan calls
+the same function.
+"""
+
+import dataclasses
+import inspect
+import operator
+import typing
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import strawberry
+from aiodataloader import DataLoader
+from strawberry.extensions import FieldExtension
+from strawberry.types import Info
+
+from domain.policies import FieldGroup
+from privacy.policy import Visible
+from resolvers.context import Context
+
+LevelFunction = Callable[..., Awaitable[Sequence[Any]]]
+"""(context, parents, **arguments) to the answers, one per parent and in their order."""
+
+_MAX_LEVEL: Final = 10_000
+
+
+class Levels:
+    """Gathers the objects of a level, for an executor that comes to them one by one."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, LevelFunction], DataLoader[Any, Any]] = {}
+
+    def load(self, function: LevelFunction, parent: object, info: Info[Any, Any], arguments: dict[str, Any]) -> Any:
+        """Give a future of one object's answer.
+
+        The same node of the document always has the same arguments, so that it tells one level's field from another.
+        """
+        context: Context = info.context.app
+
+        async def answer(parents: list[object]) -> list[Any]:
+            return list(await function(context, parents, **arguments))
+
+        key = (id(info._raw_info.field_nodes[0]), function)  # noqa: SLF001 - the public list is converted anew each time
+        if key not in self._waiting:
+            self._waiting[key] = DataLoader(answer, cache=False, max_batch_size=_MAX_LEVEL)
+        return self._waiting[key].load(parent)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperationContext:
+    """What the executor hands to each field."""
+
+    app: Context
+    levels: Levels = dataclasses.field(default_factory=Levels)
+
+
+class Protected(FieldExtension):
+    """Shows a field of a person only to whom the person's policy shows its group; to others it is null.
+
+    The facts came with the person through the gate, one load for the whole level: deciding costs no I/O.
+    """
+
+    def __init__(self, group: FieldGroup) -> None:
+        self.group = group
+
+    def resolve(self, next_: Callable[..., Any], source: Visible, info: Info[Any, Any], **arguments: Any) -> Any:
+        """Answer null, or what the field has to say."""
+        return next_(source, info, **arguments) if source.allows(self.group) else None
+
+
+def attribute(path: str, *, group: FieldGroup | None = None, description: str | None = None) -> Any:
+    """Make a field that is read off the object; dots lead inside."""
+    read = operator.attrgetter(path)
+
+    def resolve(root: Any) -> Any:
+        return read(root)
+
+    return _field(resolve, [], group, description)
+
+
+def derived(
+    function: Callable[[Any], object], *, group: FieldGroup | None = None, description: str | None = None
+) -> Any:
+    """Make a field that is computed from the object alone."""
+
+    def resolve(root: Any) -> Any:
+        return function(root)
+
+    return _field(resolve, [], group, description)
+
+
+def level(function: LevelFunction, *, group: FieldGroup | None = None, description: str | None = None) -> Any:
+    """Make a field of a function that answers for a whole level; its keyword-only parameters are the arguments."""
+
+    def resolve(root: Any, info: Info[Any, Any], **arguments: Any) -> Any:
+        return info.context.levels.load(function, root, info, arguments)
+
+    return _field(resolve, _arguments(function), group, description or inspect.getdoc(function))
+
+
+def _field(
+    resolve: Callable[..., Any],
+    arguments: Sequence[inspect.Parameter],
+    group: FieldGroup | None,
+    description: str | None,
+) -> Any:
+    """Leave the return type to the annotation of the class attribute, and show Strawberry the real arguments."""
+    own = [
+        parameter
+        for parameter in inspect.signature(resolve).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    resolve.__annotations__ = {}
+    resolve.__signature__ = inspect.Signature([*own, *arguments])  # type: ignore[attr-defined] # functions may carry one
+    extensions: list[FieldExtension] = [Protected(group)] if group is not None else []
+    return strawberry.field(resolver=resolve, extensions=extensions, description=description)
+
+
+def _arguments(function: LevelFunction) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]

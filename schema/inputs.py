@@ -1,0 +1,136 @@
+"""What mutations take: one input each."""
+
+import datetime as dt
+
+import strawberry
+from strawberry import UNSET
+
+from schema.enums import Audience, FieldGroup, WaitingRequests
+
+
+@strawberry.input
+class FollowUserInput:
+    """Whom to follow."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class UnfollowUserInput:
+    """Whom to follow no more."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class BlockUserInput:
+    """Whom to block, and until when; for good where no time is given."""
+
+    user_id: strawberry.ID
+    expires_at: dt.datetime | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class UnblockUserInput:
+    """Whom to block no more."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class RemoveFollowerInput:
+    """Who is to follow the viewer no more."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class AcceptFollowRequestInput:
+    """Whose request to accept."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class RejectFollowRequestInput:
+    """Whose request to reject."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class CancelFollowRequestInput:
+    """Whom to ask no more."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class MuteUserInput:
+    """Whom to mute, and until when; for good where no time is given."""
+
+    user_id: strawberry.ID
+    expires_at: dt.datetime | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class UnmuteUserInput:
+    """Whom to mute no more."""
+
+    user_id: strawberry.ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class ProfileLinkInput:
+    """A link to show on the profile."""
+
+    label: str
+    url: str
+
+
+@strawberry.input
+class UpdateProfileInput:
+    """What to change; what is left out stays, and null clears."""
+
+    display_name: str | None = UNSET
+    bio: str | None = UNSET
+    avatar_url: str | None = UNSET
+    pronouns: str | None = UNSET
+    location: str | None = UNSET
+    links: list[ProfileLinkInput] | None = UNSET
+    expected_version: int | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class AudienceInput:
+    """Who may see one group of fields."""
+
+    group: FieldGroup
+    audience: Audience
+
+
+@strawberry.input
+class UpdatePrivacySettingsInput:
+    """What to change; what is left out stays. `allow` and `deny` replace the whole list.
+
+    `waitingRequests` says what becomes of those who ask to follow an account that goes public.
+    """
+
+    is_private: bool | None = None
+    waiting_requests: WaitingRequests = WaitingRequests.ACCEPT
+    audiences: list[AudienceInput] | None = None
+    allow: list[strawberry.ID] | None = None
+    deny: list[strawberry.ID] | None = None
+    expected_version: int | None = None
+    client_mutation_id: str | None = None

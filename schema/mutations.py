@@ -1,0 +1,151 @@
+"""The root of all mutations: one input, and a payload with what changed or why it did not."""
+
+from collections.abc import Sequence
+
+import strawberry
+from strawberry import UNSET
+
+from domain.users import ProfileLink
+from resolvers import blocks, follows, mutes, settings
+from resolvers.context import Context
+from resolvers.outcomes import Outcome
+from schema.fields import level
+from schema.inputs import (
+    AcceptFollowRequestInput,
+    BlockUserInput,
+    CancelFollowRequestInput,
+    FollowUserInput,
+    MuteUserInput,
+    RejectFollowRequestInput,
+    RemoveFollowerInput,
+    UnblockUserInput,
+    UnfollowUserInput,
+    UnmuteUserInput,
+    UpdatePrivacySettingsInput,
+    UpdateProfileInput,
+)
+from schema.payloads import (
+    AcceptFollowRequestPayload,
+    BlockUserPayload,
+    CancelFollowRequestPayload,
+    FollowUserPayload,
+    MuteUserPayload,
+    RejectFollowRequestPayload,
+    RemoveFollowerPayload,
+    Result,
+    UnblockUserPayload,
+    UnfollowUserPayload,
+    UnmuteUserPayload,
+    UpdatePrivacySettingsPayload,
+    UpdateProfilePayload,
+)
+
+
+def _results(client_mutation_id: str | None, outcome: Outcome) -> list[Result]:
+    return [Result(client_mutation_id, outcome.user, outcome.user_errors, outcome.consistency_token)]
+
+
+async def follow_user(context: Context, _roots: Sequence[object], *, input: FollowUserInput) -> list[Result]:
+    """Follow a person, or ask one whose account is private."""
+    return _results(input.client_mutation_id, await follows.follow(context, input.user_id))
+
+
+async def unfollow_user(context: Context, _roots: Sequence[object], *, input: UnfollowUserInput) -> list[Result]:
+    """Stop following a person, or withdraw the request."""
+    return _results(input.client_mutation_id, await follows.unfollow(context, input.user_id))
+
+
+async def block_user(context: Context, _roots: Sequence[object], *, input: BlockUserInput) -> list[Result]:
+    """Block a person: both stop following each other and neither meets the other."""
+    outcome = await blocks.block(context, input.user_id, expires_at=input.expires_at)
+    return _results(input.client_mutation_id, outcome)
+
+
+async def unblock_user(context: Context, _roots: Sequence[object], *, input: UnblockUserInput) -> list[Result]:
+    """Take a block back; what it cut stays cut."""
+    return _results(input.client_mutation_id, await blocks.unblock(context, input.user_id))
+
+
+async def remove_follower(context: Context, _roots: Sequence[object], *, input: RemoveFollowerInput) -> list[Result]:
+    """End a person's follow of the viewer; the person is not told."""
+    return _results(input.client_mutation_id, await follows.remove_follower(context, input.user_id))
+
+
+async def accept_follow_request(
+    context: Context, _roots: Sequence[object], *, input: AcceptFollowRequestInput
+) -> list[Result]:
+    """Let a person follow who asks to."""
+    return _results(input.client_mutation_id, await follows.accept_request(context, input.user_id))
+
+
+async def reject_follow_request(
+    context: Context, _roots: Sequence[object], *, input: RejectFollowRequestInput
+) -> list[Result]:
+    """Turn a person's request down; the person is not told."""
+    return _results(input.client_mutation_id, await follows.reject_request(context, input.user_id))
+
+
+async def cancel_follow_request(
+    context: Context, _roots: Sequence[object], *, input: CancelFollowRequestInput
+) -> list[Result]:
+    """Withdraw the viewer's request."""
+    return _results(input.client_mutation_id, await follows.cancel_request(context, input.user_id))
+
+
+async def mute_user(context: Context, _roots: Sequence[object], *, input: MuteUserInput) -> list[Result]:
+    """Mute a person: no notification tells of what the person does, and the person never learns of it."""
+    outcome = await mutes.mute(context, input.user_id, expires_at=input.expires_at)
+    return _results(input.client_mutation_id, outcome)
+
+
+async def unmute_user(context: Context, _roots: Sequence[object], *, input: UnmuteUserInput) -> list[Result]:
+    """Lift a mute."""
+    return _results(input.client_mutation_id, await mutes.unmute(context, input.user_id))
+
+
+async def update_profile(context: Context, _roots: Sequence[object], *, input: UpdateProfileInput) -> list[Result]:
+    """Change the viewer's own profile."""
+    texts = {
+        "displayName": input.display_name,
+        "bio": input.bio,
+        "avatarUrl": input.avatar_url,
+        "pronouns": input.pronouns,
+        "location": input.location,
+    }
+    links = None if input.links is UNSET else [ProfileLink(link.label, link.url) for link in input.links or ()]
+    given = {name: text for name, text in texts.items() if text is not UNSET}
+    edit = settings.ProfileEdit(texts=given, links=links, expected_version=input.expected_version)
+    return _results(input.client_mutation_id, await settings.update_profile(context, edit))
+
+
+async def update_privacy_settings(
+    context: Context, _roots: Sequence[object], *, input: UpdatePrivacySettingsInput
+) -> list[Result]:
+    """Change who may see what of the viewer."""
+    edit = settings.PrivacyEdit(
+        is_private=input.is_private,
+        audiences={entry.group: entry.audience for entry in input.audiences or ()},
+        allow=input.allow,
+        deny=input.deny,
+        waiting_requests=input.waiting_requests,
+        expected_version=input.expected_version,
+    )
+    return _results(input.client_mutation_id, await settings.update_privacy(context, edit))
+
+
+@strawberry.type
+class Mutation:
+    """What can be changed."""
+
+    follow_user: FollowUserPayload = level(follow_user)
+    unfollow_user: UnfollowUserPayload = level(unfollow_user)
+    block_user: BlockUserPayload = level(block_user)
+    unblock_user: UnblockUserPayload = level(unblock_user)
+    remove_follower: RemoveFollowerPayload = level(remove_follower)
+    accept_follow_request: AcceptFollowRequestPayload = level(accept_follow_request)
+    reject_follow_request: RejectFollowRequestPayload = level(reject_follow_request)
+    cancel_follow_request: CancelFollowRequestPayload = level(cancel_follow_request)
+    mute_user: MuteUserPayload = level(mute_user)
+    unmute_user: UnmuteUserPayload = level(unmute_user)
+    update_profile: UpdateProfilePayload = level(update_profile)
+    update_privacy_settings: UpdatePrivacySettingsPayload = level(update_privacy_settings)

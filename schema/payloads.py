@@ -1,0 +1,111 @@
+"""What mutations give back: what changed, or why it did not."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import strawberry
+
+from domain.errors import UserError as DomainUserError
+from privacy.policy import Visible
+from schema.enums import UserErrorCode
+from schema.users import User
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """The source of every payload."""
+
+    client_mutation_id: str | None
+    user: Visible | None
+    user_errors: Sequence[DomainUserError]
+    consistency_token: str | None
+
+
+@strawberry.interface(description="An expected failure of a mutation; `path` leads to the input that caused it.")
+class UserError:
+    """Source: `domain.errors.UserError`."""
+
+    message: str
+    path: list[str]
+    code: UserErrorCode
+
+
+@strawberry.type(description="Why a mutation did nothing.")
+class MutationError(UserError):
+    """Source: `domain.errors.UserError`."""
+
+    @classmethod
+    def is_type_of(cls, _source: object, _info: Any) -> bool:
+        """Every error of a mutation is of this type."""
+        return True
+
+
+@strawberry.type
+class _Payload:
+    """Source: `Result`. Each mutation has a payload type of its own, so that each can grow by itself."""
+
+    client_mutation_id: str | None
+    user: User | None
+    user_errors: list[UserError]
+    consistency_token: str | None
+
+
+@strawberry.type
+class FollowUserPayload(_Payload):
+    """What `followUser` gives back."""
+
+
+@strawberry.type
+class UnfollowUserPayload(_Payload):
+    """What `unfollowUser` gives back."""
+
+
+@strawberry.type
+class BlockUserPayload(_Payload):
+    """What `blockUser` gives back."""
+
+
+@strawberry.type
+class UnblockUserPayload(_Payload):
+    """What `unblockUser` gives back."""
+
+
+@strawberry.type
+class RemoveFollowerPayload(_Payload):
+    """What `removeFollower` gives back."""
+
+
+@strawberry.type
+class AcceptFollowRequestPayload(_Payload):
+    """What `acceptFollowRequest` gives back."""
+
+
+@strawberry.type
+class RejectFollowRequestPayload(_Payload):
+    """What `rejectFollowRequest` gives back."""
+
+
+@strawberry.type
+class CancelFollowRequestPayload(_Payload):
+    """What `cancelFollowRequest` gives back."""
+
+
+@strawberry.type
+class MuteUserPayload(_Payload):
+    """What `muteUser` gives back."""
+
+
+@strawberry.type
+class UnmuteUserPayload(_Payload):
+    """What `unmuteUser` gives back."""
+
+
+@strawberry.type
+class UpdateProfilePayload(_Payload):
+    """What `updateProfile` gives back."""
+
+
+@strawberry.type
+class UpdatePrivacySettingsPayload(_Payload):
+    """What `updatePrivacySettings` gives back."""

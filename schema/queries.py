@@ -1,0 +1,73 @@
+"""The root of all queries."""
+
+from collections.abc import Sequence
+
+import strawberry
+
+from domain.errors import InvalidInput
+from privacy.policy import Visible
+from resolvers import people
+from resolvers.context import Context
+from schema.fields import level
+from schema.users import Node, User
+from schema.viewer import Viewer
+
+
+async def me(context: Context, roots: Sequence[object]) -> list[Visible | None]:
+    """The signed-in person; null for an anonymous viewer."""
+    return [await people.fetch_viewer(context)] * len(roots)
+
+
+async def viewer(context: Context, roots: Sequence[object]) -> list[Visible | None]:
+    """What only the signed-in person sees; null for an anonymous viewer."""
+    return [await people.fetch_viewer(context)] * len(roots)
+
+
+async def user(
+    context: Context,
+    roots: Sequence[object],
+    *,
+    username: str | None = None,
+    id: strawberry.ID | None = None,
+) -> list[Visible | None]:
+    """One person by exactly one of name and id."""
+    return [await people.fetch_one(context, username=username, opaque_id=id)] * len(roots)
+
+
+async def users(
+    context: Context,
+    roots: Sequence[object],
+    *,
+    ids: list[strawberry.ID] | None = None,
+    usernames: list[str] | None = None,
+) -> list[list[Visible | None]]:
+    """Up to 100 people by exactly one of ids and names, in that order; null where hidden."""
+    if (ids is None) == (usernames is None):
+        raise InvalidInput("Give exactly one of `ids` and `usernames`.")
+    if ids is not None:
+        found = await people.fetch_by_ids(context, ids)
+    else:
+        found = await people.fetch_by_names(context, usernames or [])
+    return [found] * len(roots)
+
+
+async def node(context: Context, roots: Sequence[object], *, id: strawberry.ID) -> list[Visible | None]:
+    """Anything by its id."""
+    return await people.fetch_by_ids(context, [id]) * len(roots)
+
+
+async def nodes(context: Context, roots: Sequence[object], *, ids: list[strawberry.ID]) -> list[list[Visible | None]]:
+    """Up to 100 things by their ids, in that order; null where hidden."""
+    return [await people.fetch_by_ids(context, ids)] * len(roots)
+
+
+@strawberry.type
+class Query:
+    """What can be read."""
+
+    me: User | None = level(me)
+    viewer: Viewer | None = level(viewer)
+    user: User | None = level(user)
+    users: list[User | None] = level(users)
+    node: Node | None = level(node)
+    nodes: list[Node | None] = level(nodes)

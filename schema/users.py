@@ -1,0 +1,80 @@
+"""People as clients see them. Every source is `Visible`: whom the gate does not show is not there."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import strawberry
+
+from domain.policies import FieldGroup
+from privacy.policy import Visible
+from resolvers import people
+from resolvers.context import Context
+from schema import lists
+from schema.enums import FollowState
+from schema.fields import attribute, derived, level
+from schema.lists import FollowerConnection
+
+Connection = Annotated[FollowerConnection, strawberry.lazy("schema.lists")]
+
+
+@strawberry.interface(description="Anything that can be fetched by its id alone.")
+class Node:
+    """Relay's Node."""
+
+    id: strawberry.ID
+
+
+@strawberry.type(description="A link on a profile.")
+class ProfileLink:
+    """Source: `domain.users.ProfileLink`."""
+
+    label: str
+    url: str
+
+
+async def followers_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
+    """How many people follow this person, as far as the viewer may know."""
+    return [counts.followers if counts else None for counts in await people.fetch_counts(context, owners)]
+
+
+async def following_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
+    """How many people this person follows, as far as the viewer may know."""
+    return [counts.following if counts else None for counts in await people.fetch_counts(context, owners)]
+
+
+@strawberry.type(description="A person. Whoever is hidden from the viewer is null, like somebody who never existed.")
+class User(Node):
+    """Source: `Visible`."""
+
+    id: strawberry.ID = attribute("user.opaque_id")
+    username: str = attribute("user.username")
+    display_name: str | None = attribute("user.display_name")
+    avatar_url: str | None = attribute("user.avatar_url")
+    is_private: bool = attribute("user.policy.is_private", description="Followers have to be accepted.")
+    bio: str | None = attribute("user.bio", group=FieldGroup.BIO)
+    pronouns: str | None = attribute("user.pronouns", group=FieldGroup.PROFILE)
+    location: str | None = attribute("user.location", group=FieldGroup.LOCATION)
+    links: list[ProfileLink] | None = attribute("user.links", group=FieldGroup.LINKS)
+    created_at: dt.datetime | None = attribute("user.created_at", group=FieldGroup.PROFILE)
+    profile_version: int | None = derived(
+        lambda person: person.user.version if person.is_viewer else None,
+        description="What `expectedVersion` refers to; null for everybody but the person.",
+    )
+    followers_count: int | None = level(followers_count, group=FieldGroup.COUNTS)
+    following_count: int | None = level(following_count, group=FieldGroup.COUNTS)
+    followers: Connection | None = level(lists.followers, group=FieldGroup.FOLLOWERS_LIST)
+    following: Connection | None = level(lists.following, group=FieldGroup.FOLLOWING_LIST)
+    mutual_followers: Connection | None = level(lists.mutual_followers, group=FieldGroup.FOLLOWERS_LIST)
+    is_viewer: bool = attribute("is_viewer")
+    viewer_is_following: bool = derived(lambda person: person.relationship.follows is FollowState.ACTIVE)
+    is_following_viewer: bool = derived(lambda person: person.relationship.followed_by is FollowState.ACTIVE)
+    viewer_follow_state: FollowState = attribute("relationship.follows")
+    viewer_can_follow: bool = attribute("viewer_can_follow")
+    viewer_has_blocked: bool = attribute("viewer_has_blocked")
+    viewer_has_muted: bool = attribute("viewer_has_muted")
+
+    @classmethod
+    def is_type_of(cls, source: object, _info: Any) -> bool:
+        """Tell whether an object is a person, for fields that give any Node."""
+        return isinstance(source, Visible)

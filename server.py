@@ -1,0 +1,116 @@
+"""The composition root: settings → cells, channels, schema → the aiohttp application.
+
+`python server.py` runs the main job: in development everything (`development.py`), in production the web server.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+import development
+from auth.jwks import verification_keys
+from auth.verifier import Verifier
+from domain.errors import TokenRejected
+from domain.follow_limits import FollowLimits
+from domain.ids import OpaqueIds
+from domain.pages import Cursors
+from embedded.configured import find_addresses
+from execution.engine import Engine
+from keys import load_keys
+from logs import configure_logs
+from resolvers.consistency import ConsistencyTokens
+from resolvers.context import Backend
+from schema.schema import SCHEMA
+from settings import Settings, leaving_on_bad_settings, load_or_exit
+from storage.cells import open_cells
+from storage.channels import Listeners, open_redis
+from storage.database import Database
+from storage.named_world import ABOUT
+from storage.outbox import Bell
+from transport.access import Access
+from transport.app import Parts, make_app
+from transport.graphiql import Explorer, Person
+from transport.health import Ping
+
+DIST: Final = Path(__file__).parent / "graphiql" / "dist"
+KEEPALIVE_S: Final = 30.0
+SHUTDOWN_S: Final = 5.0
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Open everything that the web server works with; closed in reverse order."""
+    addresses, keys = find_addresses(settings), load_keys(settings)
+    ids = OpaqueIds(keys.opaque_ids)
+    verifier = Verifier(verification_keys(settings), issuer=settings.auth_issuer, audience=settings.auth_audience)
+    async with contextlib.AsyncExitStack() as stack:
+        shards = await stack.enter_async_context(open_cells(addresses.postgres_dsns))
+        redis = await stack.enter_async_context(open_redis(addresses.redis_url))
+        listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
+        bell = Bell()
+        stack.push_async_callback(bell.close)
+        database = Database(shards, ids)
+        limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
+        tokens = ConsistencyTokens(keys.consistency)
+        backend = Backend(database, Cursors(keys.cursors), tokens, listeners, bell, limits)
+        cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}
+        yield Parts(
+            engine=Engine(SCHEMA._schema, introspection=not settings.is_production),  # noqa: SLF001 - no public name
+            backend=backend,
+            access=Access(verifier, ids),
+            explorer=None if settings.is_production else Explorer(DIST, people=lambda: _people(settings, verifier)),
+            allowed_origins=settings.allowed_origins,
+            needed=cells,
+            helpful={"redis": redis.ping},
+        )
+
+
+def _people(settings: Settings, verifier: Verifier) -> list[Person]:
+    """Read the named people's tokens for the explorer page, as the main job last wrote them."""
+    try:
+        tokens = json.loads((settings.data_dir / development.TOKENS_FILE).read_text())
+        return [Person(name, verifier.verify(token).subject, token, ABOUT[name]) for name, token in tokens.items()]
+    except (OSError, ValueError, KeyError, TokenRejected):
+        return []
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then close sockets with 1001, let requests finish, and stop."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    async with open_parts(settings) as parts:
+        runner = web.AppRunner(
+            make_app(parts), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S
+        )
+        await runner.setup()
+        port = settings.port or development.DEFAULT_PORT
+        await web.TCPSite(runner, settings.host, port, reuse_port=settings.workers > 1 or None).start()
+        # What start-up made stays for good: the collector need not look at it again.
+        gc.freeze()
+        await stop.wait()
+        await runner.cleanup()
+
+
+def main(arguments: list[str]) -> int:
+    """Run one web server (`web`), or the main job."""
+    settings = load_or_exit()
+    with leaving_on_bad_settings():
+        if arguments == ["web"] or (settings.is_production and settings.workers == 1):
+            configure_logs()
+            uvloop.run(serve(settings))
+            return 0
+        return development.run(settings)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,203 @@
+"""The only reader of the environment: `KITH_…` variables in, one frozen value or one sentence that says why not out."""
+
+import base64
+import binascii
+import contextlib
+import difflib
+import enum
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX: Final = "KITH_"
+SECRET_BYTES: Final = 32
+
+
+class SettingsError(Exception):
+    """A variable is wrong; the message names it and says what to do, and shows no value."""
+
+
+class Environment(enum.StrEnum):
+    """Where the service runs."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class TestServices(enum.StrEnum):
+    """What the tests run on."""
+
+    EMBEDDED = "embedded"
+    CONTAINERS = "containers"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Each field is the variable `KITH_` + its name in capitals; the text says its form."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="forbid")
+
+    env: Environment = Field(Environment.DEVELOPMENT, description="development or production")
+    host: str = Field("127.0.0.1", min_length=1, description="an address to listen on, such as 127.0.0.1")
+    port: int | None = Field(None, ge=1, le=65535, description="a port between 1 and 65535 (8000 if not set)")
+    data_dir: Path = Field(Path(".kith"), description="a folder for development keys and embedded data")
+    cells: int = Field(1, ge=1, le=64, description="how many embedded cells, 1 to 64")
+    workers: int = Field(1, ge=1, le=64, description="how many server processes, 1 to 64")
+    postgres_dsns: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="postgresql:// addresses, one per cell, separated by commas"
+    )
+    redis_url: SecretStr | None = Field(None, description="a redis://, rediss:// or unix:// address")
+    kafka_bootstrap: str | None = Field(None, min_length=1, description="host:port of the brokers, by commas")
+    secret_key: SecretStr | None = Field(
+        None, description="32 random bytes in base64, such as `openssl rand -base64 32`"
+    )
+    auth_issuer: str = Field("https://auth.kith.localhost", description="the `iss` of access tokens")
+    auth_audience: str = Field("kith", description="the `aud` of access tokens")
+    auth_jwks_file: Path | None = Field(None, description="a file with the issuer's public keys as a JWK set")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins of browser pages that may open a WebSocket, separated by commas"
+    )
+    follow_limit: int = Field(7500, ge=1, description="how many people one may follow at most")
+    follow_free: int = Field(2000, ge=0, description="how many people one may follow whatever one's own followers")
+    follow_ratio: float = Field(1.1, ge=0, description="how many one may follow per own follower beyond the free ones")
+    metrics_port: int | None = Field(None, ge=1, le=65535, description="a port for /metrics of the relay or consumer")
+    test_services: TestServices = Field(TestServices.EMBEDDED, description="embedded or containers")
+
+    @field_validator("postgres_dsns", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("postgres_dsns")
+    @classmethod
+    def _are_postgres(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(dsn.get_secret_value().startswith(("postgresql://", "postgres://")) for dsn in value):
+            raise ValueError
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            decode_secret(value.get_secret_value())
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load` alone, which has checked their names."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @property
+    def is_production(self) -> bool:
+        """Tell whether development conveniences are off."""
+        return self.env is Environment.PRODUCTION
+
+    @property
+    def dsns(self) -> tuple[str, ...]:
+        """Give the cells' addresses, secrets included: for the driver only."""
+        return tuple(dsn.get_secret_value() for dsn in self.postgres_dsns)
+
+
+_REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key", "auth_jwks_file")
+_SET_IN_PRODUCTION: Final = ("auth_issuer", "auth_audience")
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: a name is unknown, a value is bad, or production lacks something.
+    """
+    given = {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    for name in given:
+        _check_name(name)
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value != ""})  # type: ignore[arg-type]
+    except ValidationError as error:
+        # The error itself holds the values, secrets among them: only the name of the field leaves this function.
+        name = str(error.errors(include_input=False, include_context=False, include_url=False)[0]["loc"][0])
+        raise SettingsError(_bad_value(name)) from None
+    if settings.is_production:
+        _check_production(settings)
+    return settings
+
+
+def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings, or print the sentence that says what is wrong and leave with status 2."""
+    try:
+        return load(environ)
+    except SettingsError as error:
+        _leave(str(error))
+
+
+@contextlib.contextmanager
+def leaving_on_bad_settings() -> Iterator[None]:
+    """Leave with status 2 and the sentence that says why, where a setting turns out to be of no use later."""
+    try:
+        yield
+    except SettingsError as error:
+        _leave(str(error))
+
+
+def _leave(sentence: str) -> NoReturn:
+    sys.stderr.write(f"kith: {sentence}\n")
+    raise SystemExit(2)
+
+
+def decode_secret(text: str) -> bytes:
+    """Decode a key of 32 bytes from base64, standard or URL-safe; raises ValueError."""
+    try:
+        key = base64.b64decode(text.strip().replace("-", "+").replace("_", "/") + "=" * (-len(text.strip()) % 4))
+    except binascii.Error:
+        raise ValueError("not base64") from None
+    if len(key) != SECRET_BYTES:
+        raise ValueError("not 32 bytes")
+    return key
+
+
+def _check_name(name: str) -> None:
+    if name in Settings.model_fields:
+        return
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else f"known are {_known_names()}."
+    raise SettingsError(f"{PREFIX}{name.upper()} is not a setting; {hint}")
+
+
+def _known_names() -> str:
+    return ", ".join(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
+
+
+def _bad_value(name: str) -> str:
+    return f"{PREFIX}{name.upper()} has a bad value; it takes {Settings.model_fields[name].description}."
+
+
+def _check_production(settings: Settings) -> None:
+    for name in _REQUIRED_IN_PRODUCTION:
+        if not getattr(settings, name):
+            raise SettingsError(_missing(name))
+    for name in _SET_IN_PRODUCTION:
+        if name not in settings.model_fields_set:
+            raise SettingsError(_missing(name))
+
+
+def _missing(name: str) -> str:
+    return f"{PREFIX}{name.upper()} is required in production; set it to {Settings.model_fields[name].description}."

@@ -1,0 +1,146 @@
+"""Wake-up calls between processes through Redis: one channel per user, subscribed only while somebody listens.
+
+A call carries nothing: whoever is woken reads the database. A call that gets lost costs one polling interval of the
+listener, never a notification.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+import redis.asyncio
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+_LOG: Final = logging.getLogger(__name__)
+_COMMAND_TIMEOUT_S: Final = 0.25
+_PING_EVERY_S: Final = 5.0
+_RECONNECT_AFTER_S: Final = 0.5
+_PREFIX: Final = "notifications:"
+
+Client = redis.asyncio.Redis
+
+
+@contextlib.asynccontextmanager
+async def open_redis(url: str) -> AsyncIterator[Client]:
+    """Open a client whose commands fail fast: 250 ms to connect and to answer, no hidden retries."""
+    client = redis.asyncio.from_url(
+        url,
+        socket_timeout=_COMMAND_TIMEOUT_S,
+        socket_connect_timeout=_COMMAND_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=50,
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def wake(client: Client, user_id: int) -> None:
+    """Wake whoever listens for a user; a Redis that is away is a late wake-up, not an error."""
+    try:
+        await client.publish(_channel(user_id), b"")
+    except (RedisError, OSError, TimeoutError) as error:
+        _LOG.info("a listener was not woken: %s", type(error).__name__)
+
+
+def _channel(user_id: int) -> str:
+    return f"{_PREFIX}{{{user_id}}}"
+
+
+class Listeners:
+    """This process's side of the channels: one connection, one subscription per user, any number of listeners."""
+
+    def __init__(self, url: str) -> None:
+        # Reading a channel blocks for as long as nothing happens: this client has no timeout, and pings instead.
+        self._client = redis.asyncio.from_url(
+            url, socket_timeout=None, socket_connect_timeout=_COMMAND_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
+        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._pubsub: PubSub | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Listeners":
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_details: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def listen(self, user_id: int) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set whenever the user may have something new, and after every reconnection."""
+        channel, bell = _channel(user_id), asyncio.Event()
+        first = channel not in self._bells
+        self._bells.setdefault(channel, set()).add(bell)
+        try:
+            if first:
+                await self._tell("subscribe", channel)
+            yield bell
+        finally:
+            self._bells[channel].discard(bell)
+            if not self._bells[channel]:
+                del self._bells[channel]
+                await asyncio.shield(self._tell("unsubscribe", channel))
+
+    @property
+    def channels(self) -> int:
+        """Count the users that are listened for."""
+        return len(self._bells)
+
+    async def _tell(self, verb: str, channel: str) -> None:
+        if self._pubsub is None:
+            return  # `_connect` subscribes to whatever is wanted by then
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+                await getattr(self._pubsub, verb)(channel)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._connect_and_read()
+            except (RedisError, OSError, TimeoutError) as error:
+                _LOG.warning("lost the notification channels (%s), reconnecting", type(error).__name__)
+            await asyncio.sleep(_RECONNECT_AFTER_S)
+
+    async def _connect_and_read(self) -> None:
+        async with self._client.pubsub() as pubsub:
+            await pubsub.subscribe(f"{_PREFIX}keepalive", *self._bells)
+            self._pubsub = pubsub
+            try:
+                self._ring_all()
+                await self._read(pubsub)
+            finally:
+                self._pubsub = None
+
+    async def _read(self, pubsub: PubSub) -> None:
+        silent = False
+        while True:
+            message = await pubsub.get_message(timeout=_PING_EVERY_S)
+            if message is not None:
+                silent = False
+                self._ring(message)
+            elif silent:
+                raise TimeoutError
+            else:
+                silent = True
+                await pubsub.ping()
+
+    def _ring(self, message: dict[str, object]) -> None:
+        # The confirmation of a subscription rings too: whatever happened before it went unheard.
+        if message["type"] in ("message", "subscribe") and isinstance(message["channel"], bytes):
+            for bell in self._bells.get(message["channel"].decode(), ()):
+                bell.set()
+
+    def _ring_all(self) -> None:
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.set()

@@ -1,0 +1,208 @@
+"""Follower and following lists: keyset pages of many owners, one statement per cell, and what a block hides of them."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+from domain.pages import Position
+from domain.relationships import FollowOrder, ListKind
+from domain.users import Counts
+from storage.cells import Record
+from storage.database import Database
+from storage.own_lists import OWN_STATEMENTS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One row of a list: who, and since when."""
+
+    user_id: int
+    since: dt.datetime
+
+    @property
+    def position(self) -> Position:
+        """Give the place of this row, time in microseconds since 1970."""
+        return Position((self.since - _UNIX_EPOCH) // dt.timedelta(microseconds=1), self.user_id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """Which rows of a list: `limit` strictly beyond a position, read from new to old or from old to new."""
+
+    beyond: Position | None
+    downward: bool
+    limit: int
+    without: Sequence[int] = ()
+
+
+_UNIX_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FIRST: Final = Position(0, 0)
+_LAST: Final = Position(253_370_764_800_000_000, (1 << 63) - 1)  # the year 9999
+
+# The table of users leads, so that Citus can push the whole statement down to the shards of the owners.
+_FOLLOWERS_DOWN: Final = """
+SELECT u.id AS owner_id, r.other_id, r.since
+FROM users u
+CROSS JOIN LATERAL (
+    SELECT other_id, followed_by_at AS since
+    FROM relationships
+    WHERE owner_id = u.id AND followed_by = 2 AND (followed_by_at, other_id) < ($2, $3::bigint)
+      AND other_id <> ALL($5::bigint[])
+    ORDER BY followed_by_at DESC, other_id DESC
+    LIMIT $4
+) r
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_FOLLOWERS_UP: Final = """
+SELECT u.id AS owner_id, r.other_id, r.since
+FROM users u
+CROSS JOIN LATERAL (
+    SELECT other_id, followed_by_at AS since
+    FROM relationships
+    WHERE owner_id = u.id AND followed_by = 2 AND (followed_by_at, other_id) > ($2, $3::bigint)
+      AND other_id <> ALL($5::bigint[])
+    ORDER BY followed_by_at, other_id
+    LIMIT $4
+) r
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_FOLLOWING_DOWN: Final = """
+SELECT u.id AS owner_id, r.other_id, r.since
+FROM users u
+CROSS JOIN LATERAL (
+    SELECT other_id, follows_at AS since
+    FROM relationships
+    WHERE owner_id = u.id AND follows = 2 AND (follows_at, other_id) < ($2, $3::bigint)
+      AND other_id <> ALL($5::bigint[])
+    ORDER BY follows_at DESC, other_id DESC
+    LIMIT $4
+) r
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_FOLLOWING_UP: Final = """
+SELECT u.id AS owner_id, r.other_id, r.since
+FROM users u
+CROSS JOIN LATERAL (
+    SELECT other_id, follows_at AS since
+    FROM relationships
+    WHERE owner_id = u.id AND follows = 2 AND (follows_at, other_id) > ($2, $3::bigint)
+      AND other_id <> ALL($5::bigint[])
+    ORDER BY follows_at, other_id
+    LIMIT $4
+) r
+WHERE u.id = ANY($1::bigint[])
+"""
+
+# $6 holds whom the viewer follows: what is left are the followers whom both know.
+_MUTUAL_DOWN: Final = """
+SELECT u.id AS owner_id, r.other_id, r.since
+FROM users u
+CROSS JOIN LATERAL (
+    SELECT other_id, followed_by_at AS since
+    FROM relationships
+    WHERE owner_id = u.id AND followed_by = 2 AND other_id = ANY($6::bigint[])
+      AND (followed_by_at, other_id) < ($2, $3::bigint)
+      AND other_id <> ALL($5::bigint[])
+    ORDER BY followed_by_at DESC, other_id DESC
+    LIMIT $4
+) r
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_MUTUAL_UP: Final = """
+SELECT u.id AS owner_id, r.other_id, r.since
+FROM users u
+CROSS JOIN LATERAL (
+    SELECT other_id, followed_by_at AS since
+    FROM relationships
+    WHERE owner_id = u.id AND followed_by = 2 AND other_id = ANY($6::bigint[])
+      AND (followed_by_at, other_id) > ($2, $3::bigint)
+      AND other_id <> ALL($5::bigint[])
+    ORDER BY followed_by_at, other_id
+    LIMIT $4
+) r
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_STATEMENTS: Final = {
+    (ListKind.FOLLOWERS, True): _FOLLOWERS_DOWN,
+    (ListKind.FOLLOWERS, False): _FOLLOWERS_UP,
+    (ListKind.FOLLOWING, True): _FOLLOWING_DOWN,
+    (ListKind.FOLLOWING, False): _FOLLOWING_UP,
+    (ListKind.MUTUAL, True): _MUTUAL_DOWN,
+    (ListKind.MUTUAL, False): _MUTUAL_UP,
+    **OWN_STATEMENTS,
+}
+
+# More than anybody may follow, unless the limits are set wider: what is beyond is left out of what both know.
+_MOST_FOLLOWED: Final = 10_000
+
+_FOLLOWED: Final = """
+SELECT other_id FROM relationships WHERE owner_id = $1 AND follows = 2 ORDER BY follows_at DESC, other_id DESC LIMIT $2
+"""
+
+_BLOCKED: Final = """
+SELECT other_id
+FROM relationships
+WHERE owner_id = $1
+  AND ((blocks AND (blocks_until IS NULL OR blocks_until > $2))
+       OR (blocked_by AND (blocked_by_until IS NULL OR blocked_by_until > $2)))
+"""
+
+_HIDDEN: Final = """
+SELECT owner_id, count(*) FILTER (WHERE followed_by = 2) AS followers, count(*) FILTER (WHERE follows = 2) AS following
+FROM relationships
+WHERE owner_id = ANY($1::bigint[]) AND other_id = ANY($2::bigint[])
+GROUP BY owner_id
+"""
+
+
+def is_downward(order: FollowOrder, *, backward: bool) -> bool:
+    """Tell whether rows are read from new to old: newest first, or oldest first read backward."""
+    return (order is FollowOrder.NEWEST_FIRST) != backward
+
+
+async def fetch_list(
+    database: Database, kind: ListKind, owner_ids: Sequence[int], span: Span, among: Sequence[int] | None = None
+) -> dict[int, list[ListEntry]]:
+    """Fetch the rows of each owner's list in a span, in reading order; of MUTUAL those `among` the ids given.
+
+    Whoever is in `span.without` is left out before rows are counted: a page is as long as if they were not there.
+    """
+    start = span.beyond or (_LAST if span.downward else _FIRST)
+    since = _UNIX_EPOCH + dt.timedelta(microseconds=start.major)
+    statement = _STATEMENTS[kind, span.downward]
+    further = () if among is None else (among,)
+    rows = await database.shards.fetch_by_home(
+        statement, owner_ids, since, start.minor, span.limit, span.without, *further
+    )
+    lists: dict[int, list[ListEntry]] = {owner_id: [] for owner_id in owner_ids}
+    for row in rows:
+        lists[row["owner_id"]].append(ListEntry(row["other_id"], row["since"]))
+    for entries in lists.values():
+        entries.sort(key=lambda entry: (entry.since, entry.user_id), reverse=span.downward)
+    return lists
+
+
+async def fetch_followed_ids(database: Database, viewer_id: int) -> list[int]:
+    """Fetch whom the viewer follows, the latest 10,000 at most."""
+    rows = await database.shards.home(viewer_id).fetch(_FOLLOWED, viewer_id, _MOST_FOLLOWED)
+    return [row["other_id"] for row in rows]
+
+
+async def fetch_blocked_ids(database: Database, viewer_id: int, now: dt.datetime) -> list[int]:
+    """Fetch everybody whom a block, either way, hides from the viewer."""
+    rows: list[Record] = await database.shards.home(viewer_id).fetch(_BLOCKED, viewer_id, now)
+    return [row["other_id"] for row in rows]
+
+
+async def fetch_hidden_counts(
+    database: Database, owner_ids: Sequence[int], hidden_ids: Sequence[int]
+) -> dict[int, Counts]:
+    """Count, per owner, the followers and the followed that are among `hidden_ids`; owners with none are left out."""
+    rows = await database.shards.fetch_by_home(_HIDDEN, owner_ids, hidden_ids)
+    return {row["owner_id"]: Counts(row["followers"], row["following"]) for row in rows}

@@ -1,0 +1,16 @@
+-- Run after a migration where the Citus extension is present; every statement may be repeated.
+-- The triggers that keep the audit log append-only act on one row each, which is what Citus calls unsafe in general.
+SET citus.enable_unsafe_triggers = on;
+SELECT create_distributed_table(t.name::regclass, t.key, colocate_with => t.with_table)
+FROM (VALUES (1, 'users', 'id', 'none'),
+             (2, 'user_counts', 'user_id', 'users'),
+             (3, 'relationships', 'owner_id', 'users'),
+             (4, 'notifications', 'owner_id', 'users'),
+             (5, 'user_count_slots', 'user_id', 'users'),
+             (6, 'audit_logs', 'actor_id', 'users'),
+             (7, 'request_resolutions', 'owner_id', 'users'),
+             (8, 'departures', 'user_id', 'users'),
+             (9, 'archived_edges', 'user_id', 'users'),
+             (10, 'usernames', 'name_key', 'none')) AS t (position, name, key, with_table)
+WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
+ORDER BY t.position;

@@ -1,0 +1,47 @@
+"""The relationship table, read: what a viewer is to many."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from domain.relationships import FollowState, Relationship
+from storage.cells import Record
+from storage.database import Database
+
+_FETCH: Final = """
+SELECT other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
+       blocks_since, blocked_by_since, mutes, mutes_until, version
+FROM relationships
+WHERE owner_id = $1 AND other_id = ANY($2::bigint[])
+"""
+
+
+async def fetch_relationships(database: Database, viewer_id: int, other_ids: Sequence[int]) -> dict[int, Relationship]:
+    """Fetch the viewer's side of many pairs in one statement on the viewer's cell; strangers are left out."""
+    rows = await database.shards.home(viewer_id).fetch(_FETCH, viewer_id, other_ids)
+    return {row["other_id"]: relationship_of(row) for row in rows}
+
+
+async def fetch_truth(database: Database, one_id: int, other_id: int) -> Relationship:
+    """Fetch the deciding row of a pair, seen from its higher id."""
+    low, high = sorted((one_id, other_id))
+    found = await fetch_relationships(database, low, [high])
+    return found.get(high, Relationship()).mirrored()
+
+
+def relationship_of(row: Record) -> Relationship:
+    """Read one row."""
+    return Relationship(
+        follows=FollowState(row["follows"]),
+        follows_at=row["follows_at"],
+        followed_by=FollowState(row["followed_by"]),
+        followed_by_at=row["followed_by_at"],
+        blocks=row["blocks"],
+        blocks_until=row["blocks_until"],
+        blocked_by=row["blocked_by"],
+        blocked_by_until=row["blocked_by_until"],
+        blocks_since=row["blocks_since"],
+        blocked_by_since=row["blocked_by_since"],
+        mutes=row["mutes"],
+        mutes_until=row["mutes_until"],
+        version=row["version"],
+    )

@@ -1,0 +1,234 @@
+"""People: profiles with their policies and counters, and the registry of names."""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import asyncpg
+
+from domain.errors import Conflict, KithError
+from domain.events import Event, EventType, UserPayload
+from domain.ids import NodeType, new_id
+from domain.policies import DEFAULT_POLICY, PrivacyPolicy, read_policy, write_policy
+from domain.usernames import username_key
+from domain.users import Counts, ProfileLink, User, UserState
+from storage import outbox
+from storage.audit import write_audit
+from storage.cells import Cell, Connection, Record
+from storage.database import Database
+
+_FETCH: Final = """
+SELECT u.id, u.username, u.display_name, u.bio, u.avatar_url, u.pronouns, u.location, u.links::text AS links, u.policy,
+       u.state, u.version, u.created_at, c.following,
+       c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = u.id), 0)::bigint
+           AS followers
+FROM users u
+JOIN user_counts c ON c.user_id = u.id
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_FETCH_IDS: Final = "SELECT name_key, user_id FROM usernames WHERE name_key = ANY($1::text[])"
+
+_FETCH_LOCKED: Final = """
+SELECT id, username, display_name, bio, avatar_url, pronouns, location, links::text AS links, policy, state, version,
+       created_at
+FROM users
+WHERE id = $1
+FOR NO KEY UPDATE
+"""
+
+_UPDATE: Final = """
+UPDATE users
+SET display_name = $2, bio = $3, avatar_url = $4, pronouns = $5, location = $6, links = $7::jsonb, policy = $8,
+    state = $9, version = $10, updated_at = now()
+WHERE id = $1
+"""
+
+_CLAIM: Final = "INSERT INTO usernames (name_key, user_id, claimed_at) VALUES ($1, $2, $3)"
+
+_RELEASE: Final = "DELETE FROM usernames WHERE name_key = $1 AND user_id = $2"
+
+_INSERT: Final = """
+INSERT INTO users (id, username, display_name, bio, avatar_url, pronouns, location, links, policy, created_at,
+                   updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $10)
+"""
+
+_INSERT_COUNTS: Final = "INSERT INTO user_counts (user_id) VALUES ($1)"
+
+
+_ID_ATTEMPTS: Final = 4
+
+
+class UsernameTaken(KithError):
+    """This name is taken; choose another."""
+
+
+async def fetch_users(database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Counts]]:
+    """Fetch profiles and counters, one statement per cell; whoever does not exist is left out."""
+    rows = await database.shards.fetch_by_home(_FETCH, user_ids)
+    return {row["id"]: (_user(database, row), Counts(row["followers"], row["following"])) for row in rows}
+
+
+async def fetch_ids_by_name(database: Database, keys: Sequence[str]) -> dict[str, int]:
+    """Fetch who holds the names with these keys, in one statement on the directory cell."""
+    rows = await database.shards.directory.fetch(_FETCH_IDS, keys)
+    return {row["name_key"]: row["user_id"] for row in rows}
+
+
+Within = Callable[[Connection, User, User], Awaitable[None]]
+
+
+async def change_user(
+    database: Database,
+    user_id: int,
+    change: Callable[[User], User],
+    *,
+    event: EventType,
+    expected_version: int | None = None,
+    within: Within | None = None,
+) -> User | None:
+    """Apply a change to a profile under its lock; None where the person is gone. No difference writes nothing.
+
+    `within` runs in the same transaction where something changes, with the connection and the profile before and after.
+
+    Raises:
+        Conflict: the profile is not at `expected_version`; `currentVersion` says where it is.
+    """
+
+    async def work(connection: Connection) -> User | None:
+        rows = await connection.fetch(_FETCH_LOCKED, user_id)
+        before = _user(database, rows[0]) if rows else None
+        if before is None or before.state is not UserState.ACTIVE:
+            return None
+        if expected_version not in (None, before.version):
+            raise Conflict(currentVersion=before.version)
+        after = change(before)
+        if after == before:
+            return before
+        if within is not None:
+            await within(connection, before, after)
+        return await _write_next(database, connection, after, event)
+
+    return await database.shards.home(user_id).transact(work)
+
+
+async def _write_next(database: Database, connection: Connection, after: User, event: EventType) -> User:
+    after = dataclasses.replace(after, version=after.version + 1)
+    await connection.execute(
+        _UPDATE,
+        after.id,
+        after.display_name,
+        after.bio,
+        after.avatar_url,
+        after.pronouns,
+        after.location,
+        _links_document(after.links),
+        write_policy(after.policy),
+        after.state,
+        after.version,
+    )
+    await write_audit(connection, after.id, event.value, target_id=None, version=after.version)
+    await outbox.append(connection, [_event(database, event, after.id, after.version)])
+    return after
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewUser:
+    """What a person starts with; `username` is kept as it is written."""
+
+    username: str
+    display_name: str | None = None
+    bio: str | None = None
+    avatar_url: str | None = None
+    pronouns: str | None = None
+    location: str | None = None
+    links: tuple[ProfileLink, ...] = ()
+    policy: PrivacyPolicy = DEFAULT_POLICY
+
+
+async def create_user(database: Database, new: NewUser, *, cell: int, now: dt.datetime) -> int:
+    """Create a person whose home is `cell` and give the id; the name is claimed first, in the directory cell.
+
+    Raises:
+        UsernameTaken: somebody holds this name or one that looks the same.
+    """
+    for _ in range(_ID_ATTEMPTS):
+        with contextlib.suppress(_IdTaken):
+            return await _create(database, new, cell=cell, now=now)
+    return await _create(database, new, cell=cell, now=now)
+
+
+async def _create(database: Database, new: NewUser, *, cell: int, now: dt.datetime) -> int:
+    user_id = new_id(cell)
+    key = username_key(new.username) or new.username
+    home, directory = database.shards.home(user_id), database.shards.directory
+
+    async def insert(connection: Connection) -> None:
+        if home is directory:
+            await _claim(connection, key, user_id, now)
+        await _insert(database, connection, user_id, new, now)
+
+    if home is not directory:
+        await directory.transact(lambda connection: _claim(connection, key, user_id, now))
+    try:
+        await home.transact(insert)
+    except BaseException:
+        await _release(directory, key, user_id)
+        raise
+    return user_id
+
+
+class _IdTaken(KithError):
+    """Two people of a cell were created in one millisecond with the same 12 random bits: try another id."""
+
+
+async def _claim(connection: Connection, key: str, user_id: int, now: dt.datetime) -> None:
+    try:
+        await connection.execute(_CLAIM, key, user_id, now)
+    except asyncpg.UniqueViolationError as error:
+        raise UsernameTaken from error
+
+
+async def _release(directory: Cell, key: str, user_id: int) -> None:
+    await directory.fetch(_RELEASE, key, user_id)
+
+
+async def _insert(database: Database, connection: Connection, user_id: int, new: NewUser, now: dt.datetime) -> None:
+    person = (user_id, new.username, new.display_name, new.bio, new.avatar_url, new.pronouns, new.location)
+    try:
+        await connection.execute(_INSERT, *person, _links_document(new.links), write_policy(new.policy), now)
+    except asyncpg.UniqueViolationError as error:
+        raise _IdTaken from error
+    await connection.execute(_INSERT_COUNTS, user_id)
+    await outbox.append(connection, [_event(database, EventType.USER_CREATED, user_id, 1)])
+
+
+def _event(database: Database, event: EventType, user_id: int, version: int) -> Event:
+    opaque = database.ids.encode(NodeType.USER, user_id)
+    return Event(type=event, actor_id=opaque, payload=UserPayload(user_id=opaque, user_version=version))
+
+
+def _user(database: Database, row: Record) -> User:
+    return User(
+        id=row["id"],
+        opaque_id=database.ids.encode(NodeType.USER, row["id"]),
+        username=row["username"],
+        display_name=row["display_name"],
+        bio=row["bio"],
+        avatar_url=row["avatar_url"],
+        pronouns=row["pronouns"],
+        location=row["location"],
+        links=tuple(ProfileLink(label=link["label"], url=link["url"]) for link in json.loads(row["links"])),
+        policy=read_policy(row["policy"]),
+        state=UserState(row["state"]),
+        version=row["version"],
+        created_at=row["created_at"],
+    )
+
+
+def _links_document(links: Sequence[ProfileLink]) -> str:
+    return json.dumps([dataclasses.asdict(link) for link in links])

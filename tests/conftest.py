@@ -1,0 +1,130 @@
+"""The real parts, once a session; and people, made fresh for each test that asks."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from domain.ids import NodeType, OpaqueIds
+from domain.pages import Cursors
+from embedded import Addresses
+from resolvers.consistency import ConsistencyTokens
+from resolvers.context import Backend, Context, new_context
+from storage.cells import ShardMap, open_cells
+from storage.channels import Client, Listeners, open_redis
+from storage.database import Database
+from storage.migrate import migrate
+from storage.outbox import Bell
+from storage.users import NewUser, create_user
+from tests.services import open_services
+
+KEY = secrets.token_bytes(32)
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """Give a folder whose name is short enough for sockets, whatever the checkout is called."""
+    folder = Path(tempfile.mkdtemp(prefix="kt-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def addresses(short_folder: Path) -> AsyncIterator[Addresses]:
+    """Run PostgreSQL with three databases (one cell alone, two cells together), Valkey and the broker."""
+    async with open_services(short_folder / "parts", cells=3) as found:
+        await migrate(found.postgres_dsns, lambda _line: None)
+        yield found
+
+
+@pytest.fixture(scope="session", params=[1, 2], ids=["one cell", "two cells"])
+def dsns(request: pytest.FixtureRequest, addresses: Addresses) -> tuple[str, ...]:
+    """Give the addresses of a world of one cell, and then those of one of two."""
+    return addresses.postgres_dsns[:1] if request.param == 1 else addresses.postgres_dsns[1:]
+
+
+@pytest.fixture(scope="session")
+async def shards(dsns: tuple[str, ...]) -> AsyncIterator[ShardMap]:
+    async with open_cells(dsns) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(shards: ShardMap) -> Database:
+    return Database(shards, OpaqueIds(KEY))
+
+
+@pytest.fixture
+async def redis(addresses: Addresses) -> AsyncIterator[Client]:
+    async with open_redis(addresses.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def backend(database: Database, addresses: Addresses) -> AsyncIterator[Backend]:
+    async with Listeners(addresses.redis_url) as listeners, contextlib.AsyncExitStack() as stack:
+        bell = Bell()
+        stack.push_async_callback(bell.close)
+        yield Backend(database, Cursors(KEY), ConsistencyTokens(KEY), listeners, bell)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody made for a test."""
+
+    id: int
+    name: str
+    opaque_id: str
+    backend: Backend
+
+    @property
+    def context(self) -> Context:
+        """Give a context in which this person asks, with nothing remembered."""
+        return new_context(self.backend, self.id)
+
+
+MakePerson = Callable[..., Awaitable[Person]]
+
+
+@pytest.fixture
+def make_person(database: Database, backend: Backend) -> MakePerson:
+    """Make people, each in the next cell unless one is named."""
+
+    async def make(*, cell: int | None = None, **details: object) -> Person:
+        number = next(_NUMBERS)
+        name = f"p{number}.{secrets.token_hex(4)}"
+        home = number % len(database.shards.cells) if cell is None else cell
+        new = NewUser(name, **details)  # type: ignore[arg-type]
+        user_id = await create_user(database, new, cell=home, now=dt.datetime.now(dt.UTC))
+        return Person(user_id, name, database.ids.encode(NodeType.USER, user_id), backend)
+
+    return make
+
+
+@pytest.fixture
+def anonymous(backend: Backend) -> Context:
+    return new_context(backend, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> None:
+    """Keep the tests from reading what the shell of whoever runs them has set."""
+    for name in [name for name in os.environ if name.startswith("KITH_") and name != "KITH_TEST_SERVICES"]:
+        del os.environ[name]
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:
+    """Wait until a check holds; fails after `within` seconds."""
+    async with asyncio.timeout(within):
+        while not await check():
+            await asyncio.sleep(0.02)

@@ -1,0 +1,117 @@
+"""The pair under races: one lock decides, both rows agree, counters are exact. On one cell and on two."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+
+import pytest
+
+from domain.relationships import FollowState, Relationship
+from domain.transitions import block, follow, unfollow
+from storage import pairs as module
+from storage.database import Database
+from storage.pairs import apply_side, change_pair
+from storage.relationships import fetch_relationships
+from storage.users import fetch_users
+from tests.conftest import MakePerson, Person
+
+ROUNDS = 30
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+async def sides(database: Database, one: Person, other: Person) -> tuple[Relationship, Relationship]:
+    ours = await fetch_relationships(database, one.id, [other.id])
+    theirs = await fetch_relationships(database, other.id, [one.id])
+    return ours.get(other.id, Relationship()), theirs.get(one.id, Relationship())
+
+
+async def counts(database: Database, person: Person) -> tuple[int, int]:
+    figures = (await fetch_users(database, [person.id]))[person.id][1]
+    return figures.followers, figures.following
+
+
+async def test_follow_racing_block_never_leaves_both(database: Database, make_person: MakePerson) -> None:
+    for _ in range(ROUNDS):
+        ana, bo = await make_person(), await make_person()
+        await asyncio.gather(
+            change_pair(database, ana.id, bo.id, follow(target_is_private=False), now()),
+            change_pair(database, bo.id, ana.id, block(until=None), now()),
+            change_pair(database, bo.id, ana.id, follow(target_is_private=False), now()),
+        )
+        ours, theirs = await sides(database, ana, bo)
+        assert ours == theirs.mirrored()
+        assert ours.blocked_by
+        assert (ours.follows, ours.followed_by) == (FollowState.NONE, FollowState.NONE)
+        assert await counts(database, ana) == await counts(database, bo) == (0, 0)
+
+
+async def test_without_the_lock_the_race_goes_wrong(
+    database: Database, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """See the guard fail once: the same race decided on what was read before, as a plain check-then-write does."""
+    if len(database.shards.cells) > 1:
+        pytest.skip("one cell shows it")
+
+    async def read_only(connection: object, owner_id: int, other_id: int) -> Relationship:
+        del connection
+        found = await fetch_relationships(database, owner_id, [other_id])
+        await asyncio.sleep(0.002)
+        return found.get(other_id, Relationship())
+
+    monkeypatch.setattr(module, "_lock", read_only)
+    wrong = 0
+    for _ in range(ROUNDS):
+        ana, bo = await make_person(), await make_person()
+        await asyncio.gather(
+            change_pair(database, ana.id, bo.id, follow(target_is_private=False), now()),
+            change_pair(database, ana.id, bo.id, follow(target_is_private=False), now()),
+            change_pair(database, bo.id, ana.id, block(until=None), now()),
+        )
+        ours, theirs = await sides(database, ana, bo)
+        wrong += (await counts(database, bo))[0] != int(theirs.followed_by is FollowState.ACTIVE) or not ours.blocked_by
+    assert wrong > 0
+
+
+async def test_a_change_that_changes_nothing_writes_nothing(database: Database, make_person: MakePerson) -> None:
+    ana, bo = await make_person(), await make_person()
+    change = await change_pair(database, ana.id, bo.id, unfollow(), now())
+    assert change is not None
+    assert change.events == ()
+    for cell in database.shards.cells:
+        rows = await cell.fetch("SELECT FROM relationships WHERE owner_id = ANY($1::bigint[])", [ana.id, bo.id])
+        assert rows == []
+
+
+async def test_a_crowd_following_one_person_is_counted_exactly(database: Database, make_person: MakePerson) -> None:
+    star = await make_person()
+    crowd = [await make_person() for _ in range(16)]
+    await asyncio.gather(
+        *(change_pair(database, fan.id, star.id, follow(target_is_private=False), now()) for fan in crowd * 2)
+    )
+    await asyncio.gather(*(change_pair(database, fan.id, star.id, unfollow(), now()) for fan in crowd[:6]))
+    assert await counts(database, star) == (10, 0)
+
+
+async def test_a_ring_of_people_following_each_other_at_once_does_not_lock_up(
+    database: Database, make_person: MakePerson
+) -> None:
+    ring = [await make_person() for _ in range(8)]
+    for _ in range(5):
+        pairs = [(ring[i], ring[(i + step) % len(ring)]) for i in range(len(ring)) for step in (1, 2, 3)]
+        transition = follow(target_is_private=False)
+        await asyncio.gather(*(change_pair(database, a.id, b.id, transition, now()) for a, b in pairs))
+        await asyncio.gather(*(change_pair(database, a.id, b.id, unfollow(), now()) for a, b in pairs))
+    assert {await counts(database, person) for person in ring} == {(0, 0)}
+
+
+async def test_an_old_or_repeated_side_is_not_applied(database: Database, make_person: MakePerson) -> None:
+    low, high = sorted([await make_person(), await make_person()], key=lambda person: person.id)
+    change = await change_pair(database, low.id, high.id, follow(target_is_private=False), now())
+    assert change is not None
+    side = change.after.mirrored()
+    assert not await apply_side(database, high.id, low.id, side)
+    assert not await apply_side(database, high.id, low.id, dataclasses.replace(side, version=0))
+    assert await counts(database, high) == (1, 0)

@@ -1,0 +1,210 @@
+"""The real service in this process, over loopback, with every statement it sends to a cell counted."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from unittest import mock
+
+import aiohttp
+from aiohttp import web
+from joserfc.jwk import ECKey
+
+from auth.jwks import development_key
+from auth.token import issue_token
+from domain.errors import Overloaded
+from embedded import Addresses
+from keys import Keys
+from server import open_parts
+from settings import Settings, load
+from storage.cells import Cell, Connection, Record
+from storage.database import Database
+from transport.app import Parts, make_app
+
+T = TypeVar("T")
+
+ANSWER_WITHIN_S: Final = 20.0
+BUSY: Final = b"OVERLOADED"
+PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)
+QUIET_S: Final = 0.25
+"""How long a stream says nothing before it counts as having said all."""
+
+_UNCOMPARED: Final = frozenset({"date", "x-request-id"})
+_SEALED: Final = re.compile(rb'"consistencyToken":"([^"]+)"')
+"""Two tokens are never equal, whatever they say: only whether there is one, and how long it is, can tell anything."""
+
+_ROWS: Final = """
+SELECT (SELECT count(*) FROM outbox) AS outbox, (SELECT count(*) FROM audit_logs) AS audit,
+       (SELECT count(*) FROM notifications) AS notifications, (SELECT sum(version) FROM users) AS users,
+       (SELECT count(*) FROM relationships) AS pairs, (SELECT sum(version) FROM relationships) AS versions,
+       (SELECT count(*) FILTER (WHERE mutes) FROM relationships) AS mutes, (SELECT sum(followers) FROM user_counts) AS f
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """All that a viewer can notice of an answer; `statements` stands for the time it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    statements: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> Any:
+        """Read the body."""
+        return json.loads(self.body)
+
+
+class Statements:
+    """Writes down each statement and each transaction that a cell gets."""
+
+    def __init__(self) -> None:
+        self._seen: list[str] = []
+
+    def take(self) -> tuple[str, ...]:
+        """Give what was seen since the last call."""
+        seen, self._seen = tuple(sorted(self._seen)), []
+        return seen
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count until the context closes."""
+        fetch, attempt = Cell._fetch, Cell._attempt
+
+        async def counting(cell: Cell, statement: str, arguments: Sequence[object]) -> list[Record]:
+            self._seen.append(" ".join(statement.split()))
+            return await fetch(cell, statement, arguments)
+
+        async def transacting(cell: Cell, work: Callable[[Connection], Awaitable[Any]]) -> Any:
+            self._seen.append("BEGIN")
+            return await attempt(cell, work)
+
+        with mock.patch.object(Cell, "_fetch", counting), mock.patch.object(Cell, "_attempt", transacting):
+            yield
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Service:
+    """The running service and what is behind it."""
+
+    parts: Parts
+    settings: Settings
+    addresses: Addresses
+    origin: str
+    session: aiohttp.ClientSession
+    key: ECKey
+    statements: Statements
+
+    @property
+    def database(self) -> Database:
+        """Give the cells."""
+        return self.parts.backend.database
+
+    async def rows(self) -> list[tuple[object, ...]]:
+        """Sum up what is written in each cell: equal sums mean that nothing was written."""
+        return [tuple(await cell.pool.fetchrow(_ROWS) or ()) for cell in self.database.shards.cells]
+
+    def asker(self, opaque_id: str | None) -> "Asker":
+        """Give somebody who asks; None is the anonymous."""
+        token = issue_token(self.key, self.settings, opaque_id) if opaque_id is not None else None
+        return Asker(self, token)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asker:
+    """A viewer at the other end of the line."""
+
+    service: Service
+    token: str | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Give the headers that say who asks."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
+
+    async def post(self, document: str, variables: Mapping[str, object] | None = None) -> Answer:
+        """Ask over `POST /graphql`."""
+        body = {"query": document} if variables is None else {"query": document, "variables": variables}
+        return await self.send("POST", "/graphql", json=body)
+
+    async def get(self, document: str) -> Answer:
+        """Ask over `GET /graphql`."""
+        return await self.send("GET", "/graphql", params={"query": document})
+
+    async def send(self, method: str, path: str, **details: Any) -> Answer:
+        """Send any request, and again where the service is busy, which a busy machine makes it."""
+        details["headers"] = {**self.headers, **details.get("headers", {})}
+        answer = await self._send_once(method, path, details)
+        for pause in PAUSES_S:
+            if BUSY not in answer.body:
+                break
+            await asyncio.sleep(pause)
+            answer = await self._send_once(method, path, details)
+        return answer
+
+    async def _send_once(self, method: str, path: str, details: Mapping[str, Any]) -> Answer:
+        self.service.statements.take()
+        async with self.service.session.request(method, self.service.origin + path, **details) as response:
+            body = await response.read()
+        kept = {name: value for name, value in response.headers.items() if name.lower() not in _UNCOMPARED}
+        return Answer(response.status, kept, _without_tokens(body), self.service.statements.take())
+
+    async def listen(self, document: str, *, patience_s: float = ANSWER_WITHIN_S) -> Answer:
+        """Ask over a WebSocket until the operation completes or falls quiet; `patience_s` is for its first word."""
+        self.service.statements.take()
+        frames: list[str] = []
+        url = self.service.origin + "/graphql"
+        async with self.service.session.ws_connect(url, protocols=("graphql-transport-ws",)) as socket:
+            payload = {"authorization": f"Bearer {self.token}"} if self.token is not None else {}
+            await socket.send_json({"type": "connection_init", "payload": payload})
+            await socket.receive_str(timeout=ANSWER_WITHIN_S)
+            await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": document}})
+            with contextlib.suppress(TimeoutError):
+                while not frames or json.loads(frames[-1])["type"] not in ("complete", "error"):
+                    frames.append(await socket.receive_str(timeout=QUIET_S if frames else patience_s))
+        return Answer(0, {}, "\n".join(frames).encode(), self.service.statements.take())
+
+
+@contextlib.asynccontextmanager
+async def open_service(addresses: Addresses, folder: Path, key: bytes) -> AsyncIterator[Service]:
+    """Run the service on the given parts, with one key for all purposes."""
+    settings = load(
+        {
+            "KITH_DATA_DIR": str(folder),
+            "KITH_POSTGRES_DSNS": ",".join(addresses.postgres_dsns),
+            "KITH_REDIS_URL": addresses.redis_url,
+            "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
+        }
+    )
+    statements = Statements()
+    async with contextlib.AsyncExitStack() as stack:
+        with mock.patch("server.load_keys", return_value=Keys(key, key, key)):
+            parts = await stack.enter_async_context(open_parts(settings))
+        runner = web.AppRunner(make_app(parts), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        stack.enter_context(statements.counted())
+        host, port = runner.addresses[0][:2]
+        origin = f"http://{host}:{port}"
+        yield Service(parts, settings, addresses, origin, session, development_key(settings), statements)
+
+
+async def patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Do something to the cells, and again where they are busy."""
+    for pause in PAUSES_S:
+        with contextlib.suppress(Overloaded):
+            return await work()
+        await asyncio.sleep(pause)
+    return await work()
+
+
+def _without_tokens(body: bytes) -> bytes:
+    return _SEALED.sub(lambda found: b'"consistencyToken":"%d characters"' % len(found[1]), body)

@@ -1,0 +1,95 @@
+"""Settings: one sentence for every mistake, and never a secret in it."""
+
+import base64
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from settings import Environment, SettingsError, load
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
+PRODUCTION = {
+    "KITH_ENV": "production",
+    "KITH_POSTGRES_DSNS": "postgresql://kith:hunter2@a/kith,postgresql://kith:hunter2@b/kith",
+    "KITH_REDIS_URL": "redis://:hunter2@redis:6379",
+    "KITH_KAFKA_BOOTSTRAP": "kafka:9092",
+    "KITH_SECRET_KEY": SECRET,
+    "KITH_AUTH_JWKS_FILE": "/etc/kith/jwks.json",
+    "KITH_AUTH_ISSUER": "https://login.example.com",
+    "KITH_AUTH_AUDIENCE": "kith",
+}
+
+
+def test_nothing_set_is_development_on_embedded_parts() -> None:
+    settings = load({"PATH": "/bin"})
+    assert settings.env is Environment.DEVELOPMENT
+    assert (settings.dsns, settings.redis_url, settings.kafka_bootstrap) == ((), None, None)
+
+
+def test_a_production_that_has_everything_starts() -> None:
+    settings = load(PRODUCTION)
+    assert settings.is_production
+    assert len(settings.dsns) == 2
+
+
+@pytest.mark.parametrize("missing", [name for name in PRODUCTION if name != "KITH_ENV"])
+def test_production_names_what_it_lacks(missing: str) -> None:
+    environ = {name: value for name, value in PRODUCTION.items() if name != missing}
+    with pytest.raises(SettingsError, match=f"^{missing} is required in production"):
+        load(environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KITH_ENV", "staging"),
+        ("KITH_PORT", "0"),
+        ("KITH_PORT", "65536"),
+        ("KITH_PORT", "http"),
+        ("KITH_WORKERS", "0"),
+        ("KITH_CELLS", "65"),
+        ("KITH_POSTGRES_DSNS", "mysql://hunter2@db"),
+        ("KITH_REDIS_URL", "http://hunter2"),
+        ("KITH_SECRET_KEY", "hunter2"),
+        ("KITH_SECRET_KEY", base64.b64encode(b"hunter2").decode()),
+        ("KITH_TEST_SERVICES", "mocks"),
+    ],
+)
+def test_a_bad_value_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} has a bad value; it takes ") as caught:
+        load({name: value})
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_an_unknown_name_is_named_with_the_one_that_was_meant() -> None:
+    with pytest.raises(SettingsError, match=r"KITH_POSTGRES_DSN is not a setting; did you mean KITH_POSTGRES_DSNS\?"):
+        load({"KITH_POSTGRES_DSN": "x"})
+    with pytest.raises(SettingsError, match="known are KITH_ENV, "):
+        load({"KITH_QQQQ": "x"})
+
+
+def test_settings_show_no_secret_when_printed() -> None:
+    text = repr(load(PRODUCTION))
+    assert "hunter2" not in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"KITH_COLOUR": "blue"}, {"KITH_PORT": "x"}, {"KITH_ENV": "production"}, {"KITH_SECRET_KEY": "hunter2"}],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_the_server_says_one_sentence_and_leaves_with_status_2(environ: dict[str, str]) -> None:
+    command = [sys.executable, "server.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("kith: KITH_")
+    assert done.stderr.count("\n") == 1
+    assert "hunter2" not in done.stderr

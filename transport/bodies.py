@@ -1,0 +1,127 @@
+"""Reading a GraphQL request out of a body or a query string, strictly: what is not exactly one is refused."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
+
+from domain.errors import KithError
+from execution.engine import GraphQLRequest
+
+MAX_BODY_BYTES: Final = 128 * 1024
+READ_TIMEOUT_S: Final = 10.0
+_MEDIA_TYPE: Final = "application/json"
+_ESCAPED_SURROGATE: Final = "\\ud"
+
+
+class BadRequest(KithError):
+    """This is not a GraphQL request."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class UnsupportedMediaType(BadRequest):
+    """Send `Content-Type: application/json`, in UTF-8."""
+
+    status = 415
+
+
+class BodyTooLarge(BadRequest):
+    """The body is larger than 128 KiB."""
+
+    status = 413
+
+
+class BodyTooSlow(BadRequest):
+    """The body did not arrive within 10 s."""
+
+    status = 408
+
+
+async def read_body(request: web.Request) -> GraphQLRequest:
+    """Read the request of a POST.
+
+    Raises:
+        BadRequest: with the status that fits.
+    """
+    _check_media_type(request.headers.getall("Content-Type", []))
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge from None
+    except TimeoutError:
+        raise BodyTooSlow from None
+    except (PayloadEncodingError, HttpProcessingError, web.RequestPayloadError, ValueError):
+        raise BadRequest("The body cannot be read; is its Content-Encoding what the header says?") from None
+    return request_of(decode_object(body))
+
+
+def read_query_string(request: web.Request) -> GraphQLRequest:
+    """Read the request of a GET; raises BadRequest."""
+    parameters: dict[str, Any] = {}
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise BadRequest(f"The parameter `{name}` is given twice.")
+        parameters[name] = request.query[name]
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = decode_object(parameters[name].encode("utf-8", "surrogatepass"))
+    return request_of(parameters)
+
+
+def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
+    """Check the types of a request's fields; raises BadRequest."""
+    query = fields.get("query")
+    if not isinstance(query, str) or not query.strip():
+        raise BadRequest("`query` must be a GraphQL document.")
+    operation_name = fields.get("operationName")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise BadRequest("`operationName` must be a string.")
+    for name in ("variables", "extensions"):
+        if not isinstance(fields.get(name), dict | None):
+            raise BadRequest(f"`{name}` must be an object.")
+    return GraphQLRequest(query, operation_name or None, fields.get("variables"), fields.get("extensions"))
+
+
+def decode_object(data: bytes) -> dict[str, Any]:
+    """Decode one JSON object in UTF-8, without duplicate keys, NaN or infinities; raises BadRequest."""
+    try:
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        if _ESCAPED_SURROGATE in text.lower():
+            _refuse_lone_surrogates(value)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not JSON in UTF-8.") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The body is not a JSON object.")
+    return value
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    """Raise ValueError for text that is no Unicode: it could be neither stored nor sent back."""
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is given twice")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _check_media_type(values: list[str]) -> None:
+    """Compare the whole media type: a form or a text never executes, so that no other site's page can send one."""
+    if len(values) != 1:
+        raise UnsupportedMediaType
+    media_type, *parameters = (part.strip().lower() for part in values[0].split(";"))
+    if media_type != _MEDIA_TYPE or any(p not in ("charset=utf-8", 'charset="utf-8"') for p in parameters):
+        raise UnsupportedMediaType

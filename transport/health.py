@@ -1,0 +1,41 @@
+"""Is the process alive, and can it serve? Both answer within a bound, whatever hangs below."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+TIMEOUT_S: Final = 2.0
+
+Ping = Callable[[], Awaitable[object]]
+
+
+async def serve_liveness(_request: web.Request) -> web.Response:
+    """Answer `GET /healthz`: the process runs its loop."""
+    return web.json_response({"status": "ok"})
+
+
+class Readiness:
+    """Answers `GET /readyz` by asking everything that serving needs, and what it can do without for a while."""
+
+    def __init__(self, needed: Mapping[str, Ping], helpful: Mapping[str, Ping]) -> None:
+        self._needed = needed
+        self._helpful = helpful
+
+    async def serve(self, _request: web.Request) -> web.Response:
+        """Answer 200, also when only what is helpful is away; 503 when something needed is. Names all of them."""
+        pings = {**self._needed, **self._helpful}
+        checks = dict(zip(pings, await asyncio.gather(*map(_ask, pings.values())), strict=True))
+        away = {name for name, state in checks.items() if state != "ok"}
+        status = "unavailable" if away & self._needed.keys() else "degraded" if away else "ok"
+        return web.json_response({"status": status, "checks": checks}, status=503 if status == "unavailable" else 200)
+
+
+async def _ask(ping: Ping) -> str:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await ping()
+    except Exception:  # noqa: BLE001 - any failure means "away", and its text is nobody's business here
+        return "away"
+    return "ok"

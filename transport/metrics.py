@@ -1,0 +1,41 @@
+"""What is counted of the front door. Labels are closed sets: never a name, an id or a text of a client."""
+
+import os
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+OPERATIONS: Final = Histogram(
+    "kith_operation_seconds",
+    "Time from a request to its answer, by operation type and outcome.",
+    ["type", "outcome"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+REFUSALS: Final = Counter("kith_refusals_total", "Requests that were refused before execution, by code.", ["code"])
+SOCKETS: Final = Gauge("kith_sockets", "Open WebSockets.", multiprocess_mode="livesum")
+SUBSCRIPTIONS: Final = Gauge("kith_subscriptions", "Running subscriptions.", multiprocess_mode="livesum")
+DELIVERED: Final = Counter("kith_delivered_events_total", "Events that were sent to subscribers.")
+
+
+def render() -> bytes:
+    """Give all metrics in Prometheus's text form: of every process of a run where they share a folder."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library does not annotate it
+    return generate_latest(registry)
+
+
+async def serve_metrics(_request: web.Request) -> web.Response:
+    """Answer `GET /metrics`."""
+    return web.Response(body=render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
