@@ -1,40 +1,15 @@
 """The effects of facts: rows of other cells brought up to date, and people told. Each may be repeated."""
 
-import dataclasses
-import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import Final
 
-from domain.events import BlockPayload, EventType, FollowPayload
+from domain.events import BlockPayload, FollowPayload
 from domain.ids import NodeType
-from domain.notifications import NotificationKind
-from domain.relationships import STRANGERS, FollowState, Relationship
+from events.notifying import notify
 from events.records import ReceivedEvent, UnreadableRecord
-from storage.channels import Client, wake
+from storage.channels import Client
 from storage.database import Database
-from storage.notifications import NewNotification, add_notification, is_told
 from storage.pairs import apply_side
-from storage.relationships import fetch_relationships, fetch_truth
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _News:
-    """What a fact is news of, to whom, and the state that the follow must still be in for it to be true."""
-
-    kind: NotificationKind
-    state: FollowState
-    to_follower: bool = False
-
-    def still_true(self, side: Relationship, now: dt.datetime) -> bool:
-        state = side.follows if self.to_follower else side.followed_by
-        return state is self.state and not side.mutes_at(now)
-
-
-_NEWS: Final = {
-    EventType.FOLLOW_CREATED: _News(NotificationKind.FOLLOW, FollowState.ACTIVE),
-    EventType.FOLLOW_REQUESTED: _News(NotificationKind.FOLLOW_REQUEST, FollowState.PENDING),
-    EventType.FOLLOW_ACCEPTED: _News(NotificationKind.FOLLOW_ACCEPTED, FollowState.ACTIVE, to_follower=True),
-}
+from storage.relationships import fetch_truth
 
 
 class Handlers:
@@ -66,18 +41,10 @@ class Handlers:
         await apply_side(self._database, high, low, await fetch_truth(self._database, low, high))
 
     async def _notify(self, event: ReceivedEvent) -> None:
-        """Tell the one whom the other's action concerns, unless it was undone meanwhile or the other is muted."""
+        """Tell whom the fact concerns; after the mirroring, which the question whether it still holds rests on."""
         pair = self._pair(event)
-        if pair is None or event.type not in _NEWS:
-            return
-        news, (follower, followee) = _NEWS[event.type], pair
-        owner, actor = (follower, followee) if news.to_follower else (followee, follower)
-        if await is_told(self._database, owner, event.id):
-            return
-        sides = await fetch_relationships(self._database, owner, [actor])
-        if news.still_true(sides.get(actor, STRANGERS), dt.datetime.now(dt.UTC)):
-            await add_notification(self._database, NewNotification(owner, event.id, news.kind, actor, event.time))
-            await wake(self._redis, owner)
+        if pair is not None:
+            await notify(self._database, self._redis, event, pair)
 
     def _pair(self, event: ReceivedEvent) -> tuple[int, int] | None:
         """Give (follower, followee) or (blocker, blocked) of a fact about two people."""

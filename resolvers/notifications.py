@@ -6,31 +6,18 @@ that lie behind the last one told.
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator
 from typing import Final
 
 from domain.notifications import Notification, NotificationKind
-from domain.pages import Position
-from privacy.policy import Visible
 from resolvers.context import Context, new_context, require_viewer
+from resolvers.delivery import Delivered, cursor_scope, deliver
 from resolvers.visibility import meet_one
 from storage import notifications
 
 BATCH: Final = 100
 POLL_EVERY_S: Final = 5.0
 """How long a wake-up that got lost can delay a notification."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Delivered:
-    """One notification as its owner may see it now, with the context in which that was decided."""
-
-    context: Context
-    notification: Notification
-    actor: Visible
-    id: str
-    cursor: str
 
 
 async def stream(context: Context, kind: NotificationKind, after: str | None) -> AsyncIterator[Delivered]:
@@ -59,7 +46,7 @@ async def stream(context: Context, kind: NotificationKind, after: str | None) ->
 async def _start(context: Context, viewer_id: int, after: str | None) -> int:
     if after is None:
         return await notifications.fetch_head(context.database, viewer_id)
-    return context.backend.cursors.decode(_cursor_scope(viewer_id), after).major
+    return context.backend.cursors.decode(cursor_scope(viewer_id), after).major
 
 
 async def _decide(context: Context, row: Notification) -> Delivered | None:
@@ -67,13 +54,4 @@ async def _decide(context: Context, row: Notification) -> Delivered | None:
     fresh = new_context(context.backend, context.viewer_id)
     await require_viewer(fresh)
     actor = await meet_one(fresh, row.actor_id)
-    if actor is None:
-        return None
-    position = Position(row.sequence, 0)
-    [cursor] = context.backend.cursors.encode(_cursor_scope(row.owner_id), [position])
-    [identity] = context.backend.cursors.encode(f"notification {row.owner_id}", [position])
-    return Delivered(fresh, row, actor, identity, cursor)
-
-
-def _cursor_scope(viewer_id: int) -> str:
-    return f"notifications of {viewer_id}"
+    return deliver(fresh, row, actor) if actor is not None else None

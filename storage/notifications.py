@@ -34,6 +34,14 @@ LIMIT $3
 
 _FETCH_HEAD: Final = "SELECT notifications FROM user_counts WHERE user_id = $1"
 
+# Numbers are given out without gaps and leave from the lowest on.
+_FETCH_FLOOR: Final = """
+SELECT coalesce((SELECT min(n.sequence) FROM notifications n WHERE n.owner_id = c.user_id), c.notifications + 1) - 1
+       AS floor
+FROM user_counts c
+WHERE c.user_id = $1
+"""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewNotification:
@@ -86,6 +94,15 @@ async def fetch_head(database: Database, owner_id: int) -> int:
     """Fetch the number of the owner's latest notification; 0 where there is none."""
     rows = await database.shards.home(owner_id).fetch(_FETCH_HEAD, owner_id)
     return int(rows[0]["notifications"]) if rows else 0
+
+
+async def fetch_floor(database: Database, owner_id: int) -> int:
+    """Fetch the number of the owner's latest notification that is kept no more; 0 where all are.
+
+    Whoever wants what came after a lower number than this cannot have it whole.
+    """
+    rows = await database.shards.home(owner_id).fetch(_FETCH_FLOOR, owner_id)
+    return int(rows[0]["floor"]) if rows else 0
 
 
 def _notification(row: Record) -> Notification:

@@ -15,7 +15,7 @@ from domain.errors import TokenRejected
 from execution.engine import Engine, GraphQLRequest, Operation, Response
 from execution.errors import masked
 from resolvers.context import Backend, new_context
-from resolvers.notifications import Delivered
+from resolvers.delivery import Delivered
 from schema.fields import OperationContext
 from transport.access import Access, Caller
 from transport.bodies import BadRequest, decode_object, request_of

@@ -16,7 +16,8 @@ from events.handlers import Handlers
 from events.relay import Relay
 from resolvers import blocks, follows
 from resolvers.context import Context
-from resolvers.notifications import Delivered, stream
+from resolvers.delivery import Delivered
+from resolvers.notifications import stream
 from storage import pairs
 from storage.channels import Client
 from storage.database import Database

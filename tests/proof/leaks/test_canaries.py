@@ -23,7 +23,7 @@ from events.consumer import READ_TOPICS, Consumer
 from events.handlers import Handlers
 from events.relay import Relay
 from logs import JsonFormatter
-from resolvers.notifications import _cursor_scope
+from resolvers.delivery import cursor_scope
 from schema.schema import SCHEMA
 from storage.cells import Cell
 from storage.channels import Client
@@ -204,7 +204,7 @@ async def test_no_stream_brings_a_forbidden_canary(menagerie: Menagerie) -> None
 
     async def listen(viewer: str) -> list[Canary]:
         owner = menagerie.viewers.members[viewer]
-        scope = _cursor_scope(owner.id)
+        scope = cursor_scope(owner.id)
         [cursor] = menagerie.service.parts.backend.cursors.encode(scope, [Position(0, 0)])
         document = f'subscription {{ followReceived(after: "{cursor}") {{ id actor {{ {fields} }} }} }}'
         answer = await menagerie.asker(viewer).listen(document, patience_s=2.0)

@@ -15,7 +15,7 @@ from domain.pages import Position
 from domain.policies import PrivacyPolicy, write_policy
 from domain.transitions import Transition, block, follow, unblock
 from domain.users import User, UserState
-from resolvers.notifications import _cursor_scope as notifications_scope
+from resolvers.delivery import cursor_scope
 from storage.departures import depart
 from storage.mutes import Mute, change_mute
 from storage.notifications import NewNotification, add_notification
@@ -72,7 +72,7 @@ class World:
     @property
     def cursor(self) -> str:
         """Give the cursor before the viewer's first notification."""
-        scope = notifications_scope(self["viewer"].id)
+        scope = cursor_scope(self["viewer"].id)
         [cursor] = self.service.parts.backend.cursors.encode(scope, [Position(0, 0)])
         return cursor
 
