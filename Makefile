@@ -10,6 +10,7 @@ DATA := $(or $(KITH_DATA_DIR),.kith)
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 EXPLORER := graphiql/dist/manifest.json
+SPECS := tests/contract/node_modules/.package-lock.json
 
 .PHONY: run
 run: ## Start everything on this machine and serve GraphiQL on http://127.0.0.1:8000/graphql
@@ -18,7 +19,7 @@ run: ## Start everything on this machine and serve GraphiQL on http://127.0.0.1:
 
 .PHONY: test
 test: ## Run the whole test suite on the real parts
-	@$(MAKE) --silent -j2 $(TEST_STAMP) $(EXPLORER)
+	@$(MAKE) --silent -j2 $(TEST_STAMP) $(EXPLORER) $(SPECS)
 	@exec $(PY) -m pytest $(PYTEST)
 
 .PHONY: check
@@ -27,6 +28,7 @@ check: $(TEST_STAMP) ## Check style, types, the direction of imports and the com
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy .
 	@$(PY) -m schema.schema --check
+	@$(PY) -m events.contract --check
 	@$(PY) -m pytest --quiet tests/unit/test_imports.py
 
 .PHONY: prove
@@ -49,7 +51,7 @@ seed: $(RUN_STAMP) ## Make the named people; with GRAPH=file.csv.gz load a graph
 .PHONY: clean
 clean: ## Remove the data of make run, the virtual environment and all that was built
 	@if [ -x $(PY) ] && [ -d "$(DATA)" ]; then $(PY) -m embedded clean "$(DATA)" && rm -rf "$(DATA)"; fi
-	@rm -rf $(VENV) graphiql/node_modules graphiql/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) tests/contract/node_modules graphiql/node_modules graphiql/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -89,3 +91,10 @@ $(EXPLORER): graphiql/package.json graphiql/package-lock.json graphiql/build.mjs
 		(cd graphiql && npm ci --silent --no-audit --no-fund && npm run --silent build) && touch $@ \
 			|| echo "The explorer page could not be built; a plainer one takes its place." >&2; \
 	else echo "Node is not installed: the explorer page will say so, and use pinned files from a CDN."; fi
+
+# The schema of AsyncAPI, which one test holds the contract with other services against.
+$(SPECS): tests/contract/package.json tests/contract/package-lock.json
+	@if command -v npm >/dev/null 2>&1; then \
+		(cd tests/contract && npm ci --silent --no-audit --no-fund) \
+			|| echo "The schema of AsyncAPI could not be had; one test passes over it." >&2; \
+	fi

@@ -1,17 +1,28 @@
 """Facts that other services may hear of: names, payloads, topics. Ids only, never personal data.
 
-The payload types are the contract; `asyncapi.yaml` is made from them.
+The payload types are the contract; `docs/asyncapi.yaml` is made from them. A field may be added to a payload at any
+time; where one changes its meaning or goes, the payload's version grows, and whoever does not know it passes it over.
 """
 
 import dataclasses
 import datetime as dt
 import enum
 import uuid
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-PAYLOAD_VERSION: Final = 1
+PersonId = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9_-]{1,64}$",
+        description="A person's id, as in the GraphQL API.",
+        examples=["nF3vWq0cQmyb6eJ1t0sGZA"],
+    ),
+]
+Version = Annotated[int, Meta(ge=1)]
+Moment = Annotated[dt.datetime, Meta(tz=True)]
 
 
 class EventType(enum.StrEnum):
@@ -33,42 +44,42 @@ class EventType(enum.StrEnum):
 
 
 class Payload(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=False):
-    """What every payload has: its own version."""
+    """What every payload has: the version of its form."""
 
-    version: int = PAYLOAD_VERSION
+    version: Version = 1
 
 
 class FollowPayload(Payload, frozen=True, kw_only=True):
     """A follow edge changed; `pair_version` orders all events of the two people."""
 
-    follower_id: str
-    followee_id: str
-    pair_version: int
+    follower_id: PersonId
+    followee_id: PersonId
+    pair_version: Version
     was_pending: bool = False
 
 
 class BlockPayload(Payload, frozen=True, kw_only=True):
     """A block was set, changed or lifted; whoever filters content does it both ways."""
 
-    blocker_id: str
-    blocked_id: str
-    pair_version: int
-    expires_at: dt.datetime | None = None
+    blocker_id: PersonId
+    blocked_id: PersonId
+    pair_version: Version
+    expires_at: Moment | None = None
 
 
 class MutePayload(Payload, frozen=True, kw_only=True):
     """A mute was set, changed or lifted; the muted person never learns of it."""
 
-    muter_id: str
-    muted_id: str
-    expires_at: dt.datetime | None = None
+    muter_id: PersonId
+    muted_id: PersonId
+    expires_at: Moment | None = None
 
 
 class UserPayload(Payload, frozen=True, kw_only=True):
     """A profile or a privacy policy changed: fetch what you show again when `user_version` is news to you."""
 
-    user_id: str
-    user_version: int
+    user_id: PersonId
+    user_version: Version
 
 
 AnyPayload = FollowPayload | BlockPayload | MutePayload | UserPayload
@@ -87,6 +98,22 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_MUTED: MutePayload,
     EventType.USER_UNMUTED: MutePayload,
     EventType.PRIVACY_UPDATED: UserPayload,
+}
+
+MEANINGS: Final[dict[EventType, str]] = {
+    EventType.USER_CREATED: "Somebody has signed up.",
+    EventType.USER_UPDATED: "Somebody's profile has changed; fetch what you show of it again.",
+    EventType.USER_DELETED: "Somebody is gone; forget whatever you keep of the person.",
+    EventType.FOLLOW_REQUESTED: "Somebody asks to follow a private account.",
+    EventType.FOLLOW_ACCEPTED: "A request was accepted; follow.created comes right after.",
+    EventType.FOLLOW_REJECTED: "A request was rejected; the one who asked is not to be told.",
+    EventType.FOLLOW_CREATED: "Somebody follows another.",
+    EventType.FOLLOW_REMOVED: "A follow has ended, by whichever side, or a request was withdrawn (`wasPending`).",
+    EventType.USER_BLOCKED: "Somebody blocks another, or until another time; neither may be shown to the other.",
+    EventType.USER_UNBLOCKED: "A block was lifted, or its time has come; the other side's block may still stand.",
+    EventType.USER_MUTED: "Somebody mutes another, or until another time; the muted never learns of it.",
+    EventType.USER_UNMUTED: "A mute was lifted, or its time has come.",
+    EventType.PRIVACY_UPDATED: "Somebody has changed who may see what; fetch what you show of the person again.",
 }
 
 _SOCIAL: Final = (FollowPayload, BlockPayload, MutePayload)
@@ -119,6 +146,19 @@ def encode_payload(payload: AnyPayload) -> bytes:
     return msgspec.json.encode(payload)
 
 
-def decode_payload(event_type: EventType, data: bytes) -> AnyPayload:
-    """Read a payload; raises `msgspec.ValidationError` or `msgspec.DecodeError` for anything else."""
-    return msgspec.json.decode(data, type=PAYLOADS[event_type])
+def version_of(payload: type[AnyPayload]) -> int:
+    """Give the version of a payload that is written, which is also the latest that is read."""
+    [version] = [field.default for field in msgspec.structs.fields(payload) if field.name == "version"]
+    return int(version)
+
+
+def decode_payload(event_type: EventType, data: bytes) -> AnyPayload | None:
+    """Read a payload; None where its version is later than ours.
+
+    Raises:
+        msgspec.MsgspecError: it is no payload of this type.
+    """
+    payload = PAYLOADS[event_type]
+    if msgspec.json.decode(data, type=Payload).version > version_of(payload):
+        return None
+    return msgspec.json.decode(data, type=payload)
