@@ -32,10 +32,11 @@ from resolvers.context import Backend
 from schema.schema import SCHEMA
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
-from storage.channels import Listeners, open_redis
+from storage.channels import Listeners
 from storage.database import Database
 from storage.named_world import ABOUT
 from storage.outbox import Bell
+from storage.redis_client import open_redis
 from transport.access import Access
 from transport.app import Parts, make_app
 from transport.graphiql import Explorer, Person

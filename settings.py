@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 PREFIX: Final = "KITH_"
 SECRET_BYTES: Final = 32
+_REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
 
 
 class SettingsError(Exception):
@@ -50,7 +51,9 @@ class Settings(BaseSettings):
     postgres_dsns: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="postgresql:// addresses, one per cell, separated by commas"
     )
-    redis_url: SecretStr | None = Field(None, description="a redis://, rediss:// or unix:// address")
+    redis_url: SecretStr | None = Field(
+        None, description="a redis://, rediss:// or unix:// address, or redis+cluster://"
+    )
     kafka_bootstrap: str | None = Field(None, min_length=1, description="host:port of the brokers, by commas")
     secret_key: SecretStr | None = Field(
         None, description="32 random bytes in base64, such as `openssl rand -base64 32`"
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        if value is not None and not value.get_secret_value().startswith(_REDIS_SCHEMES):
             raise ValueError
         return value
 

@@ -43,6 +43,12 @@ class Overloaded(KithError):
     code = "OVERLOADED"
 
 
+class DeadlineExceeded(KithError):
+    """The request took longer than it was given; what it asked to change may have been changed."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
 class UnknownCell(KithError):
     """No configured cell is home to this id."""
 

@@ -20,7 +20,7 @@ from events.handlers import Handlers
 from events.metrics import CONSUMED, CONSUMER_FAILURES, CONSUMER_LAG, UNREADABLE
 from events.process import Process, backoffs, run_process
 from events.records import ReceivedEvent, UnreadableRecord, read_record
-from storage.channels import open_redis
+from storage.redis_client import open_redis
 
 GROUP: Final = "kith"
 READ_TOPICS: Final = ("social.v1",)

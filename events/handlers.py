@@ -6,16 +6,16 @@ from domain.events import BlockPayload, FollowPayload
 from domain.ids import NodeType
 from events.notifying import notify
 from events.records import ReceivedEvent, UnreadableRecord
-from storage.channels import Client
 from storage.database import Database
 from storage.pairs import apply_side
+from storage.redis_client import Redis
 from storage.relationships import fetch_truth
 
 
 class Handlers:
     """What this service itself does about facts."""
 
-    def __init__(self, database: Database, redis: Client) -> None:
+    def __init__(self, database: Database, redis: Redis) -> None:
         self._database = database
         self._redis = redis
         self._effects: tuple[Callable[[ReceivedEvent], Awaitable[None]], ...] = (self._mirror, self._notify)

@@ -8,9 +8,10 @@ from domain.events import EventType
 from domain.notifications import NotificationKind
 from domain.relationships import STRANGERS, FollowState, Relationship
 from events.records import ReceivedEvent
-from storage.channels import Client, wake
+from storage.channels import wake
 from storage.database import Database
 from storage.notifications import NewNotification, add_notification, is_told
+from storage.redis_client import Redis
 from storage.relationships import fetch_relationships
 
 KINDS: Final[Mapping[EventType, NotificationKind]] = {
@@ -21,7 +22,7 @@ KINDS: Final[Mapping[EventType, NotificationKind]] = {
 """What people are told of."""
 
 
-async def notify(database: Database, redis: Client, event: ReceivedEvent, pair: tuple[int, int]) -> None:
+async def notify(database: Database, redis: Redis, event: ReceivedEvent, pair: tuple[int, int]) -> None:
     """Tell the one whom the other's action concerns, once, unless it was undone meanwhile or the other is muted.
 
     `pair` is (follower, followee). The owner's side of the pair must have been brought up to date before.

@@ -6,15 +6,16 @@ listener, never a notification.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
-import redis.asyncio
+import redis.asyncio as aioredis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from storage.redis_client import NO_RETRY, CacheUnavailable, Redis, node_urls
 
 _LOG: Final = logging.getLogger(__name__)
 _COMMAND_TIMEOUT_S: Final = 0.25
@@ -22,31 +23,13 @@ _PING_EVERY_S: Final = 5.0
 _RECONNECT_AFTER_S: Final = 0.5
 _PREFIX: Final = "notifications:"
 
-Client = redis.asyncio.Redis
 
-
-@contextlib.asynccontextmanager
-async def open_redis(url: str) -> AsyncIterator[Client]:
-    """Open a client whose commands fail fast: 250 ms to connect and to answer, no hidden retries."""
-    client = redis.asyncio.from_url(
-        url,
-        socket_timeout=_COMMAND_TIMEOUT_S,
-        socket_connect_timeout=_COMMAND_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=50,
-    )
-    try:
-        yield client
-    finally:
-        await client.aclose()
-
-
-async def wake(client: Client, user_id: int) -> None:
+async def wake(redis: Redis, user_id: int) -> None:
     """Wake whoever listens for a user; a Redis that is away is a late wake-up, not an error."""
     try:
-        await client.publish(_channel(user_id), b"")
-    except (RedisError, OSError, TimeoutError) as error:
-        _LOG.info("a listener was not woken: %s", type(error).__name__)
+        await redis.run(lambda client: client.publish(_channel(user_id), b""))
+    except CacheUnavailable:
+        _LOG.info("a listener was not woken")
 
 
 def _channel(user_id: int) -> str:
@@ -57,10 +40,8 @@ class Listeners:
     """This process's side of the channels: one connection, one subscription per user, any number of listeners."""
 
     def __init__(self, url: str) -> None:
-        # Reading a channel blocks for as long as nothing happens: this client has no timeout, and pings instead.
-        self._client = redis.asyncio.from_url(
-            url, socket_timeout=None, socket_connect_timeout=_COMMAND_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
-        )
+        # Any node of a cluster tells what was published at another; the next is tried when one is lost.
+        self._urls = itertools.cycle(node_urls(url))
         self._bells: dict[str, set[asyncio.Event]] = {}
         self._pubsub: PubSub | None = None
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +54,6 @@ class Listeners:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._client.aclose()
 
     @contextlib.asynccontextmanager
     async def listen(self, user_id: int) -> AsyncIterator[asyncio.Event]:
@@ -112,7 +92,11 @@ class Listeners:
             await asyncio.sleep(_RECONNECT_AFTER_S)
 
     async def _connect_and_read(self) -> None:
-        async with self._client.pubsub() as pubsub:
+        # Reading a channel blocks for as long as nothing happens: this client has no timeout, and pings instead.
+        client = aioredis.from_url(
+            next(self._urls), socket_timeout=None, socket_connect_timeout=_COMMAND_TIMEOUT_S, retry=NO_RETRY
+        )
+        async with client, client.pubsub() as pubsub:
             await pubsub.subscribe(f"{_PREFIX}keepalive", *self._bells)
             self._pubsub = pubsub
             try:

@@ -20,10 +20,11 @@ from embedded import Addresses
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend, Context, new_context
 from storage.cells import ShardMap, open_cells
-from storage.channels import Client, Listeners, open_redis
+from storage.channels import Listeners
 from storage.database import Database
 from storage.migrate import migrate
 from storage.outbox import Bell
+from storage.redis_client import Redis, open_redis
 from storage.users import NewUser, create_user
 from tests.services import open_services
 
@@ -65,9 +66,9 @@ def database(shards: ShardMap) -> Database:
 
 
 @pytest.fixture
-async def redis(addresses: Addresses) -> AsyncIterator[Client]:
-    async with open_redis(addresses.redis_url) as client:
-        yield client
+async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
+    async with open_redis(addresses.redis_url) as opened:
+        yield opened
 
 
 @pytest.fixture

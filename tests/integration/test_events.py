@@ -19,9 +19,9 @@ from resolvers.context import Context
 from resolvers.delivery import Delivered
 from resolvers.notifications import stream
 from storage import pairs
-from storage.channels import Client
 from storage.database import Database
 from storage.notifications import fetch_after
+from storage.redis_client import Redis
 from storage.relationships import fetch_relationships
 from tests.conftest import MakePerson, Person, eventually
 
@@ -35,7 +35,7 @@ async def broker(short_folder: Path, dsns: tuple[str, ...]) -> AsyncIterator[Ser
 
 
 @pytest.fixture
-async def pipeline(database: Database, dsns: tuple[str, ...], broker: Services, redis: Client) -> AsyncIterator[None]:
+async def pipeline(database: Database, dsns: tuple[str, ...], broker: Services, redis: Redis) -> AsyncIterator[None]:
     """Run a relay per cell and a consumer."""
     bootstrap = broker.addresses.kafka_bootstrap
     relays = [Relay(cell, dsn, bootstrap) for cell, dsn in zip(database.shards.cells, dsns, strict=True)]

@@ -19,11 +19,11 @@ from events.handlers import Handlers
 from events.records import ReceivedEvent
 from resolvers import blocks, follows, mutes, own, people
 from resolvers.lists import FollowerPage
-from storage.channels import Client
 from storage.database import Database
 from storage.mutes import Mute, Unmute, change_mute
 from storage.notifications import fetch_after
 from storage.pairs import change_pair
+from storage.redis_client import Redis
 from storage.relationships import fetch_relationships
 from tests.conftest import MakePerson, Person
 from tests.integration.test_pairs import now, sides
@@ -147,7 +147,7 @@ def follow_event(database: Database, event_type: EventType, follower: Person, fo
     ("kind", "private"), [(EventType.FOLLOW_CREATED, False), (EventType.FOLLOW_REQUESTED, True)], ids=["follow", "ask"]
 )
 async def test_what_a_muted_person_does_is_not_told_and_what_others_do_is(
-    database: Database, redis: Client, make_person: MakePerson, kind: EventType, *, private: bool
+    database: Database, redis: Redis, make_person: MakePerson, kind: EventType, *, private: bool
 ) -> None:
     ana = await make_person(policy=PrivacyPolicy(is_private=private))
     bo, cy, dee = await make_person(), await make_person(), await make_person()
@@ -161,7 +161,7 @@ async def test_what_a_muted_person_does_is_not_told_and_what_others_do_is(
 
 
 async def test_an_acceptance_by_somebody_muted_is_not_told_and_the_muted_person_is_told_as_ever(
-    database: Database, redis: Client, make_person: MakePerson
+    database: Database, redis: Redis, make_person: MakePerson
 ) -> None:
     ana, bo = await make_person(policy=PrivacyPolicy(is_private=True)), await make_person()
     await follows.follow(bo.context, ana.opaque_id)

@@ -26,8 +26,8 @@ from logs import JsonFormatter
 from resolvers.delivery import cursor_scope
 from schema.schema import SCHEMA
 from storage.cells import Cell
-from storage.channels import Client
 from storage.notifications import NewNotification, add_notification, fetch_after
+from storage.redis_client import Redis
 from storage.users import change_user
 from tests.conftest import eventually
 from tests.proof.leaks.conftest import LONG
@@ -249,7 +249,7 @@ async def broker(short_folder: Path) -> AsyncIterator[str]:
 
 
 async def test_no_event_nor_the_logs_of_those_who_carry_it_hold_a_text(
-    menagerie: Menagerie, log: Kept, broker: str, redis: Client
+    menagerie: Menagerie, log: Kept, broker: str, redis: Redis
 ) -> None:
     """Events hold ids; what people write about themselves, names among it, is in none of them."""
     service = menagerie.service

@@ -1,0 +1,65 @@
+"""Until when the work of one request may go on: set once at the front door, heeded wherever something is waited for.
+
+The deadline travels in a context variable, so that it needs no argument in every function. Tasks inherit it. Whoever
+joins the questions of several requests into one must not inherit the deadline of whoever asked first: it runs the joint
+work `under(latest(...))` all of theirs, and each caller goes on waiting for no longer than its own.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from time import monotonic
+
+from domain.errors import DeadlineExceeded
+
+_DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def current() -> float | None:
+    """Give the deadline of the work at hand, in seconds of the monotonic clock; None where there is none."""
+    return _DEADLINE.get()
+
+
+@contextlib.contextmanager
+def under(deadline: float | None) -> Iterator[None]:
+    """Do some work under this deadline, whatever held before."""
+    token = _DEADLINE.set(deadline)
+    try:
+        yield
+    finally:
+        _DEADLINE.reset(token)
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Do some work in that many seconds, or in what is left if that is less."""
+    deadline, outer = monotonic() + seconds, current()
+    with under(deadline if outer is None else min(deadline, outer)):
+        yield
+
+
+def latest(deadlines: Iterable[float | None]) -> float | None:
+    """Give the deadline of work that several wait for: the last of theirs, none if one of them has none."""
+    found = list(deadlines)
+    return max((deadline for deadline in found if deadline is not None), default=None) if None not in found else None
+
+
+def is_over() -> bool:
+    """Tell whether the deadline has passed."""
+    deadline = current()
+    return deadline is not None and deadline <= monotonic()
+
+
+def left(most: float) -> float:
+    """Give the seconds that one may wait: `most`, or what is left until the deadline if that is less.
+
+    Raises:
+        DeadlineExceeded: nothing is left.
+    """
+    deadline = current()
+    if deadline is None:
+        return most
+    remaining = deadline - monotonic()
+    if remaining <= 0:
+        raise DeadlineExceeded
+    return min(most, remaining)

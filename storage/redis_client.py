@@ -1,0 +1,193 @@
+"""Redis, single or a cluster, behind one door that answers fast or says fast that it cannot.
+
+The clients' own defaults wait for minutes when a server is frozen: here a call takes 50 ms, all its waiting included,
+and none is repeated behind the caller's back.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import redis.asyncio as aioredis
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import TimeoutError as SocketTimeout
+
+from domain import deadlines
+from domain.errors import DeadlineExceeded
+from storage.breakers import Breaker, BreakerOpen
+from storage.metrics import REDIS_FAILURES
+from storage.timeouts import answer_within
+
+_LOG: Final = logging.getLogger(__name__)
+T = TypeVar("T")
+Client = aioredis.Redis | aioredis.RedisCluster
+
+CALL_TIMEOUT_S: Final = 0.05
+CLUSTER: Final = "+cluster://"
+_FAIR_S: Final = CALL_TIMEOUT_S / 2
+_MAX_CALLS: Final = 16
+# The pools of a cluster raise at once when they are empty: calls stay below, with room for what the client does itself.
+_MAX_CONNECTIONS: Final = 24
+_DEFAULT_PORT: Final = 6379
+_REFRESH_EVERY_S: Final = 0.5
+_REFRESH_TIMEOUT_S: Final = 2.0
+NO_RETRY: Final = Retry(NoBackoff(), 0)
+_SOCKETS: Final[dict[str, Any]] = {
+    "retry": NO_RETRY,
+    "socket_timeout": CALL_TIMEOUT_S,
+    "socket_connect_timeout": CALL_TIMEOUT_S,
+}
+_AWAY: Final = (ConnectionLost, SocketTimeout, ClusterDownError, RedisClusterException, ReadOnlyError, OSError)
+"""What says that Redis cannot serve; builtin timeouts are among the OSErrors."""
+
+
+class CacheUnavailable(Exception):
+    """Redis gave no answer: it is away, late, refused for now, or answered with an error."""
+
+
+class Redis:
+    """A client, and the one way to use it."""
+
+    def __init__(self, url: str) -> None:
+        self._is_cluster = CLUSTER in url
+        self._breaker = Breaker("redis")
+        self._calls = asyncio.Semaphore(_MAX_CALLS)
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed = -_REFRESH_EVERY_S
+        self.client: Client = _make_cluster(url) if self._is_cluster else _make_single(url)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether calls are refused at once: Redis has failed repeatedly, or its nodes are being learnt."""
+        return self._refreshing is not None or self._breaker.is_open
+
+    async def run(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Make one call, a command or a pipeline, with the client; it uses one connection at a time.
+
+        Takes 50 ms at most, its waiting included, or what the request has left; nothing is repeated.
+
+        Raises:
+            CacheUnavailable: there is no answer; a call that was sent may have had its effect.
+        """
+        try:
+            return await self._call(call)
+        except (*_AWAY, RedisError, BreakerOpen, DeadlineExceeded) as error:
+            kind = _kind_of(error)
+            REDIS_FAILURES.labels(kind).inc()
+            if kind in ("lost", "late"):
+                self._refresh()
+            raise CacheUnavailable from error
+
+    async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        if self.is_open:
+            raise BreakerOpen
+        due = monotonic() + deadlines.left(CALL_TIMEOUT_S)
+        # Whoever waits in vain for other calls of this process to be done has learnt nothing about Redis.
+        async with answer_within(due - monotonic()):
+            await self._calls.acquire()
+        try:
+            with self._breaker.passing(*_AWAY):
+                return await self._answer(call, due - monotonic())
+        finally:
+            self._calls.release()
+
+    async def _answer(self, call: Callable[[Any], Awaitable[T]], seconds: float) -> T:
+        try:
+            async with answer_within(seconds):
+                return await call(self.client)
+        except TimeoutError:
+            if seconds < _FAIR_S:  # nor has one whose request was short of time
+                raise DeadlineExceeded from None
+            raise
+
+    def _refresh(self) -> None:
+        """Learn anew which node of a cluster holds what, beside the calls: that takes longer than a call may."""
+        now = monotonic()
+        if self._is_cluster and self._refreshing is None and now - self._refreshed >= _REFRESH_EVERY_S:
+            self._refreshed = now
+            self._refreshing = asyncio.create_task(self._relearn())
+
+    async def _relearn(self) -> None:
+        try:
+            async with asyncio.timeout(_REFRESH_TIMEOUT_S):
+                await self.client.aclose()
+                await self.client.initialize()
+        except (*_AWAY, RedisError) as error:
+            _LOG.warning("the Redis cluster could not be asked for its nodes: %s", type(error).__name__)
+        finally:
+            self._refreshing = None
+
+    async def ping(self) -> None:
+        """Ask for a sign of life; raises CacheUnavailable."""
+        await self.run(lambda client: client.ping())
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait({self._refreshing})
+        await self.client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_redis(url: str) -> AsyncIterator[Redis]:
+    """Open Redis at a redis://, rediss:// or unix:// address, or a cluster at `redis+cluster://host:port,host:port`.
+
+    Nothing is asked of it yet: a Redis that is away at the start is one that is away.
+    """
+    opened = Redis(url)
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+def _make_single(url: str) -> Client:
+    pool = aioredis.BlockingConnectionPool.from_url(
+        url, max_connections=_MAX_CONNECTIONS, timeout=CALL_TIMEOUT_S, **_SOCKETS
+    )
+    return aioredis.Redis.from_pool(pool)
+
+
+def _make_cluster(url: str) -> Client:
+    """Make a cluster's client: it starts from any of the nodes named, and serves what is left while one is away."""
+    first, *others = node_urls(url)
+    nodes = [ClusterNode(parts.hostname or "", parts.port or _DEFAULT_PORT) for parts in map(urlsplit, others)]
+    return aioredis.RedisCluster.from_url(
+        first, startup_nodes=nodes, require_full_coverage=False, max_connections=_MAX_CONNECTIONS, **_SOCKETS
+    )
+
+
+def node_urls(url: str) -> list[str]:
+    """Give the address of each node that a cluster's address names; any other address is given as it is."""
+    if CLUSTER not in url:
+        return [url]
+    parts = urlsplit(url.replace(CLUSTER, "://", 1))
+    login, at, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(netloc=f"{login}{at}{host}").geturl() for host in hosts.split(",")]
+
+
+def _kind_of(error: BaseException) -> str:
+    match error:
+        case BreakerOpen():
+            return "refused"
+        case SocketTimeout() | TimeoutError() | DeadlineExceeded():
+            return "late"
+        case ConnectionLost() | ClusterDownError() | RedisClusterException() | ReadOnlyError() | OSError():
+            return "lost"
+        case _:
+            _LOG.warning("Redis answered with an error: %s", type(error).__name__)
+            return "error"

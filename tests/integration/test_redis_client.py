@@ -1,0 +1,200 @@
+"""Redis killed, frozen and busy: every call answers or says in milliseconds that it cannot, and nothing leaks."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain import deadlines
+from embedded import wheels
+from storage.redis_client import CacheUnavailable, Redis, node_urls, open_redis
+from tests.acceptance.main_job import free_port
+from tests.conftest import eventually
+
+CLUSTER = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+
+
+class Server:
+    """A Valkey of this test's own, on a port."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port, self.bus = free_port(), free_port()
+        self.folder = folder / str(self.port)
+        self.folder.mkdir()
+        self.options = options
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(str(wheels.valkey_server()), "--port", str(self.port), "--dir", str(self.folder)),
+                *("--bind", "127.0.0.1", "--save", "", "--cluster-port", str(self.bus), *self.options),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+        if number is signal.SIGKILL:
+            self.process.wait()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(short_folder: Path) -> Iterator[Server]:
+    started = Server(short_folder)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Redis]:
+    async with open_redis(f"redis://127.0.0.1:{server.port}") as opened:
+        await eventually(lambda: answers(opened))
+        yield opened
+
+
+async def answers(client: Redis) -> bool:
+    try:
+        await client.ping()
+    except CacheUnavailable:
+        return False
+    return True
+
+
+async def taken(client: Redis, call: Callable[[Any], Any] = lambda found: found.get("k")) -> float:
+    """Give the seconds until a call said that it cannot."""
+    began = time.monotonic()
+    with pytest.raises(CacheUnavailable):
+        await client.run(call)
+    return time.monotonic() - began
+
+
+async def test_a_frozen_server_costs_a_few_short_waits_and_then_nothing(server: Server, client: Redis) -> None:
+    server.send(signal.SIGSTOP)
+    waits = [await taken(client) for _ in range(5)]
+    assert all(wait >= 0.04 for wait in waits)
+    assert client.is_open
+    refusals = sorted([await taken(client) for _ in range(100)])
+    assert refusals[50] < 0.01 < min(waits)  # a hundred that do not wait, next to five that did
+    server.send(signal.SIGCONT)
+    await eventually(lambda: answers(client))
+    assert not client.is_open
+
+
+async def test_a_killed_server_is_found_again_when_it_is_back(server: Server, client: Redis) -> None:
+    server.send(signal.SIGKILL)
+    for _ in range(5):
+        await taken(client)
+    assert client.is_open
+    server.start()
+    await eventually(lambda: answers(client))
+
+
+async def test_a_process_that_is_busy_itself_is_no_failure_of_the_server(client: Redis) -> None:
+    for _ in range(10):
+        asyncio.get_running_loop().call_soon(time.sleep, 0.08)
+        await client.run(lambda found: found.get("k"))
+    assert not client.is_open
+
+
+async def test_a_client_in_a_hurry_does_not_open_the_breaker_for_everybody(server: Server, client: Redis) -> None:
+    server.send(signal.SIGSTOP)
+    for _ in range(10):
+        with deadlines.within(0.001):
+            await taken(client)
+    assert not client.is_open
+
+
+async def test_an_error_that_the_server_answers_with_is_told_and_opens_nothing(client: Redis) -> None:
+    await client.run(lambda found: found.set("text", "x"))
+    for _ in range(10):
+        await taken(client, lambda found: found.lpush("text", "y"))
+    assert not client.is_open
+
+
+async def test_no_caller_gets_the_answer_of_another_that_was_cancelled(client: Redis) -> None:
+    for number in range(50):
+        await command(client, "SET", f"n{number}", number)
+
+    async def ask(number: int) -> tuple[int, bytes | None]:
+        return number, await command(client, "GET", f"n{number % 50}")
+
+    tasks = [asyncio.create_task(ask(number)) for number in range(600)]
+    for turn in range(3):
+        await asyncio.sleep(0)
+        for task in tasks[turn::4]:
+            task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    found = [pair for pair in ended if isinstance(pair, tuple)]
+    assert all(value == str(number % 50).encode() for number, value in found)
+    await eventually(lambda: answers(client))
+    assert client.client.connection_pool._in_use_connections == set()  # type: ignore[union-attr]
+
+
+async def test_more_callers_than_connections_wait_for_each_other(client: Redis) -> None:
+    with contextlib.suppress(CacheUnavailable):
+        await asyncio.gather(*(client.run(lambda found: found.get("k")) for _ in range(300)))
+    await eventually(lambda: answers(client))
+    assert await client.run(lambda found: found.info("clients"))
+
+
+def test_the_address_of_a_cluster_names_any_of_its_nodes() -> None:
+    assert node_urls("redis+cluster://u:p@a:1,b:2/0?x=y") == ["redis://u:p@a:1/0?x=y", "redis://u:p@b:2/0?x=y"]
+    assert node_urls("rediss+cluster://a:1") == ["rediss://a:1"]
+    assert node_urls("unix:///tmp/a,b.sock") == ["unix:///tmp/a,b.sock"]
+
+
+@pytest.fixture
+async def nodes(short_folder: Path) -> AsyncIterator[list[Server]]:
+    """Start three masters that know each other."""
+    started = [Server(short_folder, *CLUSTER) for _ in range(3)]
+    try:
+        for number, node in enumerate(started):
+            slots = (number * 5461, 16383 if number == 2 else (number + 1) * 5461 - 1)
+            async with open_redis(f"redis://127.0.0.1:{node.port}") as one:
+                await eventually(functools.partial(answers, one))
+                await command(one, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+                await command(one, "CLUSTER ADDSLOTSRANGE", *slots)
+                await command(one, "CLUSTER MEET", "127.0.0.1", started[0].port, started[0].bus)
+        yield started
+    finally:
+        for node in started:
+            node.stop()
+
+
+async def test_a_cluster_answers_behind_the_same_door_and_lives_on_while_a_node_is_frozen(nodes: list[Server]) -> None:
+    gone = free_port()
+    address = ",".join(f"127.0.0.1:{port}" for port in [gone, *(node.port for node in nodes)])
+    async with open_redis(f"redis+cluster://{address}") as cluster:
+        await eventually(lambda: works(cluster, range(30)))
+        nodes[2].send(signal.SIGSTOP)
+        assert not await works(cluster, range(30))
+        nodes[2].send(signal.SIGCONT)
+        await eventually(lambda: works(cluster, range(30)), within=30)
+
+
+async def command(client: Redis, *words: object) -> Any:
+    return await client.run(lambda found: found.execute_command(*words))
+
+
+async def works(cluster: Redis, keys: range) -> bool:
+    """Write and read keys of all nodes."""
+    try:
+        for key in keys:
+            await command(cluster, "SET", f"{{{key}}}", key)
+            assert await command(cluster, "GET", f"{{{key}}}") == str(key).encode()
+    except CacheUnavailable:
+        return False
+    return True
