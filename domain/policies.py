@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,8 @@ import jsonschema
 
 SCHEMA_PATH: Final = Path(__file__).with_name("privacy-policy.schema.json")
 POLICY_VERSION: Final = 1
+MAX_LISTED: Final = 1000
+"""How many people an allow or a deny list holds at most; the JSON Schema says the same."""
 
 
 class FieldGroup(enum.Enum):
@@ -41,15 +43,32 @@ class Audience(enum.Enum):
     PUBLIC = "PUBLIC"
 
 
-_NARROW_BY_DEFAULT: Final[Mapping[FieldGroup, Audience]] = {
-    FieldGroup.EMAIL: Audience.ONLY_ME,
-    FieldGroup.PHONE: Audience.ONLY_ME,
-    FieldGroup.BIRTH_DATE: Audience.ONLY_ME,
-    FieldGroup.ACTIVITY: Audience.FOLLOWERS,
-}
-DEFAULT_AUDIENCES: Final[Mapping[FieldGroup, Audience]] = {
-    group: _NARROW_BY_DEFAULT.get(group, Audience.PUBLIC) for group in FieldGroup
-}
+class PrivacyPreset(enum.Enum):
+    """A named set of audiences, from the most open to the most closed."""
+
+    OPEN = "OPEN"
+    STANDARD = "STANDARD"
+    SIGNED_IN = "SIGNED_IN"
+    FOLLOWERS = "FOLLOWERS"
+    CLOSED = "CLOSED"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudienceSetting:
+    """The audience of one group."""
+
+    group: FieldGroup
+    audience: Audience
+
+
+def _shown_to(audience: Audience, **narrower: Audience) -> Mapping[FieldGroup, Audience]:
+    """Show everything to one audience, but some groups to a narrower one, and how to reach the person to nobody."""
+    personal = dict.fromkeys((FieldGroup.EMAIL, FieldGroup.PHONE, FieldGroup.BIRTH_DATE), Audience.ONLY_ME)
+    named = {FieldGroup[name]: chosen for name, chosen in narrower.items()}
+    return {**dict.fromkeys(FieldGroup, audience), **personal, **named}
+
+
+DEFAULT_AUDIENCES: Final = _shown_to(Audience.PUBLIC, ACTIVITY=Audience.FOLLOWERS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,9 +84,39 @@ class PrivacyPolicy:
         """Name the audience of a group; a group that the policy does not name shows to nobody else."""
         return self.audiences.get(group, Audience.ONLY_ME)
 
+    @property
+    def settings(self) -> tuple[AudienceSetting, ...]:
+        """Name the audience of every group."""
+        return tuple(AudienceSetting(group, self.audience_of(group)) for group in FieldGroup)
+
 
 DEFAULT_POLICY: Final = PrivacyPolicy()
 MOST_RESTRICTIVE: Final = PrivacyPolicy(is_private=True, audiences={})
+PRESETS: Final[Mapping[PrivacyPreset, PrivacyPolicy]] = {
+    PrivacyPreset.OPEN: PrivacyPolicy(audiences=_shown_to(Audience.PUBLIC)),
+    PrivacyPreset.STANDARD: DEFAULT_POLICY,
+    PrivacyPreset.SIGNED_IN: PrivacyPolicy(audiences=_shown_to(Audience.SIGNED_IN, ACTIVITY=Audience.FOLLOWERS)),
+    PrivacyPreset.FOLLOWERS: PrivacyPolicy(is_private=True, audiences=_shown_to(Audience.FOLLOWERS)),
+    PrivacyPreset.CLOSED: PrivacyPolicy(is_private=True, audiences=_shown_to(Audience.ONLY_ME)),
+}
+"""What each preset sets; none has lists, since a preset leaves the owner's as they are."""
+
+
+def apply_preset(policy: PrivacyPolicy, preset: PrivacyPreset) -> PrivacyPolicy:
+    """Set what a preset sets: whether the account is private, and every audience."""
+    return dataclasses.replace(PRESETS[preset], allow=policy.allow, deny=policy.deny)
+
+
+def preset_of(policy: PrivacyPolicy) -> PrivacyPreset | None:
+    """Name the preset that a policy equals but for its lists; None where it is the owner's own."""
+    terms = (policy.is_private, policy.settings)
+    return next((preset for preset, its in PRESETS.items() if (its.is_private, its.settings) == terms), None)
+
+
+def listed(named: Iterable[int], kept: Iterable[int]) -> frozenset[int]:
+    """Make a list of the people whom the owner names and, while there is room, of others who stay on it unseen."""
+    people = frozenset(named)
+    return people.union(sorted(frozenset(kept) - people)[: MAX_LISTED - len(people)])
 
 
 @functools.cache
@@ -78,12 +127,12 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def write_policy(policy: PrivacyPolicy) -> str:
-    """Give the JSON document that is stored."""
+    """Give the JSON document that is stored; it names every group, so that none falls back to its default."""
     return json.dumps(
         {
             "version": POLICY_VERSION,
             "private": policy.is_private,
-            "audiences": {group.value: audience.value for group, audience in policy.audiences.items()},
+            "audiences": {setting.group.value: setting.audience.value for setting in policy.settings},
             "allow": [str(user_id) for user_id in sorted(policy.allow)],
             "deny": [str(user_id) for user_id in sorted(policy.deny)],
         },

@@ -1,11 +1,20 @@
 """The owner's own side: who waits, whom one blocks or mutes, how many one may follow, and how others see one."""
 
 import dataclasses
+from typing import Final
 
 from domain.errors import InvalidInput
 from domain.ids import NodeType
 from domain.pages import PageRequest
-from domain.policies import Audience, FieldGroup, PrivacyPolicy
+from domain.policies import (
+    PRESETS,
+    Audience,
+    AudienceSetting,
+    FieldGroup,
+    PrivacyPolicy,
+    PrivacyPreset,
+    preset_of,
+)
 from domain.relationships import FollowOrder, FollowState, ListKind, Relationship
 from privacy.policy import Visible, see
 from privacy.policy import explain as explain_decision
@@ -40,22 +49,28 @@ class FollowLimit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AudienceSetting:
-    """The audience of one group."""
+class PresetTerms:
+    """What a preset sets."""
 
-    group: FieldGroup
-    audience: Audience
+    preset: PrivacyPreset
+    is_private: bool
+    audiences: tuple[AudienceSetting, ...]
+
+
+PRESET_TERMS: Final = tuple(PresetTerms(preset, its.is_private, its.settings) for preset, its in PRESETS.items())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PolicyView:
-    """A policy as its owner reads it: people as opaque ids."""
+    """A policy as its owner reads it: people as opaque ids; `preset` is None where it equals none."""
 
     version: int
     is_private: bool
+    preset: PrivacyPreset | None
     audiences: tuple[AudienceSetting, ...]
     allow: tuple[str, ...]
     deny: tuple[str, ...]
+    presets: tuple[PresetTerms, ...] = PRESET_TERMS
 
 
 async def fetch_own_page(context: Context, owner: Visible, kind: ListKind, request: PageRequest) -> FollowerPage:
@@ -74,9 +89,8 @@ async def fetch_follow_limit(context: Context, owner: Visible) -> FollowLimit:
 async def read_own_policy(context: Context, owner: Visible) -> PolicyView:
     """Give the owner's policy; of the lists those whom the owner may meet, or blocks."""
     policy: PrivacyPolicy = owner.user.policy
-    audiences = tuple(AudienceSetting(group, policy.audience_of(group)) for group in FieldGroup)
     allow, deny = await _known(context, policy.allow), await _known(context, policy.deny)
-    return PolicyView(owner.user.version, policy.is_private, audiences, allow, deny)
+    return PolicyView(owner.user.version, policy.is_private, preset_of(policy), policy.settings, allow, deny)
 
 
 async def _known(context: Context, user_ids: frozenset[int]) -> tuple[str, ...]:

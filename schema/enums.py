@@ -4,14 +4,22 @@ import strawberry
 
 from domain.errors import UserErrorCode
 from domain.notifications import NotificationKind
-from domain.policies import Audience, FieldGroup
+from domain.policies import Audience, FieldGroup, PrivacyPreset
 from domain.relationships import FollowOrder, FollowState, WaitingRequests
+
+_PRESETS = (
+    "Named privacy settings, from the most open to the most closed. OPEN shows everybody all but email, phone and "
+    "birth date, which no preset shows to anybody. STANDARD is what a new account has: like OPEN, but activity is for "
+    "followers. SIGNED_IN is like STANDARD, but for whoever is signed in. FOLLOWERS makes the account private and is "
+    "for followers only. CLOSED makes it private and shows nothing but the stub, even to those allowed."
+)
 
 for _enum, _description in (
     (UserErrorCode, "Why a mutation did not do what it was asked."),
     (NotificationKind, "Why a person is told."),
     (Audience, "Who may see a group of fields, from the fewest to all; a friend is a mutual follow."),
     (FieldGroup, "What can be shown or hidden as one."),
+    (PrivacyPreset, _PRESETS),
     (FollowOrder, "The order of follower and following lists, by the time of the follow."),
     (FollowState, "How far a follow has come."),
     (WaitingRequests, "What becomes of those who wait when a private account goes public."),
@@ -24,6 +32,7 @@ __all__ = [
     "FollowOrder",
     "FollowState",
     "NotificationKind",
+    "PrivacyPreset",
     "UserErrorCode",
     "WaitingRequests",
 ]

@@ -5,7 +5,7 @@ import datetime as dt
 import strawberry
 from strawberry import UNSET
 
-from schema.enums import Audience, FieldGroup, WaitingRequests
+from schema.enums import Audience, FieldGroup, PrivacyPreset, WaitingRequests
 
 
 @strawberry.input
@@ -120,13 +120,16 @@ class AudienceInput:
     audience: Audience
 
 
-@strawberry.input
+@strawberry.input(
+    description="What to change; what is left out or null stays. `preset` is applied first and the rest over it, so "
+    "that `isPrivate` and the audiences named here win. A preset leaves `allow` and `deny` as they are; each of the "
+    "two replaces its whole list, and nobody may be on both. `waitingRequests` says what becomes of those who ask to "
+    "follow an account that goes public, by a preset or otherwise."
+)
 class UpdatePrivacySettingsInput:
-    """What to change; what is left out stays. `allow` and `deny` replace the whole list.
+    """What to change of the policy."""
 
-    `waitingRequests` says what becomes of those who ask to follow an account that goes public.
-    """
-
+    preset: PrivacyPreset | None = None
     is_private: bool | None = None
     waiting_requests: WaitingRequests = WaitingRequests.ACCEPT
     audiences: list[AudienceInput] | None = None

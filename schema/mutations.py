@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import strawberry
 from strawberry import UNSET
 
+from domain.policies import AudienceSetting
 from domain.users import ProfileLink
-from resolvers import blocks, follows, mutes, settings
+from resolvers import blocks, follows, mutes, policies, settings
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
 from schema.fields import level
@@ -122,15 +123,16 @@ async def update_privacy_settings(
     context: Context, _roots: Sequence[object], *, input: UpdatePrivacySettingsInput
 ) -> list[Result]:
     """Change who may see what of the viewer."""
-    edit = settings.PrivacyEdit(
+    edit = policies.PrivacyEdit(
+        preset=input.preset,
         is_private=input.is_private,
-        audiences={entry.group: entry.audience for entry in input.audiences or ()},
+        audiences=[AudienceSetting(entry.group, entry.audience) for entry in input.audiences or ()],
         allow=input.allow,
         deny=input.deny,
         waiting_requests=input.waiting_requests,
         expected_version=input.expected_version,
     )
-    return _results(input.client_mutation_id, await settings.update_privacy(context, edit))
+    return _results(input.client_mutation_id, await policies.update_privacy(context, edit))
 
 
 @strawberry.type

@@ -14,7 +14,7 @@ from resolvers.context import Context
 from resolvers.lists import FollowerPage
 from resolvers.own import FollowLimit as Limit
 from resolvers.own import PolicyView
-from schema.enums import Audience, FieldGroup
+from schema.enums import Audience, FieldGroup, PrivacyPreset
 from schema.fields import LevelFunction, derived, level
 from schema.lists import FollowerConnection
 from schema.users import User
@@ -33,10 +33,19 @@ class FollowLimit:
 
 @strawberry.type(description="Who may see one group of fields.")
 class AudienceSetting:
-    """Source: `resolvers.own.AudienceSetting`."""
+    """Source: `domain.policies.AudienceSetting`."""
 
     group: FieldGroup
     audience: Audience
+
+
+@strawberry.type(description="What a preset sets: everything but the lists.")
+class PresetTerms:
+    """Source: `resolvers.own.PresetTerms`."""
+
+    preset: PrivacyPreset
+    is_private: bool
+    audiences: list[AudienceSetting]
 
 
 @strawberry.type(description="The viewer's privacy policy.")
@@ -45,9 +54,13 @@ class PrivacySettings:
 
     version: int
     is_private: bool
+    preset: PrivacyPreset | None = strawberry.field(
+        description="The preset that the settings equal, whatever the lists; null where they equal none."
+    )
     audiences: list[AudienceSetting]
     allow: list[strawberry.ID]
     deny: list[strawberry.ID]
+    presets: list[PresetTerms] = strawberry.field(description="All presets, and what choosing each would set.")
 
 
 @strawberry.type(description="Whether somebody sees a group of fields, and the rule that says so.")

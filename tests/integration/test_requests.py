@@ -19,7 +19,7 @@ from resolvers import blocks, follows
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
 from resolvers.people import fetch_counts
-from resolvers.settings import PrivacyEdit, update_privacy
+from resolvers.policies import PrivacyEdit, update_privacy
 from storage.cells import Connection
 from storage.database import Database
 from storage.pairs import change_pair
@@ -88,7 +88,7 @@ async def states(database: Database, one: Person, other: Person) -> tuple[Follow
 
 
 async def set_private(person: Person, *, private: bool, waiting: WaitingRequests = WaitingRequests.ACCEPT) -> None:
-    edit = PrivacyEdit(private, {}, None, None, waiting, None)
+    edit = PrivacyEdit(is_private=private, waiting_requests=waiting)
     outcome = await update_privacy(person.context, edit)
     assert outcome.user_errors == ()
 
@@ -229,7 +229,7 @@ async def test_removing_a_follower_ends_the_follow_and_the_counters(
 async def test_going_public_settles_the_first_at_once_and_upkeep_the_rest(
     database: Database, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch, choice: WaitingRequests
 ) -> None:
-    monkeypatch.setattr("resolvers.settings.SETTLED_AT_ONCE", 3)
+    monkeypatch.setattr("resolvers.policies.SETTLED_AT_ONCE", 3)
     monkeypatch.setattr("events.upkeep.BATCH", 4)
     star = await make_person(policy=PRIVATE)
     crowd = [await make_person() for _ in range(9)]
@@ -292,7 +292,7 @@ async def test_a_request_that_comes_late_to_an_account_gone_public_is_settled_as
 async def test_going_private_again_forgets_the_decision(
     database: Database, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resolvers.settings.SETTLED_AT_ONCE", 1)
+    monkeypatch.setattr("resolvers.policies.SETTLED_AT_ONCE", 1)
     star = await make_person(policy=PRIVATE)
     crowd = [await make_person() for _ in range(3)]
     for fan in crowd:
@@ -445,7 +445,7 @@ async def test_going_public_answers_with_those_whom_it_let_in(make_person: MakeP
     ana, bo = await make_person(), await make_person(policy=PRIVATE)
     await follows.follow(ana.context, bo.opaque_id)
     context = bo.context
-    edit = PrivacyEdit(False, {}, None, None, WaitingRequests.ACCEPT, None)
+    edit = PrivacyEdit(is_private=False)
     outcome = await update_privacy(context, edit)
     assert outcome.user is not None
     [figures] = await fetch_counts(context, [outcome.user])

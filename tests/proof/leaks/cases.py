@@ -129,7 +129,7 @@ CASES: Final[Mapping[str, Case]] = {
     "Mutation.updateProfile": Case(around=[plainly("(input: {})")]),
     "Mutation.updatePrivacySettings": Case(
         aimed={"input.allow": as_inputs("allow", "friend"), "input.deny": as_inputs("deny", "asker")},
-        around=[plainly("(input: {})")],
+        around=[plainly("(input: {isPrivate: false})")],
         writes=True,
     ),
     "Subscription.followReceived": Case(around=[lambda world: f"(after: {_text(world.cursor)})"]),

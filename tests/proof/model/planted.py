@@ -293,7 +293,7 @@ def going_public_leaves_the_requests() -> None:
     async def settle_nothing(_database: Database, _owner: int, _now: dt.datetime, *, limit: int) -> int:
         return limit - limit
 
-    replace("resolvers.settings", "settle_requests_of", settle_nothing)
+    replace("resolvers.policies", "settle_requests_of", settle_nothing)
 
 
 @planted
@@ -301,7 +301,7 @@ def going_public_always_accepts() -> None:
     async def decide(connection: Connection, owner_id: int, choice: WaitingRequests | None) -> None:
         await requests.decide_requests(connection, owner_id, choice and WaitingRequests.ACCEPT)
 
-    replace("resolvers.settings", "decide_requests", decide)
+    replace("resolvers.policies", "decide_requests", decide)
 
 
 @planted
