@@ -33,11 +33,11 @@ check: $(TEST_STAMP) ## Check style, types, the direction of imports and the com
 
 .PHONY: prove
 prove: $(TEST_STAMP) ## Prove privacy and consistency at length: model, races, leaks (an hour)
-	@PROVE=long $(PY) -m pytest tests/proof
+	@PROVE=long $(PY) -m pytest -rP tests/proof $(PYTEST)
 
 .PHONY: leak-hunt
-leak-hunt: $(TEST_STAMP) ## Compare every way to a hidden person with one to somebody who never existed
-	@$(PY) -m tests.proof.leaks.hunt
+leak-hunt: $(TEST_STAMP) ## Compare every way to a hidden person with one to nobody; LEAK=gate makes a leak to find
+	@$(PY) -m tests.proof.leaks.hunt $(if $(LEAK),--leak $(LEAK))
 
 .PHONY: bench
 bench: $(TEST_STAMP) ## Measure: requests, notifications and start-up

@@ -1,13 +1,29 @@
 """What people change, over HTTP through a public client library, on one cell and on two."""
 
 import datetime as dt
+import secrets
+from collections.abc import AsyncIterator
 
 import pytest
 
+from domain.ids import NodeType, OpaqueIds, new_id
 from tests.acceptance.people import MUTATION, Data, People, Person, Refused
+from tests.acceptance.tables import Tables, open_tables
 
 STATES = "query($id: ID!) { user(id: $id) { viewerFollowState followersCount } me { followingCount } }"
 FORGED = "AAAAAAAAAAAAAAAAAAAAAA"
+ON_A_PERSON = (
+    "followUser",
+    "unfollowUser",
+    "blockUser",
+    "unblockUser",
+    "removeFollower",
+    "acceptFollowRequest",
+    "rejectFollowRequest",
+    "cancelFollowRequest",
+    "muteUser",
+    "unmuteUser",
+)
 UNAVAILABLE = [{"code": "USER_UNAVAILABLE", "message": "This person is not available.", "path": ["input", "userId"]}]
 PROFILE = """
 mutation Change($input: UpdateProfileInput!) {
@@ -107,23 +123,38 @@ async def test_a_private_account_is_asked_first(people: People) -> None:
     assert (await one.unfollow(people.bo))["user"]["viewerFollowState"] == "NONE"
 
 
-@pytest.mark.parametrize("mutation", ["followUser", "unfollowUser", "blockUser", "unblockUser"])
-async def test_nobody_acts_on_himself(people: People, mutation: str) -> None:
+@pytest.fixture(scope="module")
+async def tables(people: People) -> AsyncIterator[Tables]:
+    async with open_tables(people.job) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("mutation", ON_A_PERSON)
+async def test_nobody_acts_on_himself(people: People, tables: Tables, mutation: str) -> None:
+    before = await tables.written(people.ana)
     payload = await people.ana.act(mutation, userId=people.ana.id)
-    assert (payload["user"], [error["code"] for error in payload["userErrors"]]) == (None, ["CANNOT_TARGET_SELF"])
+    assert payload["user"] is None
+    assert [(error["code"], error["path"]) for error in payload["userErrors"]] == [
+        ("CANNOT_TARGET_SELF", ["input", "userId"])
+    ]
+    assert await tables.written(people.ana) == before
 
 
-@pytest.mark.parametrize("mutation", ["followUser", "unfollowUser", "blockUser", "unblockUser"])
-async def test_acting_on_who_blocked_the_viewer_is_acting_on_nobody_to_the_byte(people: People, mutation: str) -> None:
+@pytest.mark.parametrize("mutation", ON_A_PERSON)
+async def test_acting_on_who_blocked_the_viewer_is_acting_on_nobody_to_the_byte_and_changes_nothing(
+    people: People, tables: Tables, mutation: str
+) -> None:
     document = MUTATION.format(name=mutation, input=f"{mutation[0].upper()}{mutation[1:]}Input")
+    foreign = OpaqueIds(secrets.token_bytes(32)).encode(NodeType.USER, new_id(0))
+    elsewhere = tables.ids.encode(NodeType.USER, new_id(999))
+    unknown = (people.nobody, FORGED, foreign, elsewhere, people.gone.id, people.eve.id[:-1], "", "\x00")
+    before = [await tables.written(person) for person in (people.ana, people.dee)]
     for accept in ("application/json", "application/graphql-response+json"):
-        answers = [
-            await people.ana.post(document, accept, input={"userId": id_})
-            for id_ in (people.dee.id, people.nobody, FORGED, people.gone.id, "", "\x00")
-        ]
+        answers = [await people.ana.post(document, accept, input={"userId": id_}) for id_ in (people.dee.id, *unknown)]
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1
         assert answers[0].json["data"][mutation]["userErrors"] == UNAVAILABLE
+    assert [await tables.written(person) for person in (people.ana, people.dee)] == before
 
 
 async def test_whom_the_viewer_blocks_cannot_be_followed(people: People) -> None:

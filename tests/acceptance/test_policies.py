@@ -10,11 +10,8 @@ from typing import Any, Final
 import pytest
 
 from domain.ids import NodeType, OpaqueIds, new_id
-from embedded.configured import find_addresses
-from keys import load_keys
-from settings import load
-from storage.cells import ShardMap, open_cells
 from tests.acceptance.people import Answer, Data, People, Person
+from tests.acceptance.tables import Tables, open_tables
 
 CHANGE: Final = """
 mutation Change($input: UpdatePrivacySettingsInput!) {
@@ -25,12 +22,6 @@ LITERAL: Final = "mutation { updatePrivacySettings(input: %s) { user { id } user
 READ: Final = """
 { viewer { privacySettings { version isPrivate preset audiences { group audience } allow deny } } }
 """
-WRITTEN: Final = """
-SELECT (SELECT policy FROM users WHERE username = $1) AS policy,
-       (SELECT version FROM users WHERE username = $1) AS version,
-       (SELECT count(*) FROM audit_logs a JOIN users u ON u.id = a.actor_id WHERE u.username = $1) AS audit,
-       (SELECT count(*) FROM outbox WHERE aggregateid = $2) AS events
-"""
 _REFUSED_AT: Final = re.compile(r"has invalid value(?: at (?P<place>[^:]+))?: ")
 GRAPHQL: Final = "application/graphql-response+json"
 
@@ -40,17 +31,13 @@ class Cast:
     """Whose settings are meant to be spoiled, and the ids that play a part in it."""
 
     owner: Person
-    shards: ShardMap
+    tables: Tables
     version: int
     ids: Mapping[str, str]
 
     async def written(self) -> list[tuple[object, ...]]:
-        """Give the stored policy, its version, and how many audit and outbox rows there are, for each cell."""
-        return [
-            tuple(row)
-            for cell in self.shards.cells
-            for row in await cell.fetch(WRITTEN, self.owner.name, self.owner.id)
-        ]
+        """Sum up what is written of the owner."""
+        return await self.tables.written(self.owner)
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +58,11 @@ async def assembled(people: People) -> AsyncIterator[Cast]:
     }
     assert changed(await owner.post(CHANGE, input=change))["userErrors"] == []
     await hidden.act("blockUser", userId=owner.id)
-    settings = load({"KITH_DATA_DIR": str(people.job.data_dir)})
-    ids_of_this_run = OpaqueIds(load_keys(settings).opaque_ids)
     version = (await owner.ask("{ me { profileVersion } }"))["me"]["profileVersion"]
-    async with open_cells(find_addresses(settings).postgres_dsns) as shards:
+    async with open_tables(people.job) as tables:
         yield Cast(
             owner,
-            shards,
+            tables,
             version,
             {
                 "self": owner.id,
@@ -89,7 +74,7 @@ async def assembled(people: People) -> AsyncIterator[Cast]:
                 "never existed": people.nobody,
                 "forged": "A" * 22,
                 "of another key": OpaqueIds(secrets.token_bytes(32)).encode(NodeType.USER, new_id(0)),
-                "of another cell": ids_of_this_run.encode(NodeType.USER, new_id(999)),
+                "of another cell": tables.ids.encode(NodeType.USER, new_id(999)),
                 "shortened": other.id[:-1],
                 "spelled otherwise": other.id + "==",
                 "a username": other.name,

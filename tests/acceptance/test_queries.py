@@ -220,7 +220,8 @@ async def test_equal_cursors_of_two_reads_are_equal(people: People) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["forged", "foreign viewer", "foreign list", "foreign order", "changed", "empty", "nul"]
+    "fault",
+    ["forged", "foreign viewer", "foreign list", "foreign order", "changed", "truncated", "longer", "empty", "nul"],
 )
 async def test_a_cursor_that_was_not_made_for_this_page_is_refused(people: People, fault: str) -> None:
     own = (await page_of(people.ana, people.star, first=1))["pageInfo"]["endCursor"]
@@ -232,6 +233,8 @@ async def test_a_cursor_that_was_not_made_for_this_page_is_refused(people: Peopl
             "endCursor"
         ],
         "changed": ("B" if own[0] != "B" else "C") + own[1:],
+        "truncated": own[:-1],
+        "longer": own + own[-1],
         "empty": "",
         "nul": own[:-1] + "\x00",
     }[fault]

@@ -120,6 +120,23 @@ async def test_whom_a_block_hides_is_in_no_page_and_no_count(make_person: MakePe
     assert len(own.edges) == 6
 
 
+@pytest.mark.parametrize(
+    ("exact", "told"),
+    [(999, 999), (1000, 1000), (1001, 1000), (1999, 1900), (12_345, 12_000), (99_999, 99_000), (1_234_567, 1_200_000)],
+)
+async def test_above_a_thousand_a_total_is_rounded_so_that_one_block_does_not_show_in_it(
+    database: Database, make_person: MakePerson, exact: int, told: int
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await crowd_of(make_person, star, 1)
+    await database.shards.home(star.id).fetch(
+        "UPDATE user_counts SET followers = $2, following = $2 WHERE user_id = $1", star.id, exact
+    )
+    context = viewer.context
+    pages = [await page(context, star, 1, kind=kind) for kind in (ListKind.FOLLOWERS, ListKind.FOLLOWING)]
+    assert await fetch_total_counts(context, pages) == [told, told]
+
+
 async def test_a_page_from_which_people_are_gone_says_that_there_is_more(
     make_person: MakePerson, database: Database
 ) -> None:

@@ -41,6 +41,9 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The fields of a person by group; groups without fields in the schema are left out."""
 
+GROUPS: Final = (*FIELDS, "EMAIL", "PHONE", "BIRTH_DATE", "ACTIVITY", "DISCOVERABILITY")
+"""Every group, whether or not the schema has fields of it yet."""
+
 DEFAULTS: Final[Mapping[str, str]] = dict.fromkeys(FIELDS, "PUBLIC")
 
 
@@ -80,7 +83,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
 _AUDIENCES: Final = tuple(IN_AUDIENCE)
 SPREAD: Final = tuple(
     Setting(
-        {group: _AUDIENCES[(number + shift) % len(_AUDIENCES)] for number, group in enumerate(FIELDS)},
+        {group: _AUDIENCES[(number + shift) % len(_AUDIENCES)] for number, group in enumerate(GROUPS)},
         is_private=is_private,
     )
     for shift in range(len(_AUDIENCES))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -116,6 +117,8 @@ async def test_a_hidden_person_and_nobody_are_the_same(service: Service, doors: 
     deeper = two_lists_deep() if LONG else []
     tried = [*doors.all(while_blocking=experiment.viewer_blocks), *WALKS, *deeper]
     report = await run(service, experiment, [door for door in tried if LONG or re.search(SHORT[name], door.label)])
+    different = {found.door for found in report.unknown}
+    sys.stdout.write(f"{len(report.paths)} paths, {len(report.doors)} doors, {len(different)} different\n")
     assert [str(found) for found in report.unknown] == []
     assert stale(name, report.differences) == [], "no longer differs: take it off the list of what is known"
 

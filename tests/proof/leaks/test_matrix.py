@@ -17,7 +17,7 @@ from schema.fields import Protected
 from schema.schema import SCHEMA
 from storage.users import fetch_users
 from tests.proof.leaks.crowd import Member, Viewers, make_target, make_viewers
-from tests.proof.leaks.model import FIELDS, FOLLOWERS, SETTINGS, SPREAD, VIEWERS, Setting, meets, sees
+from tests.proof.leaks.model import FIELDS, FOLLOWERS, GROUPS, SETTINGS, SPREAD, VIEWERS, Setting, meets, sees
 from tests.proof.leaks.service import Asker, Service
 
 SHOWN = """{ id username displayName isPrivate bio pronouns createdAt location links { label url }
@@ -114,6 +114,7 @@ def test_the_model_knows_every_group_that_has_fields() -> None:
 
 
 def test_the_matrix_is_whole() -> None:
+    assert set(GROUPS) == {group.value for group in FieldGroup}
     assert (len(KINDS), len(SETTINGS), len(PATHS)) == (9, 4, 12)
 
 
@@ -201,3 +202,31 @@ async def test_every_group_viewer_and_audience_agree_in_model_engine_and_answers
 async def groups_over_http(asker: Asker, target: Member) -> frozenset[str] | None:
     person = (await asker.post(f'{{ user(id: "{target.opaque_id}") {SHOWN} }}')).data["data"]["user"]
     return groups_of(person) if person is not None else None
+
+
+async def test_the_owner_is_told_of_every_group_viewer_and_audience_what_the_model_says(
+    viewers: Viewers, spread: list[Member]
+) -> None:
+    wrong = []
+    for (setting, target), viewer in itertools.product(zip(SPREAD, spread, strict=True), VIEWERS):
+        if viewer == "anonymous":  # has no id to ask about
+            continue
+        person = target if viewer == "self" else viewers.members[viewer]
+        told = await explained_over_http(viewers.asker("self", target), person)
+        said = {group: sees(viewer, setting, group) for group in GROUPS} if viewer != "blocking" else None
+        if told != said:
+            wrong.append((viewer, setting, told))
+    assert wrong == []
+
+
+async def explained_over_http(owner: Asker, person: Member) -> dict[str, bool] | None:
+    """Ask whether a person sees each group of the owner's fields; None where nobody is there."""
+    asked = " ".join(
+        f'{group}: privacyExplain(userId: "{person.opaque_id}", group: {group}) {{ allowed rule }}' for group in GROUPS
+    )
+    told = (await owner.post(f"{{ viewer {{ {asked} }} }}")).data["data"]["viewer"]
+    assert all(decision is None or decision["rule"] for decision in told.values())
+    if None in told.values():
+        assert set(map(str, told.values())) == {"None"}
+        return None
+    return {group: decision["allowed"] for group, decision in told.items()}
