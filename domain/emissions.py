@@ -149,6 +149,8 @@ _ONESELF: Final = (
     Emission("updatePrivacySettings", State.PRIVATE_AND_FOLLOWED, (_PRIVACY,), PUBLIC_ACCEPTING),
     Emission("updatePrivacySettings", State.ASKED, (_PRIVACY, *_ACCEPTED), PUBLIC_ACCEPTING),
     Emission("updatePrivacySettings", State.ASKED, (_PRIVACY, _REJECTED), PUBLIC_REJECTING),
+    Emission("markNotificationsRead", State.FOLLOWED),
+    Emission("updateNotificationPreferences", State.STRANGERS, (), CHANGED),
 )
 
 EMISSIONS: Final = _FOLLOWING + _BEING_FOLLOWED + _KEEPING_AWAY + _ONESELF

@@ -6,6 +6,7 @@ a user is read from the id without a look-up and no coordinator hands ids out.
 
 import base64
 import binascii
+import datetime as dt
 import enum
 import secrets
 import time
@@ -41,6 +42,12 @@ def new_id(cell: int, *, at_ms: int | None = None) -> int:
 def cell_of(internal_id: int) -> int:
     """Read the number of the home cell out of an internal id."""
     return (internal_id >> RANDOM_BITS) & _CELL_MASK
+
+
+def made_at(internal_id: int) -> dt.datetime:
+    """Read the moment at which an internal id was made, to the millisecond."""
+    milliseconds = (internal_id >> (CELL_BITS + RANDOM_BITS)) + EPOCH_MS
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
 
 
 class OpaqueIds:

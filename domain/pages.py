@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from domain.errors import InvalidInput
 
 MAX_PAGE: Final = 100
+EXACT_UP_TO: Final = 1000
+_ROUNDED_DIGITS: Final = 2
 _BLOCK_BYTES: Final = 16
 _TAG_BYTES: Final = 8
 
@@ -69,6 +71,26 @@ def page_request(first: int | None, after: str | None, last: int | None, before:
     if size is None or not 1 <= size <= MAX_PAGE:
         raise InvalidInput(f"`{name}` lies between 1 and {MAX_PAGE}.")
     return PageRequest(size=size, cursor=after if first is not None else before, backward=first is None)
+
+
+def page_info_of(cursors: Sequence[str], request: PageRequest, *, far: str | None) -> PageInfo:
+    """Fill in Relay's PageInfo; `far` is where reading stopped if there is more.
+
+    What lies behind the cursor that was given is known to be there.
+    """
+    start, end = (cursors[0], cursors[-1]) if cursors else (None, None)
+    came_from, more = request.cursor is not None, far is not None
+    if request.backward:
+        return PageInfo(has_next_page=came_from, has_previous_page=more, start_cursor=far or start, end_cursor=end)
+    return PageInfo(has_next_page=more, has_previous_page=came_from, start_cursor=start, end_cursor=far or end)
+
+
+def round_count(exact: int) -> int:
+    """Give a count as it is shown: exact up to 1,000, above that rounded down to two digits."""
+    if exact <= EXACT_UP_TO:
+        return exact
+    step = 10 ** (len(str(exact)) - _ROUNDED_DIGITS)
+    return int(exact // step * step)
 
 
 class Cursors:

@@ -61,6 +61,9 @@ class Relationship:
     mutes: bool = False
     mutes_until: dt.datetime | None = None
     version: int = 0
+    follows_version: int = 0
+    followed_by_version: int = 0
+    """The version at which each direction last changed its state; 0 where that is not known."""
 
     @property
     def is_mutual(self) -> bool:
@@ -93,6 +96,18 @@ class Relationship:
             blocked_by_until=self.blocks_until,
             blocked_by_since=self.blocks_since,
             version=self.version,
+            follows_version=self.followed_by_version,
+            followed_by_version=self.follows_version,
+        )
+
+    def as_next_of(self, before: "Relationship") -> "Relationship":
+        """Give this side the version after `before`, and to each direction that has changed since."""
+        version = before.version + 1
+        return dataclasses.replace(
+            self,
+            version=version,
+            follows_version=before.follows_version if self.follows is before.follows else version,
+            followed_by_version=before.followed_by_version if self.followed_by is before.followed_by else version,
         )
 
 

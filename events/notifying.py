@@ -1,18 +1,20 @@
-"""Telling people: which fact is news to whom, and whether it still is."""
+"""Telling people: which fact is news to whom, whether it still is, and what its reader wants of such news."""
 
 import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-from domain.events import EventType
+from domain.events import EventType, FollowPayload
+from domain.ids import made_at
+from domain.notification_preferences import NotificationPreferences, NotificationTreatment, treat
 from domain.notifications import NotificationKind
-from domain.relationships import STRANGERS, FollowState, Relationship
+from domain.relationships import Relationship
 from events.records import ReceivedEvent
 from storage.channels import wake
 from storage.database import Database
-from storage.notifications import NewNotification, add_notification, is_told
+from storage.notification_preferences import fetch_notification_preferences
+from storage.notifications import Decide, NewNotification, add_notification, is_told
 from storage.redis_client import Redis
-from storage.relationships import fetch_relationships
 
 KINDS: Final[Mapping[EventType, NotificationKind]] = {
     EventType.FOLLOW_CREATED: NotificationKind.FOLLOW,
@@ -23,23 +25,30 @@ KINDS: Final[Mapping[EventType, NotificationKind]] = {
 
 
 async def notify(database: Database, redis: Redis, event: ReceivedEvent, pair: tuple[int, int]) -> None:
-    """Tell the one whom the other's action concerns, once, unless it was undone meanwhile or the other is muted.
+    """Tell the one whom the other's action concerns, once, unless it was undone meanwhile or is not wanted.
 
     `pair` is (follower, followee). The owner's side of the pair must have been brought up to date before.
     """
     kind = KINDS.get(event.type)
-    if kind is None:
+    if kind is None or not isinstance(event.payload, FollowPayload):
         return
     owner, actor = pair if kind is NotificationKind.FOLLOW_ACCEPTED else pair[::-1]
     if await is_told(database, owner, event.id):
         return
-    sides = await fetch_relationships(database, owner, [actor])
-    if _still_true(kind, sides.get(actor, STRANGERS), dt.datetime.now(dt.UTC)):
-        await add_notification(database, NewNotification(owner, event.id, kind, actor, event.time))
+    preferences = await fetch_notification_preferences(database, owner)
+    new = NewNotification(owner, event.id, kind, actor, event.time)
+    treatment = await add_notification(database, new, _decide(new, preferences, event.payload.pair_version))
+    if treatment is NotificationTreatment.ACCEPT:
         await wake(redis, owner)
 
 
-def _still_true(kind: NotificationKind, side: Relationship, now: dt.datetime) -> bool:
-    state = side.follows if kind is NotificationKind.FOLLOW_ACCEPTED else side.followed_by
-    expected = FollowState.PENDING if kind is NotificationKind.FOLLOW_REQUEST else FollowState.ACTIVE
-    return state is expected and not side.mutes_at(now)
+def _decide(new: NewNotification, preferences: NotificationPreferences, pair_version: int) -> Decide:
+    now = dt.datetime.now(dt.UTC)
+    age = now - made_at(new.actor_id)
+
+    def decide(side: Relationship) -> NotificationTreatment:
+        if not new.kind.is_current(side, pair_version) or side.mutes_at(now):
+            return NotificationTreatment.DROP
+        return treat(preferences, side, age)
+
+    return decide

@@ -21,10 +21,13 @@ from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, 
 from storage.database import Database
 from storage.departures import fetch_departing, withdraw_follows
 from storage.expiries import clear_ended
+from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
 from storage.requests import fetch_due_owners, settle_requests_of
 
 LEASE: Final = dt.timedelta(seconds=15)
 BATCH: Final = 200
+TRIMMED_OWNERS: Final = 20
+TRIMMED_ROWS: Final = 1000
 SAMPLED_EDGES: Final = 100_000
 LOOK_THROUGH_EVERY_S: Final = 600.0
 _JOB: Final = "upkeep"
@@ -33,11 +36,12 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a cell is gone over (seconds), how long a request waits, and when counters go into slots."""
+    """How often a cell is gone over (seconds), how long things stay, and when counters go into slots."""
 
     every: float = 1.0
     requests_live: dt.timedelta = dt.timedelta(days=30)
     threshold: Threshold = Threshold()  # noqa: RUF009 - frozen
+    retention: Retention = Retention()  # noqa: RUF009 - frozen
 
 
 class Upkeep:
@@ -80,8 +84,15 @@ class Upkeep:
             UPKEEP_DONE.labels("requests").inc(settled)
         for user_id in await fetch_departing(self._cell, BATCH):
             UPKEEP_DONE.labels("departed").inc(await withdraw_follows(self._database, user_id, limit=BATCH))
+        await self._trim(now)
         await self._fold()
         await self._compare_counters()
+
+    async def _trim(self, now: dt.datetime) -> None:
+        retention = self._pace.retention
+        for owner_id in await fetch_owners_to_trim(self._cell, retention, now, TRIMMED_OWNERS):
+            gone = await trim_notifications(self._database, owner_id, retention, now, limit=TRIMMED_ROWS)
+            UPKEEP_DONE.labels("notifications").inc(gone)
 
     async def _fold(self) -> None:
         if time.monotonic() >= self._look_through_at:

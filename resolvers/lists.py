@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from domain.pages import Page, PageInfo, PageRequest, Position
+from domain.pages import Page, PageRequest, Position, page_info_of, round_count
 from domain.relationships import FollowOrder, ListKind
 from domain.users import Counts
 from privacy.policy import Visible
@@ -18,8 +18,6 @@ MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
 
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
-EXACT_UP_TO: Final = 1000
-_ROUNDED_DIGITS: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,17 +133,8 @@ def _present(context: Context, kind: ListKind, reading: _Reading, request: PageR
     positions = [entry.position for entry, _ in found]
     *cursors, far_cursor = context.backend.cursors.encode(reading.scope, [*positions, far or Position(0, 0)])
     edges = [FollowerEdge(cursor, person, entry.since) for cursor, (entry, person) in zip(cursors, found, strict=True)]
-    page_info = _page_info(cursors, request, far=far_cursor if more else None)
+    page_info = page_info_of(cursors, request, far=far_cursor if more else None)
     return FollowerPage(edges, page_info, reading.owner, kind)
-
-
-def _page_info(cursors: Sequence[str], request: PageRequest, *, far: str | None) -> PageInfo:
-    """Fill in Relay's PageInfo: what lies behind the cursor that was given is known to be there."""
-    start, end = (cursors[0], cursors[-1]) if cursors else (None, None)
-    came_from, more = request.cursor is not None, far is not None
-    if request.backward:
-        return PageInfo(has_next_page=came_from, has_previous_page=more, start_cursor=far or start, end_cursor=end)
-    return PageInfo(has_next_page=more, has_previous_page=came_from, start_cursor=start, end_cursor=far or end)
 
 
 async def fetch_total_counts(context: Context, pages: Sequence[FollowerPage]) -> list[int | None]:
@@ -161,7 +150,4 @@ def _total(kind: ListKind, figures: Counts | None) -> int | None:
     if figures is None or kind not in (ListKind.FOLLOWERS, ListKind.FOLLOWING):
         return None
     exact = figures.followers if kind is ListKind.FOLLOWERS else figures.following
-    if exact <= EXACT_UP_TO:
-        return exact
-    step = 10 ** (len(str(exact)) - _ROUNDED_DIGITS)
-    return int(exact // step * step)
+    return round_count(exact)

@@ -3,6 +3,7 @@
 import strawberry
 
 from domain.errors import UserErrorCode
+from domain.notification_preferences import NotificationTreatment
 from domain.notifications import NotificationKind
 from domain.policies import Audience, FieldGroup, PrivacyPreset
 from domain.relationships import FollowOrder, FollowState, WaitingRequests
@@ -17,6 +18,7 @@ _PRESETS = (
 for _enum, _description in (
     (UserErrorCode, "Why a mutation did not do what it was asked."),
     (NotificationKind, "Why a person is told."),
+    (NotificationTreatment, "Shown; shown apart, and neither told live nor counted; or not kept at all."),
     (Audience, "Who may see a group of fields, from the fewest to all; a friend is a mutual follow."),
     (FieldGroup, "What can be shown or hidden as one."),
     (PrivacyPreset, _PRESETS),
@@ -32,6 +34,7 @@ __all__ = [
     "FollowOrder",
     "FollowState",
     "NotificationKind",
+    "NotificationTreatment",
     "PrivacyPreset",
     "UserErrorCode",
     "WaitingRequests",

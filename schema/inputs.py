@@ -5,7 +5,7 @@ import datetime as dt
 import strawberry
 from strawberry import UNSET
 
-from schema.enums import Audience, FieldGroup, PrivacyPreset, WaitingRequests
+from schema.enums import Audience, FieldGroup, NotificationTreatment, PrivacyPreset, WaitingRequests
 
 
 @strawberry.input
@@ -136,4 +136,24 @@ class UpdatePrivacySettingsInput:
     allow: list[strawberry.ID] | None = None
     deny: list[strawberry.ID] | None = None
     expected_version: int | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class MarkNotificationsReadInput:
+    """Exactly one of: `upTo`, the cursor of a notification, and `ids` of at most 100 notifications or groups."""
+
+    up_to: str | None = None
+    ids: list[strawberry.ID] | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class UpdateNotificationPreferencesInput:
+    """What to change; what is left out stays. `newAccountDays` lies between 1 and 365."""
+
+    followed: NotificationTreatment | None = None
+    strangers: NotificationTreatment | None = None
+    new_accounts: NotificationTreatment | None = None
+    new_account_days: int | None = None
     client_mutation_id: str | None = None

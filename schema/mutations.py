@@ -7,7 +7,7 @@ from strawberry import UNSET
 
 from domain.policies import AudienceSetting
 from domain.users import ProfileLink
-from resolvers import blocks, follows, mutes, policies, settings
+from resolvers import blocks, follows, mutes, notification_marks, notification_preferences, policies, settings
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
 from schema.fields import level
@@ -16,12 +16,14 @@ from schema.inputs import (
     BlockUserInput,
     CancelFollowRequestInput,
     FollowUserInput,
+    MarkNotificationsReadInput,
     MuteUserInput,
     RejectFollowRequestInput,
     RemoveFollowerInput,
     UnblockUserInput,
     UnfollowUserInput,
     UnmuteUserInput,
+    UpdateNotificationPreferencesInput,
     UpdatePrivacySettingsInput,
     UpdateProfileInput,
 )
@@ -30,13 +32,17 @@ from schema.payloads import (
     BlockUserPayload,
     CancelFollowRequestPayload,
     FollowUserPayload,
+    MarkNotificationsReadPayload,
+    MarkResult,
     MuteUserPayload,
+    PreferencesResult,
     RejectFollowRequestPayload,
     RemoveFollowerPayload,
     Result,
     UnblockUserPayload,
     UnfollowUserPayload,
     UnmuteUserPayload,
+    UpdateNotificationPreferencesPayload,
     UpdatePrivacySettingsPayload,
     UpdateProfilePayload,
 )
@@ -104,6 +110,26 @@ async def unmute_user(context: Context, _roots: Sequence[object], *, input: Unmu
     return _results(input.client_mutation_id, await mutes.unmute(context, input.user_id))
 
 
+async def mark_notifications_read(
+    context: Context, _roots: Sequence[object], *, input: MarkNotificationsReadInput
+) -> list[MarkResult]:
+    """Mark notifications as read: all up to one, or some by id; a repeat changes nothing."""
+    marked = await notification_marks.mark_read(context, up_to=input.up_to, ids=input.ids)
+    return [MarkResult(input.client_mutation_id, marked.groups, marked.unread_count, marked.consistency_token)]
+
+
+async def update_notification_preferences(
+    context: Context, _roots: Sequence[object], *, input: UpdateNotificationPreferencesInput
+) -> list[PreferencesResult]:
+    """Change what the viewer wants to be told of, from now on."""
+    treatments = {"followed": input.followed, "strangers": input.strangers, "new_accounts": input.new_accounts}
+    given = {name: treatment for name, treatment in treatments.items() if treatment is not None}
+    outcome = await notification_preferences.update_preferences(context, given, input.new_account_days)
+    return [
+        PreferencesResult(input.client_mutation_id, outcome.preferences, outcome.user_errors, outcome.consistency_token)
+    ]
+
+
 async def update_profile(context: Context, _roots: Sequence[object], *, input: UpdateProfileInput) -> list[Result]:
     """Change the viewer's own profile."""
     texts = {
@@ -149,5 +175,7 @@ class Mutation:
     cancel_follow_request: CancelFollowRequestPayload = level(cancel_follow_request)
     mute_user: MuteUserPayload = level(mute_user)
     unmute_user: UnmuteUserPayload = level(unmute_user)
+    mark_notifications_read: MarkNotificationsReadPayload = level(mark_notifications_read)
+    update_notification_preferences: UpdateNotificationPreferencesPayload = level(update_notification_preferences)
     update_profile: UpdateProfilePayload = level(update_profile)
     update_privacy_settings: UpdatePrivacySettingsPayload = level(update_privacy_settings)

@@ -7,8 +7,12 @@ from typing import Any
 import strawberry
 
 from domain.errors import UserError as DomainUserError
+from domain.notification_preferences import NotificationPreferences as Preferences
 from privacy.policy import Visible
+from resolvers.notification_groups import ShownGroup
 from schema.enums import UserErrorCode
+from schema.notification_groups import NotificationGroup
+from schema.notification_preferences import NotificationPreferences
 from schema.users import User
 
 
@@ -109,3 +113,45 @@ class UpdateProfilePayload(_Payload):
 @strawberry.type
 class UpdatePrivacySettingsPayload(_Payload):
     """What `updatePrivacySettings` gives back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MarkResult:
+    """The source of `MarkNotificationsReadPayload`."""
+
+    client_mutation_id: str | None
+    groups: Sequence[ShownGroup]
+    unread_notifications_count: int
+    consistency_token: str | None
+    user_errors: Sequence[DomainUserError] = ()
+
+
+@strawberry.type
+class MarkNotificationsReadPayload:
+    """Source: `MarkResult`. The groups are those that hold what was named."""
+
+    client_mutation_id: str | None
+    groups: list[NotificationGroup]
+    unread_notifications_count: int
+    user_errors: list[UserError]
+    consistency_token: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PreferencesResult:
+    """The source of `UpdateNotificationPreferencesPayload`."""
+
+    client_mutation_id: str | None
+    notification_preferences: Preferences | None
+    user_errors: Sequence[DomainUserError]
+    consistency_token: str | None
+
+
+@strawberry.type
+class UpdateNotificationPreferencesPayload:
+    """Source: `PreferencesResult`."""
+
+    client_mutation_id: str | None
+    notification_preferences: NotificationPreferences | None
+    user_errors: list[UserError]
+    consistency_token: str | None

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from schema.mutations import Mutation
+from schema.notifications import FollowNotification, FollowRequestAcceptedNotification, FollowRequestNotification
 from schema.payloads import MutationError
 from schema.queries import Query
 from schema.subscriptions import Subscription
@@ -18,7 +19,8 @@ SCHEMA: Final = strawberry.Schema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
-    types=[MutationError],  # reached through its interface only
+    # reached through their interfaces only
+    types=[MutationError, FollowNotification, FollowRequestNotification, FollowRequestAcceptedNotification],
     config=StrawberryConfig(disable_field_suggestions=True),
 )
 

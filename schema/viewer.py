@@ -17,6 +17,8 @@ from resolvers.own import PolicyView
 from schema.enums import Audience, FieldGroup, PrivacyPreset
 from schema.fields import LevelFunction, derived, level
 from schema.lists import FollowerConnection
+from schema.notification_groups import NotificationConnection, notifications, unread_notifications_count
+from schema.notification_preferences import NotificationPreferences, notification_preferences
 from schema.users import User
 
 Connection = Annotated[FollowerConnection, strawberry.lazy("schema.lists")]
@@ -129,5 +131,8 @@ class Viewer:
     mutes: Connection = level(own_list(ListKind.MUTED, "Whom the viewer mutes."))
     follow_limit: FollowLimit = level(follow_limit)
     privacy_settings: PrivacySettings = level(privacy_settings)
+    notifications: NotificationConnection = level(notifications)
+    unread_notifications_count: int = level(unread_notifications_count)
+    notification_preferences: NotificationPreferences = level(notification_preferences)
     view_as: User | None = level(view_as)
     privacy_explain: PrivacyDecision | None = level(privacy_explain)

@@ -9,6 +9,7 @@ from domain.errors import KithError
 from domain.events import AnyPayload, BlockPayload, Event, EventType, FollowPayload
 from domain.follow_limits import FollowLimits
 from domain.ids import NodeType, OpaqueIds
+from domain.notifications import ended_kinds
 from domain.relationships import Relationship, count_change
 from domain.transitions import Change, PairEvent, Transition
 from domain.users import Counts
@@ -17,6 +18,7 @@ from storage.audit import write_audit
 from storage.cells import Connection
 from storage.counters import FollowUse, fetch_follow_use, move_counts
 from storage.database import Database
+from storage.notifications import withdraw
 from storage.relationships import relationship_of
 
 # Takes the row's lock whether or not the row was there, and returns it, in one round trip.
@@ -25,18 +27,18 @@ INSERT INTO relationships AS r (owner_id, other_id)
 VALUES ($1, $2)
 ON CONFLICT (owner_id, other_id) DO UPDATE SET version = r.version
 RETURNING follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
-          blocks_since, blocked_by_since, mutes, mutes_until, version
+          blocks_since, blocked_by_since, mutes, mutes_until, version, follows_version, followed_by_version
 """
 
 _WRITE: Final = """
 INSERT INTO relationships AS r (owner_id, other_id, follows, follows_at, followed_by, followed_by_at,
                                 blocks, blocks_until, blocked_by, blocked_by_until, version, blocks_since,
-                                blocked_by_since, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now())
+                                blocked_by_since, follows_version, followed_by_version, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now())
 ON CONFLICT (owner_id, other_id) DO UPDATE
 SET follows = $3, follows_at = $4, followed_by = $5, followed_by_at = $6, blocks = $7, blocks_until = $8,
     blocked_by = $9, blocked_by_until = $10, version = $11, blocks_since = $12,
-    blocked_by_since = $13, updated_at = excluded.updated_at
+    blocked_by_since = $13, follows_version = $14, followed_by_version = $15, updated_at = excluded.updated_at
 """
 
 
@@ -87,7 +89,7 @@ async def change_pair(
         change = transition(before, now)
         if change is None or not change.events:
             raise _Unchanged(change)
-        after = dataclasses.replace(change.after, version=before.version + 1)
+        after = change.after.as_next_of(before)
         sides = (
             _Side(actor_id, other_id, before, after),
             _Side(other_id, actor_id, before.mirrored(), after.mirrored()),
@@ -152,10 +154,14 @@ async def _record(ids: OpaqueIds, connection: Connection, acting: _Side, change:
 
 
 async def _write(connection: Connection, sides: Sequence[_Side]) -> dict[int, Counts]:
-    """Write rows, the lower owner's first, and then their owners' counters."""
-    for side in sorted(sides, key=lambda side: side.owner_id):
+    """Write rows, the lower owner's first, then their owners' counters; and what no longer holds is told no more."""
+    in_order = sorted(sides, key=lambda side: side.owner_id)
+    for side in in_order:
         await _write_row(connection, side)
-    return await move_counts(connection, {side.owner_id: count_change(side.before, side.after) for side in sides})
+    moved = await move_counts(connection, {side.owner_id: count_change(side.before, side.after) for side in sides})
+    for side in in_order:
+        await withdraw(connection, side.owner_id, side.other_id, ended_kinds(side.before, side.after))
+    return moved
 
 
 def _check_limits(limits: FollowLimits, change: Change, use: FollowUse, moved: Counts | None) -> None:
@@ -188,6 +194,8 @@ async def _write_row(connection: Connection, side: _Side) -> None:
         after.version,
         after.blocks_since,
         after.blocked_by_since,
+        after.follows_version,
+        after.followed_by_version,
     )
 
 

@@ -3,15 +3,24 @@
 from collections.abc import Sequence
 from typing import Final
 
-from domain.relationships import FollowState, Relationship
-from storage.cells import Record
+from domain.relationships import STRANGERS, FollowState, Relationship
+from storage.cells import Connection, Record
 from storage.database import Database
 
 _FETCH: Final = """
 SELECT other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
-       blocks_since, blocked_by_since, mutes, mutes_until, version
+       blocks_since, blocked_by_since, mutes, mutes_until, version, follows_version, followed_by_version
 FROM relationships
 WHERE owner_id = $1 AND other_id = ANY($2::bigint[])
+"""
+
+# The lock holds off whoever changes the pair until what rests on its state is committed.
+_FETCH_HELD: Final = """
+SELECT follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
+       blocks_since, blocked_by_since, mutes, mutes_until, version, follows_version, followed_by_version
+FROM relationships
+WHERE owner_id = $1 AND other_id = $2
+FOR SHARE
 """
 
 
@@ -19,6 +28,12 @@ async def fetch_relationships(database: Database, viewer_id: int, other_ids: Seq
     """Fetch the viewer's side of many pairs in one statement on the viewer's cell; strangers are left out."""
     rows = await database.shards.home(viewer_id).fetch(_FETCH, viewer_id, other_ids)
     return {row["other_id"]: relationship_of(row) for row in rows}
+
+
+async def hold_relationship(connection: Connection, owner_id: int, other_id: int) -> Relationship:
+    """Fetch the owner's side of a pair, and keep it as it is until the transaction ends."""
+    rows = await connection.fetch(_FETCH_HELD, owner_id, other_id)
+    return relationship_of(rows[0]) if rows else STRANGERS
 
 
 async def fetch_truth(database: Database, one_id: int, other_id: int) -> Relationship:
@@ -44,4 +59,6 @@ def relationship_of(row: Record) -> Relationship:
         mutes=row["mutes"],
         mutes_until=row["mutes_until"],
         version=row["version"],
+        follows_version=row["follows_version"],
+        followed_by_version=row["followed_by_version"],
     )

@@ -48,6 +48,10 @@ PRIVACY_INPUTS: dict[str, dict[str, Any]] = {
     CHANGED: {"audiences": [{"group": "BIO", "audience": "FOLLOWERS"}]},
     AS_BEFORE: {"isPrivate": False},
 }
+NOTIFICATION_INPUTS: dict[str, dict[str, Any]] = {
+    "markNotificationsRead": {"ids": []},
+    "updateNotificationPreferences": {"strangers": "FILTER"},
+}
 
 _OUTBOX = """
 SELECT id, type, aggregateid, payload::text AS payload, outbox::text AS whole
@@ -192,6 +196,8 @@ def input_of(row: Emission, scene: Scene) -> dict[str, Any]:
         return {**INPUTS, **PRIVACY_INPUTS}[row.given]
     if row.mutation == "updateProfile":
         return INPUTS[row.given]
+    if row.mutation in NOTIFICATION_INPUTS:
+        return NOTIFICATION_INPUTS[row.mutation]
     return {"userId": scene.other.opaque_id, **(INPUTS[row.given] if row.given else {})}
 
 

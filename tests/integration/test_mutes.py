@@ -134,11 +134,13 @@ async def test_upkeep_leaves_a_mute_that_was_renewed_meanwhile(database: Databas
     assert (await sides(database, ana, bo))[0].mutes
 
 
-def follow_event(database: Database, event_type: EventType, follower: Person, followee: Person) -> ReceivedEvent:
+def follow_event(
+    database: Database, event_type: EventType, follower: Person, followee: Person, *, pair_version: int = 1
+) -> ReceivedEvent:
     payload = FollowPayload(
         follower_id=database.ids.encode(NodeType.USER, follower.id),
         followee_id=database.ids.encode(NodeType.USER, followee.id),
-        pair_version=1,
+        pair_version=pair_version,
     )
     return ReceivedEvent(id=uuid.uuid4(), type=event_type, time=now(), key=follower.opaque_id, payload=payload)
 
@@ -169,9 +171,9 @@ async def test_an_acceptance_by_somebody_muted_is_not_told_and_the_muted_person_
     await follows.accept_request(ana.context, bo.opaque_id)
     await follows.follow(ana.context, bo.opaque_id)
     handlers = Handlers(database, redis)
-    await handlers.handle(follow_event(database, EventType.FOLLOW_ACCEPTED, bo, ana))
-    await handlers.handle(follow_event(database, EventType.FOLLOW_CREATED, ana, bo))
-    await handlers.handle(follow_event(database, EventType.FOLLOW_CREATED, bo, ana))
+    await handlers.handle(follow_event(database, EventType.FOLLOW_ACCEPTED, bo, ana, pair_version=2))
+    await handlers.handle(follow_event(database, EventType.FOLLOW_CREATED, ana, bo, pair_version=3))
+    await handlers.handle(follow_event(database, EventType.FOLLOW_CREATED, bo, ana, pair_version=2))
     assert await fetch_after(database, bo.id, 0, 10) == []
     assert [row.kind for row in await fetch_after(database, ana.id, 0, 10)] == [NotificationKind.FOLLOW]
 

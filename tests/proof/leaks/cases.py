@@ -134,6 +134,23 @@ CASES: Final[Mapping[str, Case]] = {
     ),
     "Subscription.followReceived": Case(around=[lambda world: f"(after: {_text(world.cursor)})"]),
     "FollowNotification.actor": _ALONE,
+    "FollowRequestNotification.actor": _ALONE,
+    "FollowRequestAcceptedNotification.actor": _ALONE,
+    "Viewer.notifications": Case(around=[plainly(PAGE), plainly("(last: 3, unreadOnly: true)")]),
+    "NotificationConnection.edges": _ALONE,
+    "NotificationConnection.nodes": _ALONE,
+    "NotificationEdge.node": _ALONE,
+    "NotificationEdge.group": _ALONE,
+    "NotificationGroup.actors": _ALONE,
+    "NotificationGroup.notifications": Case(around=[plainly("(first: 4)")]),
+    "NotificationMemberConnection.nodes": _ALONE,
+    "Mutation.markNotificationsRead": Case(
+        aimed={"input.ids": lambda world: f"(input: {{ids: {json.dumps(world.notification_ids)}}})"},
+        around=[lambda world: f"(input: {{upTo: {_text(world.cursor)}}})"],
+        writes=True,
+    ),
+    "MarkNotificationsReadPayload.groups": _ALONE,
+    "Mutation.updateNotificationPreferences": Case(around=[plainly("(input: {})")]),
     **{
         f"{name}Payload.user": _ALONE
         for name in (

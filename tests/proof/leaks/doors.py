@@ -129,9 +129,11 @@ class Doors:
     def _along(self, chain: Sequence[Edge], arguments: Sequence[str], world: World) -> str:
         edge, field = chain[0], self._field(chain[0])
         if len(chain) > 1:
-            [kind] = self._walker.kinds(field)
+            [kind] = [kind for kind in self._walker.kinds(field) if kind.name == chain[1].owner]
             figures = self._plain(kind) if self._is_first(kind, chain[1]) else ""
             inside = f"{figures} {self._along(chain[1:], arguments[1:], world)}"
+            if is_abstract_type(get_named_type(field.type)):
+                inside = f"... on {kind.name} {{ {inside} }}"
         else:
             inside = self._behind(field, world, self._nested)
         return f"{edge.field}{arguments[0]} {{ {inside} }}"

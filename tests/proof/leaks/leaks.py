@@ -17,6 +17,8 @@ from privacy.rules import TO_MEET, Question, Verdict, deny_if_either_blocked
 from resolvers import follows, lists, notifications, outcomes, people, visibility
 from resolvers.context import Context
 from resolvers.outcomes import Outcome, refused
+from storage import notification_groups
+from storage import notifications as stored
 from storage.lists import Span
 
 
@@ -87,14 +89,26 @@ def pages_are_not_refilled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def notifications_skip_the_gate() -> Iterator[None]:
-    """Tell of whoever acted, met or not."""
-    meet_one = visibility.meet_one
+    """Tell of whoever acted, met or not, and of what was withdrawn."""
+    meet_one, everything = visibility.meet_one, stored._FETCH_AFTER.replace("AND NOT n.withdrawn", "")
 
     async def careless(context: Context, user_id: int) -> Visible | None:
         with mock.patch("privacy.policy.TO_MEET", [rule for rule in TO_MEET if rule is not deny_if_either_blocked]):
             return await meet_one(context, user_id)
 
-    with mock.patch.object(notifications, "meet_one", careless):
+    with (
+        mock.patch.object(notifications, "meet_one", careless),
+        mock.patch.object(stored, "_FETCH_AFTER", everything),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def groups_count_what_was_withdrawn() -> Iterator[None]:
+    """Count in a group also those whose follow or request has ended."""
+    counted = "(SELECT count(*) FROM notifications w WHERE w.owner_id = $1 AND w.burst = g.burst AND w.kind = g.kind)"
+    page = notification_groups._PAGE_DOWN.replace("g.total - coalesce(h.total, 0) AS total", f"{counted} AS total")
+    with mock.patch.object(notification_groups, "_PAGE_DOWN", page):
         yield
 
 
@@ -105,5 +119,6 @@ LEAKS: Final[Mapping[str, Callable[[], AbstractContextManager[None]]]] = {
     "names": unknown_names_are_quicker,
     "pages": pages_are_not_refilled,
     "notifications": notifications_skip_the_gate,
+    "groups": groups_count_what_was_withdrawn,
 }
 """Each is found by the walker, or the walker is blind."""

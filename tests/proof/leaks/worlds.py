@@ -15,7 +15,7 @@ from domain.pages import Position
 from domain.policies import PrivacyPolicy, write_policy
 from domain.transitions import Transition, block, follow, unblock
 from domain.users import User, UserState
-from resolvers.delivery import cursor_scope
+from resolvers.delivery import cursor_scope, id_scope
 from storage.departures import depart
 from storage.mutes import Mute, change_mute
 from storage.notifications import NewNotification, add_notification
@@ -70,6 +70,12 @@ class World:
         return self.service.asker(None)
 
     @property
+    def notification_ids(self) -> list[str]:
+        """Give the ids of what the viewer is told of the targets, whether or not it is."""
+        places = [Position(len(_TOLD) + number, 0) for number in (1, 2, 3)]
+        return self.service.parts.backend.cursors.encode(id_scope(self["viewer"].id), places)
+
+    @property
     def cursor(self) -> str:
         """Give the cursor before the viewer's first notification."""
         scope = cursor_scope(self["viewer"].id)
@@ -87,7 +93,8 @@ class World:
         await self.mute("viewer", "ana")
         if self.viewer_blocks:
             await self.act("viewer", "flo", block(until=None))
-        await self.notify("bo")
+        for name, kind in _TOLD:
+            await self.notify(name, kind)
 
     async def bring_targets(self) -> None:
         """Make the targets, with relations to everybody in between those that were there."""
@@ -100,7 +107,9 @@ class World:
         await self.act("asker", "viewer", _ASK, minute=1)
         await self.mute("viewer", "friend")
         await self.mute("viewer", "asker")
-        await self.notify("friend")
+        await self.notify("friend", NotificationKind.FOLLOW)
+        await self.notify("asker", NotificationKind.FOLLOW_REQUEST)
+        await self.notify("friend", NotificationKind.FOLLOW_ACCEPTED)
 
     async def befriend_others(self, name: str, number: int) -> None:
         """Have a target follow others and be followed, at odd minutes."""
@@ -127,11 +136,9 @@ class World:
         one, two = self[owner].id, self[other].id
         await patiently(lambda: change_mute(self.service.database, one, two, Mute(None)))
 
-    async def notify(self, actor: str) -> None:
-        """Tell the viewer of a follow, as the consumer does."""
-        new = NewNotification(
-            self["viewer"].id, uuid.uuid4(), NotificationKind.FOLLOW, self[actor].id, dt.datetime.now(dt.UTC)
-        )
+    async def notify(self, actor: str, kind: NotificationKind) -> None:
+        """Tell the viewer of what somebody did, as the consumer does."""
+        new = NewNotification(self["viewer"].id, uuid.uuid4(), kind, self[actor].id, dt.datetime.now(dt.UTC))
         assert await add_notification(self.service.database, new)
 
     async def change(self, name: str, **changes: object) -> None:
@@ -234,3 +241,10 @@ _RELATIONS: Final = (
     "cy bo",
 )
 """Who follows whom."""
+
+_TOLD: Final = (
+    ("bo", NotificationKind.FOLLOW),
+    ("dee", NotificationKind.FOLLOW_REQUEST),
+    ("ana", NotificationKind.FOLLOW_ACCEPTED),
+)
+"""What the viewer is told of those who were there first."""
