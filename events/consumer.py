@@ -1,54 +1,56 @@
 """The consumer: reads facts and has their effects, each once: `python -m events.consumer`.
 
 Records of a partition are worked on in order, partitions side by side. An offset is committed after the effect, so
-that a crash repeats records; every effect knows the events it has had. What fails for now is tried again and holds up
-its partition; what can never be read is counted and passed over.
+that a crash repeats records; every effect knows the facts it has had. What fails for now is tried again and holds up
+its partition only; what can never be read, or fails every time by the effect's own fault, becomes a dead letter, and
+the partition goes on.
 """
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
 
-from events.broker import fetch_topics, marks_among, open_admin
+from domain.errors import Overloaded
+from events.effects import Effects, Subscription
+from events.groups import Measures, expect_same_life, open_member, wait_for_topics
 from events.handlers import Handlers
-from events.metrics import CONSUMED, CONSUMER_FAILURES, CONSUMER_LAG, UNREADABLE
+from events.holds import Holds
+from events.letters import Letters, Record
 from events.process import Process, backoffs, run_process
-from events.records import ReceivedEvent, UnreadableRecord, read_record
 from storage.redis_client import open_redis
 
 GROUP: Final = "kith"
 READ_TOPICS: Final = ("social.v1",)
 BATCH: Final = 200
-POLL_MS: Final = 500
-LOOK_AT_BROKER_EVERY_S: Final = 1.0
+POLL_S: Final = 0.5
+LOOK_AROUND_EVERY_S: Final = 1.0
 SESSION_TIMEOUT_MS: Final = 10_000
 DEVELOPMENT_SESSION_TIMEOUT_MS: Final = 2000  # the embedded broker holds a group's first join back for half of it
-FETCH_WAIT_MS: Final = 20  # the embedded broker waits by partition: at 500 a record took 140 ms, at 20 it takes 3
-STOP_TIMEOUT_S: Final = 3.0
 STEADY_AFTER_S: Final = 10.0
-_LOG: Final = logging.getLogger(__name__)
-
-Record: TypeAlias = ConsumerRecord  # of bytes and bytes; the library's types are not there to be checked
-Handle = Callable[[ReceivedEvent], Awaitable[None]]
-
-
-class BrokerLost(Exception):
-    """The broker has begun a new life; what it holds now is read from the start."""
 
 
 class Consumer:
-    """Reads the topics of one group and hands each fact to `handle`."""
+    """Reads the topics of one subscription and has each fact's effect."""
 
-    def __init__(self, bootstrap: str, handle: Handle, *, session_timeout_ms: int = SESSION_TIMEOUT_MS) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        subscription: Subscription,
+        letters: Letters,
+        *,
+        session_timeout_ms: int = SESSION_TIMEOUT_MS,
+    ) -> None:
         self._bootstrap = bootstrap
-        self._handle = handle
+        self._subscription = subscription
+        self._letters = letters
         self._session_timeout_ms = session_timeout_ms
+        self._effects = Effects(subscription, letters)
+        self._measures = Measures(subscription.group)
+        self._holds = Holds()
 
     async def run(self) -> None:
         """Consume until cancelled; whatever fails is tried again, after a growing pause."""
@@ -57,90 +59,74 @@ class Consumer:
             started = time.monotonic()
             try:
                 await self._consume()
-            except Exception as error:  # noqa: BLE001 - whatever an effect raises holds its partition up, and is tried again
-                CONSUMER_FAILURES.labels(type(error).__name__).inc()
-                _LOG.warning("the consumer pauses: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - whatever the client library raises, consuming starts again
+                self._effects.note_failure(error)
+            finally:
+                self._measures.end()
             if time.monotonic() - started > STEADY_AFTER_S:
                 pauses = backoffs()
             await asyncio.sleep(next(pauses))
 
     async def _consume(self) -> None:
-        marks = await _wait_for_topics(self._bootstrap)
-        async with _open_consumer(self._bootstrap, self._session_timeout_ms) as consumer:
-            looked_at = time.monotonic()
+        topics = self._subscription.topics
+        marks = await wait_for_topics(self._bootstrap, topics)
+        group = self._subscription.group
+        async with open_member(self._bootstrap, group, topics, self._session_timeout_ms) as consumer:
+            looked_around = 0.0
             while True:
-                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH)
-                await asyncio.gather(*(self._work_off(consumer, *batch) for batch in batches.items()))
-                if time.monotonic() - looked_at > LOOK_AT_BROKER_EVERY_S:
-                    looked_at = time.monotonic()
-                    await _expect_same_life(consumer, marks)
-                    CONSUMER_LAG.set(await _lag(consumer))
+                await self._turn(consumer)
+                if time.monotonic() - looked_around > LOOK_AROUND_EVERY_S:
+                    looked_around = time.monotonic()
+                    await self._look_around(consumer, marks)
+
+    async def _look_around(self, consumer: AIOKafkaConsumer, marks: frozenset[str]) -> None:
+        await expect_same_life(consumer, marks)
+        await self._measures.take(consumer)
+        with contextlib.suppress(Overloaded):
+            await self._letters.observe()
+
+    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+        """Work on what there is, in the partitions that are not held up."""
+        self._holds.keep_only(consumer.assignment())
+        consumer.resume(*self._holds.due())
+        timeout_ms = int(self._holds.next_due_in(POLL_S) * 1000)
+        batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=BATCH)
+        await asyncio.gather(*(self._work_off(consumer, *batch) for batch in batches.items()))
 
     async def _work_off(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: list[Record]) -> None:
-        for record in records:
-            await self._work_on(record)
-        await consumer.commit({partition: records[-1].offset + 1})
-
-    async def _work_on(self, record: Record) -> None:
-        """Have one record's effect; while a cell is away the partition waits, and nothing is skipped."""
+        """Work on records in order, up to the first that fails; what was done is committed, on the way out too."""
+        done = 0
         try:
-            event = read_record(record.key, record.headers, record.value)
-        except UnreadableRecord as error:
-            UNREADABLE.inc()
-            _LOG.error("unreadable record at %s/%d/%d: %s", record.topic, record.partition, record.offset, error)
-            return
-        if event is not None:
-            await self._handle(event)
-            CONSUMED.labels(event.type.value).inc()
+            for record in records:
+                if not await self._effects.is_done(record):
+                    self._hold(consumer, partition, record)
+                    break
+                done = record.offset + 1
+                self._holds.release(partition)
+        finally:
+            if done:
+                await self._commit(consumer, partition, done)
 
+    def _hold(self, consumer: AIOKafkaConsumer, partition: TopicPartition, record: Record) -> None:
+        self._holds.hold(partition, record.offset)
+        with contextlib.suppress(IllegalStateError):  # somebody else reads it now
+            consumer.seek(partition, record.offset)
+            consumer.pause(partition)
 
-async def _wait_for_topics(bootstrap: str) -> frozenset[str]:
-    """Wait until the relay has made the topics: a consumer that came first would make the broker make others."""
-    async with open_admin(bootstrap) as admin:
-        while not (marks := marks_among(topics := await fetch_topics(admin))) or not topics.issuperset(READ_TOPICS):
-            await asyncio.sleep(0.1)
-    return marks
-
-
-async def _expect_same_life(consumer: AIOKafkaConsumer, marks: frozenset[str]) -> None:
-    if not marks_among(await consumer.topics()) >= marks:
-        raise BrokerLost
-
-
-@contextlib.asynccontextmanager
-async def _open_consumer(bootstrap: str, session_timeout_ms: int) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
-        *READ_TOPICS,
-        bootstrap_servers=bootstrap,
-        group_id=GROUP,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        session_timeout_ms=session_timeout_ms,
-        heartbeat_interval_ms=session_timeout_ms // 4,
-    )
-    try:
-        await consumer.start()
-        yield consumer
-    finally:
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(consumer.stop(), STOP_TIMEOUT_S)
-
-
-async def _lag(consumer: AIOKafkaConsumer) -> int:
-    """Count the records that wait, from what the last fetch said of each partition's end."""
-    lag = 0
-    for partition in consumer.assignment():
-        end = consumer.highwater(partition)
-        lag += max(0, end - await consumer.position(partition)) if end is not None else 0
-    return lag
+    async def _commit(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+        """Commit; where that fails somebody else reads the partition now, or the next commit says it as well."""
+        try:
+            await consumer.commit({partition: offset})
+        except KafkaError as error:
+            self._effects.note_failure(error)
 
 
 async def _main(process: Process) -> None:
     async with open_redis(process.addresses.redis_url) as redis:
-        handlers = Handlers(process.database, redis)
+        subscription = Subscription(GROUP, READ_TOPICS, Handlers(process.database, redis).handle)
         timeout = SESSION_TIMEOUT_MS if process.settings.is_production else DEVELOPMENT_SESSION_TIMEOUT_MS
-        await Consumer(process.addresses.kafka_bootstrap, handlers.handle, session_timeout_ms=timeout).run()
+        letters = Letters(process.database, GROUP)
+        await Consumer(process.addresses.kafka_bootstrap, subscription, letters, session_timeout_ms=timeout).run()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,22 @@ RELAY_LEADS: Final = Gauge(
 RELAYED: Final = Counter("kith_relayed_events_total", "Facts that the broker has acknowledged.")
 RELAY_FAILURES: Final = Counter("kith_relay_failures_total", "Pauses of the relay, by reason.", ["reason"])
 CONSUMED: Final = Counter("kith_consumed_events_total", "Facts whose effects are done, by type.", ["type"])
-UNREADABLE: Final = Counter("kith_unreadable_records_total", "Records that are no facts of ours and were passed over.")
+PASSED_OVER: Final = Counter("kith_passed_over_events_total", "Facts of a type or version later than this code.")
+DEAD_LETTERED: Final = Counter(
+    "kith_dead_lettered_records_total", "Records that a consumer could do nothing with, by reason.", ["group", "reason"]
+)
+DEAD_LETTERS: Final = Gauge(
+    "kith_dead_letters", "Dead letters that wait for somebody.", ["group"], multiprocess_mode="livemax"
+)
 CONSUMER_FAILURES: Final = Counter("kith_consumer_failures_total", "Pauses of the consumer, by reason.", ["reason"])
 CONSUMER_LAG: Final = Gauge(
-    "kith_consumer_lag_records", "Records that wait to be consumed.", multiprocess_mode="livemax"
+    "kith_consumer_lag_records",
+    "Records that wait to be consumed.",
+    ["group", "topic", "partition"],
+    multiprocess_mode="livemax",
+)
+CONSUMER_PARTITIONS: Final = Gauge(
+    "kith_consumer_partitions", "Partitions that this process reads.", ["group"], multiprocess_mode="livesum"
 )
 UPKEEP_DONE: Final = Counter("kith_upkeep_total", "What upkeep has dealt with, by kind.", ["kind"])
 UPKEEP_FAILURES: Final = Counter("kith_upkeep_failures_total", "Pauses of upkeep, by reason.", ["reason"])

@@ -21,6 +21,7 @@ from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, 
 from storage.database import Database
 from storage.departures import fetch_departing, withdraw_follows
 from storage.expiries import clear_ended
+from storage.inbox import KEPT, forget_had
 from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
 from storage.requests import fetch_due_owners, settle_requests_of
 
@@ -85,6 +86,7 @@ class Upkeep:
         for user_id in await fetch_departing(self._cell, BATCH):
             UPKEEP_DONE.labels("departed").inc(await withdraw_follows(self._database, user_id, limit=BATCH))
         await self._trim(now)
+        await forget_had(self._cell, now - KEPT)
         await self._fold()
         await self._compare_counters()
 

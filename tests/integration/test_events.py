@@ -11,8 +11,10 @@ import pytest
 from domain.notifications import NotificationKind
 from domain.pages import Position
 from embedded import Part, Services
-from events.consumer import Consumer
+from events.consumer import GROUP, READ_TOPICS, Consumer
+from events.effects import Subscription
 from events.handlers import Handlers
+from events.letters import Letters
 from events.relay import Relay
 from resolvers import blocks, follows
 from resolvers.context import Context
@@ -39,7 +41,8 @@ async def pipeline(database: Database, dsns: tuple[str, ...], broker: Services, 
     """Run a relay per cell and a consumer."""
     bootstrap = broker.addresses.kafka_bootstrap
     relays = [Relay(cell, dsn, bootstrap) for cell, dsn in zip(database.shards.cells, dsns, strict=True)]
-    consumer = Consumer(bootstrap, Handlers(database, redis).handle, session_timeout_ms=2000)
+    subscription = Subscription(GROUP, READ_TOPICS, Handlers(database, redis).handle)
+    consumer = Consumer(bootstrap, subscription, Letters(database, GROUP), session_timeout_ms=2000)
     tasks = [asyncio.create_task(work) for work in (*(relay.run() for relay in relays), consumer.run())]
     yield
     for task in tasks:

@@ -35,6 +35,7 @@ COMMANDS = {
     "storage.import_graph": {"embedded", *FOUNDATION},
     "auth.token": {"embedded", "storage"},
     "events.process": {"embedded", *FOUNDATION},
+    "events.dead_letters": {"embedded", *FOUNDATION},
 }
 """Modules that are run by themselves, and so may also read settings and find the parts."""
 

@@ -19,8 +19,10 @@ from domain.notifications import NotificationKind
 from domain.pages import Position
 from domain.users import ProfileLink, User, UserState
 from embedded import Part, Services
-from events.consumer import READ_TOPICS, Consumer
+from events.consumer import GROUP, READ_TOPICS, Consumer
+from events.effects import Subscription
 from events.handlers import Handlers
+from events.letters import Letters
 from events.relay import Relay
 from logs import JsonFormatter
 from resolvers.delivery import cursor_scope
@@ -255,7 +257,8 @@ async def test_no_event_nor_the_logs_of_those_who_carry_it_hold_a_text(
     service = menagerie.service
     dsns = service.addresses.postgres_dsns
     relays = [Relay(cell, dsn, broker) for cell, dsn in zip(service.database.shards.cells, dsns, strict=True)]
-    consumer = Consumer(broker, Handlers(service.database, redis).handle, session_timeout_ms=2000)
+    subscription = Subscription(GROUP, READ_TOPICS, Handlers(service.database, redis).handle)
+    consumer = Consumer(broker, subscription, Letters(service.database, GROUP), session_timeout_ms=2000)
     tasks = [asyncio.create_task(work) for work in (*(relay.run() for relay in relays), consumer.run())]
     owner = menagerie.targets["public"]
     try:
