@@ -29,6 +29,7 @@ from keys import load_keys
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
+from storage.generations import begin_everywhere
 from storage.migrate import MigrationError, migrate
 from storage.named_world import ABOUT, seed_named_world
 
@@ -118,6 +119,7 @@ async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, 
     ids = OpaqueIds(load_keys(settings).opaque_ids)
     async with open_cells(addresses.postgres_dsns) as shards:
         people = await seed_named_world(Database(shards, ids), say)
+        await begin_everywhere(shards)
     key = development_key(settings)
     tokens = {name: issue_token(key, settings, ids.encode(NodeType.USER, people[name])) for name in ABOUT}
     write_tokens(settings.data_dir / TOKENS_FILE, tokens)

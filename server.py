@@ -26,6 +26,7 @@ from domain.pages import Cursors
 from embedded.configured import find_addresses
 from execution.engine import Engine
 from keys import load_keys
+from loaders import open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
@@ -33,7 +34,6 @@ from schema.schema import SCHEMA
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.channels import Listeners
-from storage.database import Database
 from storage.named_world import ABOUT
 from storage.outbox import Bell
 from storage.redis_client import open_redis
@@ -59,10 +59,10 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
         bell = Bell()
         stack.push_async_callback(bell.close)
-        database = Database(shards, ids)
+        caches = await stack.enter_async_context(open_caches(shards, ids, redis))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
-        backend = Backend(database, Cursors(keys.cursors), tokens, listeners, bell, limits)
+        backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits)
         cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}
         yield Parts(
             engine=Engine(SCHEMA._schema, introspection=not settings.is_production),  # noqa: SLF001 - no public name

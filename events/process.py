@@ -19,6 +19,8 @@ from logs import configure_logs
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
+from storage.freshness import open_freshness
+from storage.redis_client import open_redis
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -54,8 +56,12 @@ def run_process(main: Callable[[Process], Awaitable[None]]) -> None:
 
 async def _supervised(settings: Settings, main: Callable[[Process], Awaitable[None]]) -> None:
     addresses = find_addresses(settings)
-    async with open_cells(addresses.postgres_dsns, connections=8) as shards:
-        database = Database(shards, OpaqueIds(load_keys(settings).opaque_ids))
+    async with (
+        open_cells(addresses.postgres_dsns, connections=8) as shards,
+        open_redis(addresses.redis_url) as redis,
+        open_freshness(shards, redis) as freshness,
+    ):
+        database = Database(shards, OpaqueIds(load_keys(settings).opaque_ids), freshness)
         task = asyncio.ensure_future(main(Process(settings, addresses, database)))
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, task.cancel)

@@ -113,6 +113,8 @@ class Upkeep:
         wrong = [found.user_id for found in samples if not found.is_right]
         if wrong:
             mended = await repair(self._cell, wrong)
+            for user_id in wrong:
+                await self._database.freshness.pair_changed(user_id, user_id, stricter=False)
             COUNTERS_WRONG.inc(mended)
             _LOG.error("cell %d: %d counters were wrong and are mended", self._cell.number, mended)
 

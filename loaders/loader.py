@@ -1,4 +1,4 @@
-"""One question asked for many keys at once."""
+"""One question asked for many keys at once, within one operation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 from aiodataloader import DataLoader
 
 from domain.errors import Overloaded
+from loaders.memory import Held
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -14,34 +15,69 @@ V = TypeVar("V")
 MAX_BATCH: Final = 500
 
 
-class Loader(Generic[K, V]):
-    """Joins the keys that are asked for in one tick of the loop into batches, and asks for each key once.
+Begin = Callable[[], Awaitable[object]]
+"""Learns what may be used of all that is remembered; waits the first time only."""
+Probe = Callable[[K], Held | None]
+"""Gives what is remembered of a key, at once."""
 
-    `fetch` gives a mapping; a key that it leaves out has the value `missing`. What a caller gets is shielded: a caller
-    that is cancelled takes nothing from another who waits for the same key. An error is told to all who wait and
-    forgotten.
+
+class Loader(Generic[K, V]):
+    """Answers from what the operation has read, then from what `probe` remembers, and asks for the rest in one batch.
+
+    What is known costs no wait. `fetch` gives a mapping; a key that it leaves out has the value `missing`. What a
+    caller gets is shielded: a caller that is cancelled takes nothing from another who waits for the same key. An error
+    is told to all who wait and forgotten.
     """
 
-    def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, missing: V) -> None:
+    def __init__(
+        self, begin: Begin, probe: Probe[K], fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, missing: V
+    ) -> None:
+        self._begin = begin
+        self._probe = probe
         self._fetch = fetch
         self._missing = missing
+        self._known: dict[K, V] = {}
         self._loader: DataLoader[K, V] = DataLoader(self._batch, max_batch_size=MAX_BATCH)
 
     async def load(self, key: K) -> V:
         """Give the value of one key."""
-        try:
-            return await asyncio.shield(self._loader.load(key))
-        except Exception:
-            self._loader.clear(key)
-            raise
+        [value] = await self.load_many([key])
+        return value
 
     async def load_many(self, keys: Sequence[K]) -> list[V]:
         """Give the values of many keys, in their order; the first error is raised."""
-        return list(await asyncio.gather(*map(self.load, keys)))
+        await self._begin()
+        lacking = self._lacking(keys)
+        if lacking:
+            await asyncio.gather(*map(self._load_one, dict.fromkeys(lacking)))
+        return [self._known[key] for key in keys]
+
+    def recall(self, keys: Sequence[K]) -> list[V] | None:
+        """Give the values of many keys at once, or None where one of them is not known; only after `begin`."""
+        return None if self._lacking(keys) else [self._known[key] for key in keys]
 
     def prime(self, key: K, value: V) -> None:
         """Remember a value that another question brought along."""
-        self._loader.prime(key, value)
+        self._known.setdefault(key, value)
+
+    def _lacking(self, keys: Sequence[K]) -> list[K]:
+        known, lacking = self._known, []
+        for key in keys:
+            if key not in known:
+                held = self._probe(key)
+                if held is None:
+                    lacking.append(key)
+                else:
+                    known[key] = held.value
+        return lacking
+
+    async def _load_one(self, key: K) -> None:
+        try:
+            value = await asyncio.shield(self._loader.load(key))
+        except Exception:
+            self._loader.clear(key)
+            raise
+        self._known.setdefault(key, value)
 
     async def _batch(self, keys: list[K]) -> list[V]:
         try:

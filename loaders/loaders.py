@@ -1,76 +1,207 @@
 """The loaders of one operation, one per question."""
 
+import asyncio
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
-from domain.relationships import STRANGERS, Relationship
+from domain.relationships import STRANGERS, FollowState, ListKind, Relationship
 from domain.users import Counts, User
+from loaders.caches import Caches
+from loaders.kinds import HEAD, Head, HiddenKey, PairKey, Side, SideKey
 from loaders.loader import Loader
-from storage import lists, relationships, users
-from storage.database import Database
+from loaders.read_through import ReadThrough
+from storage import lists
+from storage.lists import ListEntry, Span
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 class Loaders:
-    """Everything that one operation reads, asked once; made for one viewer and thrown away with the operation."""
+    """Everything that one operation reads, asked once; made for one viewer and thrown away with the operation.
 
-    def __init__(self, database: Database, viewer_id: int | None, now: dt.datetime) -> None:
-        self._database = database
+    Nothing that is remembered is used before the viewer's epoch is known: `begin` reads it, once.
+    """
+
+    def __init__(self, caches: Caches, viewer_id: int | None, now: dt.datetime) -> None:
+        self._caches = caches
         self._viewer_id = viewer_id
         self._now = now
         self.users: Loader[int, User | None]
         self.counts: Loader[int, Counts]
         self.hidden_counts: Loader[int, Counts]
         self.ids_by_name: Loader[str, int | None]
-        self.relationships: Loader[int, Relationship]
-        self.followed_ids: Loader[int, Sequence[int]]
+        self._sides: Loader[int, Side]
+        self._pairs: Loader[int, Relationship]
         self._blocked: Loader[int, Sequence[int]]
+        self._followed: Loader[int, Sequence[int]]
+        self._heads: dict[ListKind, Loader[int, Head]]
         self.forget()
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
-        self.users = Loader(self._fetch_users, missing=None)
-        self.counts = Loader(self._fetch_counts, missing=Counts())
-        self.hidden_counts = Loader(self._fetch_hidden_counts, missing=Counts())
-        self.ids_by_name = Loader(self._fetch_ids_by_name, missing=None)
-        self.relationships = Loader(self._fetch_relationships, missing=STRANGERS)
-        self.followed_ids = Loader(self._fetch_followed, missing=())
-        self._blocked = Loader(self._fetch_blocked, missing=())
+        caches = self._caches
+        self._begun = False
+        self._epoch: bytes | None = None
+        self.users = self._over(caches.users)
+        self.counts = self._over(caches.counts)
+        self.ids_by_name = self._over(caches.names)
+        self._heads = {
+            ListKind.FOLLOWERS: self._over(caches.followers),
+            ListKind.FOLLOWING: self._over(caches.following),
+        }
+        self._sides = Loader(
+            self.begin,
+            lambda viewer_id: caches.sides.probe(self._side_key(viewer_id)) if self._epoch is not None else None,
+            self._load_sides,
+            missing=caches.sides.kind.missing,
+        )
+        self._pairs = Loader(
+            self.begin,
+            lambda other_id: caches.pairs.probe(self._pair_key(other_id)) if self._epoch is not None else None,
+            self._load_pairs,
+            missing=STRANGERS,
+        )
+        self.hidden_counts = Loader(
+            self.begin,
+            lambda owner_id: caches.hidden.probe(self._hidden_key(owner_id)) if self._epoch is not None else None,
+            self._load_hidden_counts,
+            missing=Counts(),
+        )
+        self._blocked = Loader(self.begin, lambda _: None, self._fetch_blocked, missing=())
+        self._followed = Loader(self.begin, lambda _: None, self._fetch_followed, missing=())
 
-    async def _fetch_users(self, user_ids: Sequence[int]) -> Mapping[int, User | None]:
-        found = await users.fetch_users(self._database, user_ids)
-        for user_id, (_, counts) in found.items():
-            self.counts.prime(user_id, counts)
-        return {user_id: user for user_id, (user, _) in found.items()}
+    def _over(self, reader: ReadThrough[K, V]) -> Loader[K, V]:
+        """Ask this operation's questions of one kind."""
 
-    async def _fetch_counts(self, user_ids: Sequence[int]) -> Mapping[int, Counts]:
-        found = await users.fetch_users(self._database, user_ids)
-        return {user_id: counts for user_id, (_, counts) in found.items()}
+        async def load(keys: Sequence[K]) -> Mapping[K, V]:
+            return await reader.load(keys, direct=self._epoch is None)
 
-    async def _fetch_hidden_counts(self, owner_ids: Sequence[int]) -> Mapping[int, Counts]:
+        return Loader(
+            self.begin,
+            lambda key: reader.probe(key) if self._epoch is not None else None,
+            load,
+            missing=reader.kind.missing,
+        )
+
+    async def begin(self) -> None:
+        """Learn what may be used of all that is remembered."""
+        if not self._begun:
+            epoch = await self._caches.begin(self._viewer_id)
+            if not self._begun:
+                self._begun, self._epoch = True, epoch
+
+    async def fetch_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]]:
+        """Give many people, and what the viewer is to each of them."""
+        await self.begin()
+        users, relationships = self.users.recall(user_ids), self._recall_relationships(user_ids)
+        if users is not None and relationships is not None:
+            return users, relationships
+        return await asyncio.gather(self.users.load_many(user_ids), self.fetch_relationships(user_ids))
+
+    async def fetch_relationships(self, other_ids: Sequence[int]) -> list[Relationship]:
+        """Give what the viewer is to many people: everything about the viewer at once, where it is not too much."""
+        if self._viewer_id is None:
+            return [STRANGERS] * len(other_ids)
+        side = await self._sides.load(self._viewer_id)
+        if side.complete:
+            return [side.to(other_id) for other_id in other_ids]
+        return await self._pairs.load_many(other_ids)
+
+    def _recall_relationships(self, other_ids: Sequence[int]) -> list[Relationship] | None:
+        if self._viewer_id is None:
+            return [STRANGERS] * len(other_ids)
+        sides = self._sides.recall([self._viewer_id])
+        if sides is None:
+            return None
+        side = sides[0]
+        return [side.to(other_id) for other_id in other_ids] if side.complete else self._pairs.recall(other_ids)
+
+    async def fetch_blocked_ids(self) -> Sequence[int]:
+        """Give everybody whom a block, either way, hides from the viewer."""
+        if self._viewer_id is None:
+            return ()
+        side = await self._sides.load(self._viewer_id)
+        return side.hidden_at(self._now) if side.complete else await self._blocked.load(self._viewer_id)
+
+    async def fetch_followed_ids(self) -> Sequence[int]:
+        """Give whom the viewer follows."""
+        if self._viewer_id is None:
+            return ()
+        side = await self._sides.load(self._viewer_id)
+        if not side.complete:
+            return await self._followed.load(self._viewer_id)
+        return [other_id for other_id, pair in side.pairs.items() if pair.follows is FollowState.ACTIVE]
+
+    async def fetch_list(
+        self, kind: ListKind, owner_ids: Sequence[int], span: Span, among: Sequence[int] | None = None
+    ) -> dict[int, list[ListEntry]]:
+        """Give the rows of each owner's list in a span, in reading order; see `storage.lists.fetch_list`.
+
+        The newest rows are remembered before anything is left out. Whether they are looked at depends on how many are
+        to be left out, never on who is in a list: what a page costs says nothing of who is hidden.
+        """
+        if kind not in self._heads or not span.downward or span.limit + len(span.without) > HEAD:
+            return await lists.fetch_list(self._caches.database, kind, owner_ids, span, among)
+        heads = await self._heads[kind].load_many(owner_ids)
+        rows = {owner_id: _within(head, span) for owner_id, head in zip(owner_ids, heads, strict=True)}
+        beyond = [owner_id for owner_id, found in rows.items() if found is None]
+        read = await lists.fetch_list(self._caches.database, kind, beyond, span) if beyond else {}
+        return {owner_id: found if found is not None else read[owner_id] for owner_id, found in rows.items()}
+
+    def _side_key(self, viewer_id: int) -> SideKey:
+        return SideKey(viewer_id, self._epoch or b"")
+
+    def _pair_key(self, other_id: int) -> PairKey:
+        return PairKey(self._viewer_id or 0, self._epoch or b"", other_id)
+
+    def _hidden_key(self, owner_id: int) -> HiddenKey:
+        return HiddenKey(owner_id, self._viewer_id or 0, self._epoch or b"")
+
+    async def _load_sides(self, viewer_ids: Sequence[int]) -> Mapping[int, Side]:
+        keys = [self._side_key(viewer_id) for viewer_id in viewer_ids]
+        found = await self._caches.sides.load(keys, direct=self._epoch is None)
+        return {key.viewer_id: side for key, side in found.items()}
+
+    async def _load_pairs(self, other_ids: Sequence[int]) -> Mapping[int, Relationship]:
+        keys = [self._pair_key(other_id) for other_id in other_ids]
+        found = await self._caches.pairs.load(keys, direct=self._epoch is None)
+        return {key.other_id: pair for key, pair in found.items()}
+
+    async def _load_hidden_counts(self, owner_ids: Sequence[int]) -> Mapping[int, Counts]:
         """Count what the viewer's blocks hide of each owner's lists.
 
         Asked also where there is no block: whether somebody hides must not show in what a request costs.
         """
         if self._viewer_id is None:
             return {}
-        return await lists.fetch_hidden_counts(self._database, owner_ids, await self.fetch_blocked_ids())
+        blocked = await self.fetch_blocked_ids()
+
+        async def fetch(keys: Sequence[HiddenKey]) -> Mapping[HiddenKey, Counts]:
+            of_owners = {key.owner_id: key for key in keys}
+            found = await lists.fetch_hidden_counts(self._caches.database, list(of_owners), blocked)
+            return {of_owners[owner_id]: counts for owner_id, counts in found.items()}
+
+        keys = [self._hidden_key(owner_id) for owner_id in owner_ids]
+        counted = await self._caches.hidden.load(keys, direct=self._epoch is None, fetch=fetch)
+        return {key.owner_id: counts for key, counts in counted.items()}
 
     async def _fetch_followed(self, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
-        return {viewer_id: await lists.fetch_followed_ids(self._database, viewer_id) for viewer_id in viewer_ids}
-
-    async def fetch_blocked_ids(self) -> Sequence[int]:
-        """Give everybody whom a block, either way, hides from the viewer."""
-        return await self._blocked.load(self._viewer_id) if self._viewer_id is not None else ()
+        database = self._caches.database
+        return {viewer_id: await lists.fetch_followed_ids(database, viewer_id) for viewer_id in viewer_ids}
 
     async def _fetch_blocked(self, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
-        return {
-            viewer_id: await lists.fetch_blocked_ids(self._database, viewer_id, self._now) for viewer_id in viewer_ids
-        }
+        database = self._caches.database
+        return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, self._now) for viewer_id in viewer_ids}
 
-    async def _fetch_ids_by_name(self, keys: Sequence[str]) -> Mapping[str, int | None]:
-        return {**await users.fetch_ids_by_name(self._database, keys)}
 
-    async def _fetch_relationships(self, other_ids: Sequence[int]) -> Mapping[int, Relationship]:
-        if self._viewer_id is None:
-            return {}
-        return await relationships.fetch_relationships(self._database, self._viewer_id, other_ids)
+def _within(head: Head, span: Span) -> list[ListEntry] | None:
+    """Pick a span out of the newest rows; None where it reaches beyond them."""
+    without = frozenset(span.without)
+    rows = [
+        entry
+        for entry in head.entries
+        if entry.user_id not in without and (span.beyond is None or entry.position < span.beyond)
+    ]
+    return rows[: span.limit] if head.whole or len(rows) >= span.limit else None

@@ -8,7 +8,7 @@ from domain.errors import Unauthenticated
 from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
 from domain.pages import Cursors
-from loaders import Loaders
+from loaders import Caches, Loaders
 from resolvers.consistency import ConsistencyTokens
 from storage.channels import Listeners
 from storage.database import Database
@@ -22,12 +22,17 @@ NOBODY = 0
 class Backend:
     """What lives as long as the process."""
 
-    database: Database
+    caches: Caches
     cursors: Cursors
     consistency: ConsistencyTokens
     listeners: Listeners
     bell: Bell
     limits: FollowLimits = DEFAULT_LIMITS
+
+    @property
+    def database(self) -> Database:
+        """Give the cells."""
+        return self.caches.database
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Context:
 def new_context(backend: Backend, viewer_id: int | None) -> Context:
     """Make the context of one operation: nothing is shared with any other."""
     now = dt.datetime.now(dt.UTC)
-    return Context(backend, viewer_id, now, Loaders(backend.database, viewer_id, now))
+    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now))
 
 
 async def require_viewer(context: Context) -> int:

@@ -12,7 +12,7 @@ from privacy.policy import Visible
 from resolvers.context import Context
 from resolvers.people import fetch_counts
 from resolvers.visibility import meet, meet_own_blocks
-from storage.lists import ListEntry, Span, fetch_list, is_downward
+from storage.lists import ListEntry, Span, is_downward
 
 MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
@@ -87,7 +87,7 @@ async def _read_on(context: Context, kind: ListKind, readings: dict[int, _Readin
     among = await _known_to_viewer(context) if kind is ListKind.MUTUAL else None
     for beyond in {reading.beyond for reading in lacking.values()}:
         owners = [owner for owner, reading in lacking.items() if reading.beyond == beyond]
-        rows = await fetch_list(context.database, kind, owners, dataclasses.replace(span, beyond=beyond), among)
+        rows = await context.loaders.fetch_list(kind, owners, dataclasses.replace(span, beyond=beyond), among)
         met = await _meet_all(context, kind, rows)
         for owner in owners:
             _keep_visible(lacking[owner], rows[owner], met, span.limit)
@@ -95,7 +95,7 @@ async def _read_on(context: Context, kind: ListKind, readings: dict[int, _Readin
 
 
 async def _known_to_viewer(context: Context) -> Sequence[int]:
-    return await context.loaders.followed_ids.load(context.viewer_id) if context.viewer_id is not None else ()
+    return await context.loaders.fetch_followed_ids()
 
 
 def _is_full(reading: _Reading, wanted: int) -> bool:

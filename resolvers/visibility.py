@@ -1,6 +1,5 @@
 """The gate: a person is `Visible` to the viewer, or does not exist."""
 
-import asyncio
 from collections.abc import Sequence
 
 from privacy.policy import Visible, see, see_own_block
@@ -9,9 +8,7 @@ from resolvers.context import Context
 
 async def meet(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
     """Decide about many people at once: one load of profiles and one of relationships, whatever their number."""
-    people, relationships = await asyncio.gather(
-        context.loaders.users.load_many(user_ids), context.loaders.relationships.load_many(user_ids)
-    )
+    people, relationships = await context.loaders.fetch_people(user_ids)
     return [
         see(context.viewer_id, person, relationship, context.now) if person is not None else None
         for person, relationship in zip(people, relationships, strict=True)
@@ -28,9 +25,7 @@ async def meet_own_blocks(context: Context, user_ids: Sequence[int]) -> list[Vis
     """Show those whom the viewer blocks, as the stubs with which blocks are managed; nobody else."""
     if context.viewer_id is None:
         return [None] * len(user_ids)
-    people, relationships = await asyncio.gather(
-        context.loaders.users.load_many(user_ids), context.loaders.relationships.load_many(user_ids)
-    )
+    people, relationships = await context.loaders.fetch_people(user_ids)
     return [
         see_own_block(context.viewer_id, person, relationship, context.now) if person is not None else None
         for person, relationship in zip(people, relationships, strict=True)

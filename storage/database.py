@@ -4,11 +4,13 @@ import dataclasses
 
 from domain.ids import OpaqueIds
 from storage.cells import ShardMap
+from storage.freshness import Freshness, NothingRemembered
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Database:
-    """The cells, and the key under which ids leave them."""
+    """The cells, the key under which ids leave them, and who is told of changes."""
 
     shards: ShardMap
     ids: OpaqueIds
+    freshness: Freshness = dataclasses.field(default_factory=NothingRemembered)

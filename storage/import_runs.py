@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg.exceptions import DeadlockDetectedError, LockNotAvailableError, SerializationError
 
 from storage.cells import Connection, Record
+from storage.generations import BEGIN_GENERATION
 from storage.import_rows import Reject
 
 T = TypeVar("T")
@@ -218,6 +219,7 @@ async def check_counts(cells: Cells) -> list[Check]:
 
 
 async def analyse(cells: Cells) -> None:
-    """Let the planner see what has been loaded."""
+    """Let the planner see what has been loaded, and running servers forget what they remember."""
     for pool in cells.pools:
         await pool.execute("ANALYZE users, user_counts, usernames, relationships")
+        await pool.execute(BEGIN_GENERATION)

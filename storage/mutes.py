@@ -57,7 +57,9 @@ async def change_mute(database: Database, owner_id: int, other_id: int, change: 
             await outbox.append(connection, [event])
         return bool(rows)
 
-    return await database.shards.home(owner_id).transact(work)
+    changed = await database.shards.home(owner_id).transact(work)
+    await database.freshness.pair_changed(owner_id, owner_id, stricter=False)
+    return changed
 
 
 def _event(database: Database, owner_id: int, other_id: int, change: Mute | Unmute) -> Event:

@@ -42,6 +42,8 @@ SET follows = $3, follows_at = $4, followed_by = $5, followed_by_at = $6, blocks
 """
 
 
+_STRICTER: Final = frozenset({EventType.USER_BLOCKED, EventType.FOLLOW_REMOVED})
+
 LAPSED: Final = "lapsed"
 """The action of an audit row where time ended something, and nobody did."""
 
@@ -101,10 +103,21 @@ async def change_pair(
         return dataclasses.replace(change, after=after)
 
     change = await _unless_unchanged(cell.transact(work))
-    if change is not None and database.shards.home(high) is not cell:
-        side = change.after if actor_id == high else change.after.mirrored()
-        await apply_side(database, high, low, side)
+    if change is None:
+        return None
+    try:
+        if database.shards.home(high) is not cell:
+            await _apply_side(database, high, low, change.after if actor_id == high else change.after.mirrored())
+    finally:
+        # Also where nothing changed: it may be the repeat of an action whose news got lost.
+        await database.freshness.pair_changed(low, high, stricter=_is_stricter(change))
     return change
+
+
+def _is_stricter(change: Change) -> bool:
+    """Tell whether somebody may see less than before; of a repeat, whether it may have been so."""
+    types = {event.type for event in change.events}
+    return not types or not types.isdisjoint(_STRICTER)
 
 
 async def _unless_unchanged(work: Awaitable[Change]) -> Change | None:
@@ -124,7 +137,13 @@ class _Unchanged(KithError):
 
 async def apply_side(database: Database, owner_id: int, other_id: int, side: Relationship) -> bool:
     """Bring a row that does not decide to the version given, with its owner's counters; False if it had it already."""
+    applied = await _apply_side(database, owner_id, other_id, side)
+    if applied:
+        await database.freshness.pair_changed(owner_id, other_id, stricter=True)
+    return applied
 
+
+async def _apply_side(database: Database, owner_id: int, other_id: int, side: Relationship) -> bool:
     async def work(connection: Connection) -> bool:
         before = await _lock(connection, owner_id, other_id)
         if before.version >= side.version:

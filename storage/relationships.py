@@ -23,6 +23,15 @@ WHERE owner_id = $1 AND other_id = $2
 FOR SHARE
 """
 
+_FETCH_SIDE: Final = """
+SELECT other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
+       blocks_since, blocked_by_since, mutes, mutes_until, version,
+       follows_version, followed_by_version
+FROM relationships
+WHERE owner_id = $1
+LIMIT $2
+"""
+
 
 async def fetch_relationships(database: Database, viewer_id: int, other_ids: Sequence[int]) -> dict[int, Relationship]:
     """Fetch the viewer's side of many pairs in one statement on the viewer's cell; strangers are left out."""
@@ -34,6 +43,12 @@ async def hold_relationship(connection: Connection, owner_id: int, other_id: int
     """Fetch the owner's side of a pair, and keep it as it is until the transaction ends."""
     rows = await connection.fetch(_FETCH_HELD, owner_id, other_id)
     return relationship_of(rows[0]) if rows else STRANGERS
+
+
+async def fetch_side(database: Database, viewer_id: int, limit: int) -> dict[int, Relationship]:
+    """Fetch the viewer's side of all pairs there are, at most `limit`, by the other's id."""
+    rows = await database.shards.home(viewer_id).fetch(_FETCH_SIDE, viewer_id, limit)
+    return {row["other_id"]: relationship_of(row) for row in rows}
 
 
 async def fetch_truth(database: Database, one_id: int, other_id: int) -> Relationship:

@@ -113,7 +113,11 @@ async def change_user(
             await within(connection, before, after)
         return await _write_next(database, connection, after, event)
 
-    return await database.shards.home(user_id).transact(work)
+    user = await database.shards.home(user_id).transact(work)
+    if user is not None:
+        # Also where nothing changed: it may be the repeat of a change whose news got lost.
+        await database.freshness.user_changed(user)
+    return user
 
 
 async def _write_next(database: Database, connection: Connection, after: User, event: EventType) -> User:
@@ -179,6 +183,7 @@ async def _create(database: Database, new: NewUser, *, cell: int, now: dt.dateti
     except BaseException:
         await _release(directory, key, user_id)
         raise
+    await database.freshness.name_claimed(key, user_id)
     return user_id
 
 

@@ -17,6 +17,7 @@ import pytest
 from domain.ids import NodeType, OpaqueIds
 from domain.pages import Cursors
 from embedded import Addresses
+from loaders import Caches, open_caches
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend, Context, new_context
 from storage.cells import ShardMap, open_cells
@@ -61,22 +62,28 @@ async def shards(dsns: tuple[str, ...]) -> AsyncIterator[ShardMap]:
 
 
 @pytest.fixture
-def database(shards: ShardMap) -> Database:
-    return Database(shards, OpaqueIds(KEY))
-
-
-@pytest.fixture
 async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
     async with open_redis(addresses.redis_url) as opened:
         yield opened
 
 
 @pytest.fixture
-async def backend(database: Database, addresses: Addresses) -> AsyncIterator[Backend]:
+async def caches(shards: ShardMap, redis: Redis) -> AsyncIterator[Caches]:
+    async with open_caches(shards, OpaqueIds(KEY), redis) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(caches: Caches) -> Database:
+    return caches.database
+
+
+@pytest.fixture
+async def backend(caches: Caches, addresses: Addresses) -> AsyncIterator[Backend]:
     async with Listeners(addresses.redis_url) as listeners, contextlib.AsyncExitStack() as stack:
         bell = Bell()
         stack.push_async_callback(bell.close)
-        yield Backend(database, Cursors(KEY), ConsistencyTokens(KEY), listeners, bell)
+        yield Backend(caches, Cursors(KEY), ConsistencyTokens(KEY), listeners, bell)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -27,7 +27,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "events": {"domain", "storage"},
     "benchmarks": {"domain", "storage", "embedded", "development", *FOUNDATION},
     "development": {"domain", "auth", "embedded", "storage", *FOUNDATION},
-    "server": {"development", "domain", "auth", "embedded", "storage", "resolvers", "schema", "execution", "transport"}
+    "server": {
+        "development",
+        "domain",
+        "auth",
+        "embedded",
+        "storage",
+        "loaders",
+        "resolvers",
+        "schema",
+        "execution",
+        "transport",
+    }
     | FOUNDATION,
 }
 COMMANDS = {

@@ -23,6 +23,7 @@ from server import open_parts
 from settings import Settings, load
 from storage.cells import Cell, Connection, Record
 from storage.database import Database
+from tests.cold import is_watch, make_cold
 from transport.app import Parts, make_app
 
 T = TypeVar("T")
@@ -77,7 +78,8 @@ class Statements:
         fetch, attempt = Cell._fetch, Cell._attempt
 
         async def counting(cell: Cell, statement: str, arguments: Sequence[object]) -> list[Record]:
-            self._seen.append(" ".join(statement.split()))
+            if not is_watch(statement):
+                self._seen.append(" ".join(statement.split()))
             return await fetch(cell, statement, arguments)
 
         async def transacting(cell: Cell, work: Callable[[Connection], Awaitable[Any]]) -> Any:
@@ -148,6 +150,7 @@ class Asker:
         return answer
 
     async def _send_once(self, method: str, path: str, details: Mapping[str, Any]) -> Answer:
+        await make_cold(self.service.parts.backend.caches)
         self.service.statements.take()
         async with self.service.session.request(method, self.service.origin + path, **details) as response:
             body = await response.read()
@@ -156,6 +159,7 @@ class Asker:
 
     async def listen(self, document: str, *, patience_s: float = ANSWER_WITHIN_S) -> Answer:
         """Ask over a WebSocket until the operation completes or falls quiet; `patience_s` is for its first word."""
+        await make_cold(self.service.parts.backend.caches)
         self.service.statements.take()
         frames: list[str] = []
         url = self.service.origin + "/graphql"

@@ -1,0 +1,138 @@
+"""Everything that this process remembers, and how it learns that it must forget."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from domain.ids import OpaqueIds
+from domain.relationships import ListKind, Relationship
+from domain.users import Counts, User
+from loaders.kinds import COUNTS, HEAD, HEADS, HIDDEN, NAMES, PAIRS, SIDE, SIDES, USERS, Head, PairKey, Side, SideKey
+from loaders.memory import Memory
+from loaders.metrics import DIRECT
+from loaders.read_through import ReadThrough
+from storage import lists, relationships, users
+from storage.cells import ShardMap
+from storage.database import Database
+from storage.epochs import Pulse
+from storage.freshness import Remembered
+from storage.generations import Generations
+from storage.redis_client import Redis
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much this process may remember, in entries and bytes."""
+
+    entries: int = 200_000
+    size: int = 128 * 1024 * 1024
+
+
+DEFAULT_BOUNDS: Final = Bounds()
+
+
+class Caches:
+    """One reader per kind of fact over one memory, and the database whose changes they hear of."""
+
+    def __init__(self, shards: ShardMap, ids: OpaqueIds, redis: Redis, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+        self.memory = Memory(entries=bounds.entries, size=bounds.size)
+        self.generations = Generations(shards, self.forget_all)
+        self.pulse = Pulse(redis, lambda user_id: self.forget((user_id,)), self.forget_all)
+        freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name)
+        self.database = Database(shards, ids, freshness)
+        shared = (self.memory, redis, self.generations)
+        self.users = ReadThrough(USERS, self._fetch_users, *shared)
+        self.names = ReadThrough(NAMES, self._fetch_names, *shared)
+        self.counts = ReadThrough(COUNTS, self._fetch_counts, *shared)
+        self.followers = ReadThrough(HEADS[ListKind.FOLLOWERS], self._fetch_followers, *shared)
+        self.following = ReadThrough(HEADS[ListKind.FOLLOWING], self._fetch_following, *shared)
+        self.sides = ReadThrough(SIDES, self._fetch_sides, *shared)
+        self.pairs = ReadThrough(PAIRS, self._fetch_pairs, *shared)
+        self.hidden = ReadThrough(HIDDEN, _never, *shared)
+        self._all: tuple[ReadThrough[Any, Any], ...] = (
+            self.users, self.names, self.counts, self.followers, self.following, self.sides, self.pairs, self.hidden,
+        )  # fmt: skip
+        self._by_id = (self.users, self.counts, self.followers, self.following)
+
+    async def begin(self, viewer_id: int | None) -> bytes | None:
+        """Begin an operation: give the viewer's epoch, or None where nothing that is remembered may be used."""
+        epoch = await self.pulse.read(viewer_id)
+        if epoch is None:
+            DIRECT.inc()
+        return epoch
+
+    def forget(self, user_ids: Collection[int]) -> None:
+        """Forget what is about people. What is between two is under their epochs."""
+        for user_id in user_ids:
+            for reader in self._by_id:
+                reader.forget(user_id)
+
+    def forget_name(self, name_key: str) -> None:
+        """Forget whose a name is."""
+        self.names.forget(name_key)
+
+    def forget_all(self) -> None:
+        """Forget everything, and what is under way."""
+        self.memory.clear()
+        for reader in self._all:
+            reader.forget_flying()
+
+    async def settle(self) -> None:
+        """Wait for everything that is under way."""
+        await self.pulse.close()
+        for reader in self._all:
+            await reader.settle()
+
+    async def _fetch_users(self, user_ids: Sequence[int]) -> Mapping[int, User | None]:
+        born = time.monotonic()
+        found = await users.fetch_users(self.database, user_ids)
+        for user_id, (_, counts) in found.items():
+            self.counts.remember(user_id, counts, born=born)
+        return {user_id: user for user_id, (user, _) in found.items()}
+
+    async def _fetch_names(self, keys: Sequence[str]) -> Mapping[str, int | None]:
+        return {**await users.fetch_ids_by_name(self.database, keys)}
+
+    async def _fetch_counts(self, user_ids: Sequence[int]) -> Mapping[int, Counts]:
+        found = await users.fetch_users(self.database, user_ids)
+        return {user_id: counts for user_id, (_, counts) in found.items()}
+
+    async def _fetch_followers(self, owner_ids: Sequence[int]) -> Mapping[int, Head]:
+        return await self._fetch_heads(ListKind.FOLLOWERS, owner_ids)
+
+    async def _fetch_following(self, owner_ids: Sequence[int]) -> Mapping[int, Head]:
+        return await self._fetch_heads(ListKind.FOLLOWING, owner_ids)
+
+    async def _fetch_heads(self, kind: ListKind, owner_ids: Sequence[int]) -> Mapping[int, Head]:
+        span = lists.Span(None, downward=True, limit=HEAD)
+        found = await lists.fetch_list(self.database, kind, owner_ids, span)
+        return {owner_id: Head(tuple(entries), len(entries) < HEAD) for owner_id, entries in found.items()}
+
+    async def _fetch_sides(self, keys: Sequence[SideKey]) -> Mapping[SideKey, Side]:
+        return {key: await self._fetch_side(key.viewer_id) for key in keys}
+
+    async def _fetch_side(self, viewer_id: int) -> Side:
+        pairs = await relationships.fetch_side(self.database, viewer_id, SIDE + 1)
+        return Side(pairs, complete=True) if len(pairs) <= SIDE else Side({}, complete=False)
+
+    async def _fetch_pairs(self, keys: Sequence[PairKey]) -> Mapping[PairKey, Relationship]:
+        others = {key.other_id: key for key in keys}  # all of one viewer: nobody else's are in one batch
+        found = await relationships.fetch_relationships(self.database, keys[0].viewer_id, list(others))
+        return {others[other_id]: pair for other_id, pair in found.items()}
+
+
+async def _never(_keys: Sequence[object]) -> Mapping[Any, Counts]:
+    raise NotImplementedError  # what is hidden is counted by those who know the viewer's blocks
+
+
+@contextlib.asynccontextmanager
+async def open_caches(
+    shards: ShardMap, ids: OpaqueIds, redis: Redis, bounds: Bounds = DEFAULT_BOUNDS
+) -> AsyncIterator[Caches]:
+    """Open the caches, and keep watch over the generations of the cells."""
+    caches = Caches(shards, ids, redis, bounds)
+    async with caches.generations.watched():
+        yield caches
+        await caches.settle()

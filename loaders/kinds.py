@@ -1,0 +1,211 @@
+"""What is remembered, one declaration per kind: its key and form, how long it is kept, and what ends it."""
+
+import dataclasses
+import datetime as dt
+import struct
+from collections.abc import Callable, Hashable, Mapping
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from domain.relationships import STRANGERS, ListKind, Relationship
+from domain.users import Counts, User
+from storage.freshness import NAME_TTL_S, USER_TTL_S, decode_user, encode_name, encode_user, name_entry_key, user_key
+from storage.lists import ListEntry
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+HEAD: Final = 128
+"""How many entries of the newest end of a list are remembered together."""
+SIDE: Final = 256
+"""Up to how many pairs everything about a viewer is read and remembered as one."""
+
+
+class SideKey(NamedTuple):
+    """A viewer's side, as of an epoch."""
+
+    viewer_id: int
+    epoch: bytes
+
+
+class PairKey(NamedTuple):
+    """What a viewer is to one other, as of the viewer's epoch."""
+
+    viewer_id: int
+    epoch: bytes
+    other_id: int
+
+
+class HiddenKey(NamedTuple):
+    """What a viewer's blocks hide of an owner's lists, as of the viewer's epoch."""
+
+    owner_id: int
+    viewer_id: int
+    epoch: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Side:
+    """Everything that a viewer is to others; where they are too many, nothing but that."""
+
+    pairs: Mapping[int, Relationship]
+    complete: bool
+
+    def to(self, other_id: int) -> Relationship:
+        """Give what the viewer is to somebody."""
+        return self.pairs.get(other_id, STRANGERS)
+
+    def hidden_at(self, now: dt.datetime) -> tuple[int, ...]:
+        """Give everybody whom a block, either way, hides from the viewer."""
+        return tuple(
+            other_id for other_id, pair in self.pairs.items() if pair.blocks_at(now) or pair.blocked_by_at(now)
+        )
+
+
+class Head(NamedTuple):
+    """The newest entries of a list, before anything is left out; `whole` where there are no others."""
+
+    entries: tuple[ListEntry, ...]
+    whole: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind(Generic[K, V]):
+    """One kind of fact.
+
+    A fact holds under the epoch of the person named by `owner_of`, or, where it has versions, until a higher one is
+    written. `key` is given the generation of the fact's cell. Times are seconds, from the moment of storing.
+    """
+
+    name: str
+    key: Callable[[int, K], str]
+    owner_of: Callable[[K], int]
+    encode: Callable[[V], bytes]
+    decode: Callable[[bytes], V]
+    missing: V
+    ttl: float
+    missing_ttl: float
+    version_of: Callable[[V], int] | None = None
+    shared: bool = True
+    """Whether requests of several viewers may wait for one fetch: never where the fact is a viewer's own."""
+
+
+def _key(name: str, suffix: str = "") -> Callable[[int, int], str]:
+    return lambda generation, user_id: f"{name}{generation}:{{{user_id}}}{suffix}"
+
+
+_COUNTS: Final = struct.Struct(">QQ")
+_HEADS: Final = msgspec.msgpack.Decoder(tuple[bool, tuple[ListEntry, ...]])
+_SIDES: Final = msgspec.msgpack.Decoder(tuple[bool, dict[int, Relationship]])
+_PAIRS: Final = msgspec.msgpack.Decoder(Relationship)
+
+
+def _encode_counts(counts: Counts) -> bytes:
+    return _COUNTS.pack(counts.followers, counts.following)
+
+
+def _decode_counts(value: bytes) -> Counts:
+    return Counts(*_COUNTS.unpack(value))
+
+
+def _decode_head(value: bytes) -> Head:
+    whole, entries = _HEADS.decode(value)
+    return Head(entries, whole)
+
+
+def _decode_side(value: bytes) -> Side:
+    complete, pairs = _SIDES.decode(value)
+    return Side(pairs, complete)
+
+
+# A new version of the profile, the policy or the state is written over the old one by whoever makes it.
+USERS: Final[Kind[int, User | None]] = Kind(
+    name="user",
+    key=user_key,
+    owner_of=int,
+    encode=encode_user,
+    decode=decode_user,
+    missing=None,
+    ttl=USER_TTL_S,
+    missing_ttl=5.0,
+    version_of=lambda user: user.version if user is not None else 0,
+)
+
+# Names are kept in the first cell.
+NAMES: Final[Kind[str, int | None]] = Kind(
+    name="name",
+    key=name_entry_key,
+    owner_of=lambda _name: 0,
+    encode=encode_name,
+    decode=lambda value: int.from_bytes(value) if value else None,
+    missing=None,
+    ttl=NAME_TTL_S,
+    missing_ttl=2.0,
+    version_of=lambda user_id: 1 if user_id is not None else 0,
+)
+
+# Every edge that comes or goes renews the epochs of both its people.
+COUNTS: Final[Kind[int, Counts]] = Kind(
+    name="counts",
+    key=_key("counts"),
+    owner_of=int,
+    encode=_encode_counts,
+    decode=_decode_counts,
+    missing=Counts(),
+    ttl=120.0,
+    missing_ttl=5.0,
+)
+
+
+def _heads(kind: ListKind) -> Kind[int, Head]:
+    return Kind(
+        name=kind.value,
+        key=_key(kind.value),
+        owner_of=int,
+        encode=lambda head: msgspec.msgpack.encode((head.whole, head.entries)),
+        decode=_decode_head,
+        missing=Head((), whole=True),
+        ttl=120.0,
+        missing_ttl=5.0,
+    )
+
+
+HEADS: Final = {kind: _heads(kind) for kind in (ListKind.FOLLOWERS, ListKind.FOLLOWING)}
+
+SIDES: Final[Kind[SideKey, Side]] = Kind(
+    name="side",
+    key=lambda generation, key: f"side{generation}:{{{key.viewer_id}}}",
+    owner_of=lambda key: key.viewer_id,
+    encode=lambda side: msgspec.msgpack.encode((side.complete, side.pairs)),
+    decode=_decode_side,
+    missing=Side({}, complete=True),
+    ttl=600.0,
+    missing_ttl=600.0,
+    shared=False,
+)
+
+PAIRS: Final[Kind[PairKey, Relationship]] = Kind(
+    name="pair",
+    key=lambda generation, key: f"pair{generation}:{{{key.viewer_id}}}{key.other_id}",
+    owner_of=lambda key: key.viewer_id,
+    encode=msgspec.msgpack.encode,
+    decode=_PAIRS.decode,
+    missing=STRANGERS,
+    ttl=600.0,
+    missing_ttl=600.0,
+    shared=False,
+)
+
+# Under the owner's epoch, and named by the viewer's: it depends on the edges of both.
+HIDDEN: Final[Kind[HiddenKey, Counts]] = Kind(
+    name="hidden",
+    key=lambda generation, key: f"hidden{generation}:{{{key.owner_id}}}{key.viewer_id}:{key.epoch.hex()}",
+    owner_of=lambda key: key.owner_id,
+    encode=_encode_counts,
+    decode=_decode_counts,
+    missing=Counts(),
+    ttl=120.0,
+    missing_ttl=120.0,
+    shared=False,
+)

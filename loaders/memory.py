@@ -1,0 +1,96 @@
+"""The memory of this process (L1): answers at once, bounded in entries and bytes, and forgets by itself."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+LEASE_S: Final = 2.0
+"""How long anything is remembered at most, from before it was read."""
+ENTRY_OVERHEAD: Final = 600
+"""Bytes that an entry costs beside its value's own."""
+_ROOMY: Final = 0.5
+
+
+@dataclasses.dataclass(slots=True)
+class Held:
+    """One remembered value; `until` in seconds of the clock, `size` in bytes."""
+
+    value: Any
+    until: float
+    size: int
+    hits: int = 0
+
+
+class Memory:
+    """Values by key. The oldest go first: none lives long enough for its use to matter."""
+
+    def __init__(self, *, entries: int, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._entries = entries
+        self._size = size
+        self._clock = clock
+        self._used = 0
+        self._held: dict[Hashable, Held] = {}
+        self._seen: set[Hashable] = set()
+        self._seen_since = clock()
+
+    @property
+    def entries(self) -> int:
+        """Count what is held."""
+        return len(self._held)
+
+    @property
+    def size(self) -> int:
+        """Give the bytes that are held, as far as they are known."""
+        return self._used
+
+    def get(self, key: Hashable) -> Held | None:
+        """Give what is remembered, unless it is too old."""
+        held = self._held.get(key)
+        if held is None or held.until <= self._clock():
+            return None
+        held.hits += 1
+        return held
+
+    def put(self, key: Hashable, value: object, *, size: int, born: float) -> None:
+        """Remember a value that was asked for at `born`.
+
+        When room is short only what is asked for a second time within a lease is remembered, so that a pass over
+        millions of people does not push out whom everybody looks at.
+        """
+        now = self._clock()
+        if born + LEASE_S <= now or not (self._is_roomy() or self._is_seen_again(key, now)):
+            return
+        self.drop(key)
+        self._held[key] = Held(value, born + LEASE_S, size + ENTRY_OVERHEAD)
+        self._used += size + ENTRY_OVERHEAD
+        self._make_room(now)
+
+    def drop(self, key: Hashable) -> None:
+        """Forget a value."""
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._used -= held.size
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._held.clear()
+        self._used = 0
+
+    def _make_room(self, now: float) -> None:
+        while self._held:
+            oldest = next(iter(self._held))
+            if self._held[oldest].until > now and len(self._held) <= self._entries and self._used <= self._size:
+                break
+            self.drop(oldest)
+
+    def _is_roomy(self) -> bool:
+        return len(self._held) < self._entries * _ROOMY and self._used < self._size * _ROOMY
+
+    def _is_seen_again(self, key: Hashable, now: float) -> bool:
+        if now - self._seen_since > LEASE_S or len(self._seen) > self._entries:
+            self._seen, self._seen_since = set(), now
+        if key in self._seen or key in self._held:
+            return True
+        self._seen.add(key)
+        return False

@@ -1,0 +1,9 @@
+"""What the loaders count."""
+
+from typing import Final
+
+from prometheus_client import Counter
+
+READ: Final = Counter("kith_facts_total", "Facts read, by kind and by where they were found.", ["kind", "where"])
+"""`memory` counts what an operation found at once, `redis` and `cells` what was read there."""
+DIRECT: Final = Counter("kith_operations_direct_total", "Operations that used nothing remembered: Redis was away.")

@@ -1,0 +1,151 @@
+"""Epochs: under which relationship facts hold, and what changed lately, both in Redis.
+
+A person's epoch is eight random bytes. Whatever changes a pair gives both people new ones before it answers, so that
+nothing that was remembered under the old ones is used by a read that starts later. Profiles and policies are not
+under an epoch: whose changed is listed in a stream, which every read looks at first.
+"""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from storage.redis_client import CacheUnavailable, Redis
+
+EPOCH_LIVES_S: Final = 86_400
+"""Much longer than anything that is remembered under an epoch: an epoch that was lost is never met again."""
+_BYTES: Final = 8
+_CHANGES: Final = "changes"
+_KEPT: Final = 10_000
+_PAGE: Final = 1000
+
+Changed = Callable[[int], None]
+
+
+def epoch_key(user_id: int) -> str:
+    """Name the key of a person's epoch; it lies in one slot with everything else about the person."""
+    return f"epoch:{{{user_id}}}"
+
+
+def new_epoch() -> bytes:
+    """Make an epoch that was never there."""
+    return os.urandom(_BYTES)
+
+
+async def renew_epochs(redis: Redis, user_ids: Iterable[int]) -> None:
+    """Give people new epochs.
+
+    Raises:
+        CacheUnavailable: Redis did not confirm it; some may have them.
+    """
+    wanted = sorted(set(user_ids))
+
+    async def work(client: Any) -> None:
+        pipeline: Any = client.pipeline(transaction=False)
+        for user_id in wanted:
+            pipeline.set(epoch_key(user_id), new_epoch(), ex=EPOCH_LIVES_S)
+        await pipeline.execute()
+
+    await redis.run(work)
+
+
+async def announce_change(redis: Redis, user_id: int) -> None:
+    """List a person as changed, for every process to forget; raises CacheUnavailable."""
+
+    async def work(client: Any) -> None:
+        await client.xadd(_CHANGES, {"u": user_id}, maxlen=_KEPT, approximate=True)
+
+    await redis.run(work)
+
+
+@dataclasses.dataclass(slots=True)
+class _Beat:
+    """One look at Redis, shared by all who asked before it began."""
+
+    viewers: dict[int, bytes]
+    done: asyncio.Future[bool]
+
+
+class Pulse:
+    """Reads viewers' epochs and the latest changes; whoever asks in one tick of the loop shares a round trip."""
+
+    def __init__(self, redis: Redis, changed: Changed, lost: Callable[[], None]) -> None:
+        self._redis = redis
+        self._changed = changed
+        self._lost = lost
+        self._last: str | None = None
+        self._next: _Beat | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def read(self, viewer_id: int | None) -> bytes | None:
+        """Give the viewer's epoch of now (b"" for the anonymous), after whoever changed was forgotten.
+
+        None where Redis does not answer: nothing that is remembered may then be used.
+        """
+        beat = self._next
+        if beat is None:
+            loop = asyncio.get_running_loop()
+            beat = self._next = _Beat({}, loop.create_future())
+            loop.call_soon(self._begin)
+        if viewer_id is not None:
+            beat.viewers[viewer_id] = b""
+        if not await asyncio.shield(beat.done):
+            return None
+        return beat.viewers[viewer_id] if viewer_id is not None else b""
+
+    async def close(self) -> None:
+        """Let looks that are under way finish."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self) -> None:
+        beat, self._next = self._next, None
+        if beat is not None:
+            task = asyncio.create_task(self._beat(beat))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _beat(self, beat: _Beat) -> None:
+        alive = False
+        try:
+            alive = await self._look(beat)
+        except CacheUnavailable:
+            self._lost()  # it may have forgotten what it was told
+        finally:
+            beat.done.set_result(alive)
+
+    async def _look(self, beat: _Beat) -> bool:
+        first = self._last is None
+        answers = await self._redis.run(lambda client: self._ask(client, list(beat.viewers)))
+        *epochs, entries = answers
+        for viewer_id, (proposed, found) in zip(beat.viewers, epochs, strict=True):
+            beat.viewers[viewer_id] = found or proposed
+        self._apply(entries)
+        while len(entries) == _PAGE and not first:
+            entries = await self._redis.run(lambda client: client.xrange(_CHANGES, f"({self._last}", "+", _PAGE))
+            self._apply(entries)
+        return True
+
+    async def _ask(self, client: Any, viewers: Sequence[int]) -> list[Any]:
+        pipeline: Any = client.pipeline(transaction=False)
+        proposed = [new_epoch() for _ in viewers]
+        for viewer_id, epoch in zip(viewers, proposed, strict=True):
+            pipeline.set(epoch_key(viewer_id), epoch, nx=True, get=True, ex=EPOCH_LIVES_S)
+        if self._last is None:
+            pipeline.xrevrange(_CHANGES, "+", "-", 1)
+        else:
+            pipeline.xrange(_CHANGES, f"({self._last}", "+", _PAGE)
+        *found, entries = await pipeline.execute()
+        return [*zip(proposed, found, strict=True), entries]
+
+    def _apply(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        if self._last is None:
+            self._last = "0-0"
+        for identity, fields in entries:
+            self._last = max(self._last, identity.decode(), key=_order)
+            self._changed(int(fields[b"u"]))
+
+
+def _order(identity: str) -> tuple[int, int]:
+    milliseconds, _, number = identity.partition("-")
+    return int(milliseconds), int(number)

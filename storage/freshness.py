@@ -1,0 +1,150 @@
+"""What a change does about everything that is remembered of it, before it answers: in Redis and in this process."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Final, Protocol
+
+import msgspec
+
+from domain.users import User
+from storage.cells import Cell, ShardMap
+from storage.entries import Versioned, write_newer
+from storage.epochs import announce_change, renew_epochs
+from storage.generations import LEASE_S, Generations
+from storage.redis_client import CacheUnavailable, Redis
+
+USER_TTL_S: Final = 600.0
+NAME_TTL_S: Final = 30.0
+ATTEMPTS: Final = 3
+_MARGIN_S: Final = 0.3
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Freshness(Protocol):
+    """Is told of every change after its commit, and returns when no read that starts later can miss it."""
+
+    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool) -> None:
+        """Take note that what two people are to each other may have changed; `stricter` where somebody sees less."""
+
+    async def user_changed(self, user: User) -> None:
+        """Take note of a profile's or policy's new version."""
+
+    async def name_claimed(self, name_key: str, user_id: int) -> None:
+        """Take note of a name's new owner."""
+
+
+class NothingRemembered:
+    """The freshness of a world in which no process remembers anything."""
+
+    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool) -> None:
+        """Do nothing."""
+
+    async def user_changed(self, user: User) -> None:
+        """Do nothing."""
+
+    async def name_claimed(self, name_key: str, user_id: int) -> None:
+        """Do nothing."""
+
+
+def user_key(generation: int, user_id: int) -> str:
+    """Name the key under which a profile is remembered."""
+    return f"user{generation}:{{{user_id}}}"
+
+
+def name_entry_key(generation: int, name_key: str) -> str:
+    """Name the key under which a name's owner is remembered: by a digest, a name is not to be read off a key."""
+    return f"name{generation}:{{{hashlib.blake2b(name_key.encode(), digest_size=16).hexdigest()}}}"
+
+
+def encode_name(user_id: int | None) -> bytes:
+    """Write a name's owner as it is remembered; a free name is no bytes."""
+    return user_id.to_bytes(8) if user_id is not None else b""
+
+
+def encode_user(user: User | None) -> bytes:
+    """Write a profile as it is remembered; nobody is no bytes."""
+    return msgspec.msgpack.encode(user) if user is not None else b""
+
+
+def decode_user(value: bytes) -> User | None:
+    """Read a profile as it is remembered."""
+    return _USER.decode(value) if value else None
+
+
+_USER: Final = msgspec.msgpack.Decoder(User)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remembered:
+    """Tells Redis of each change, and this process through `forget`.
+
+    Where Redis does not confirm, a new generation begins; a change by which somebody sees less then also waits until
+    no process can use what it remembered before.
+    """
+
+    redis: Redis
+    shards: ShardMap
+    generations: Generations
+    forget: Callable[[Collection[int]], None]
+    forget_name: Callable[[str], None]
+
+    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool) -> None:
+        """Give both people new epochs."""
+        people = (one_id, other_id)
+        await self._tell(people, lambda: renew_epochs(self.redis, people), waits=stricter)
+
+    async def user_changed(self, user: User) -> None:
+        """Write the new version over the old one, and list the person as changed."""
+
+        async def write() -> None:
+            generation = self.generations.of(self.shards.home(user.id).number)
+            if generation is None:
+                raise CacheUnavailable
+            entry = Versioned(user_key(generation, user.id), user.version, encode_user(user), USER_TTL_S)
+            await write_newer(self.redis, [entry])
+            await announce_change(self.redis, user.id)
+
+        await self._tell((user.id,), write, waits=True)
+
+    async def name_claimed(self, name_key: str, user_id: int) -> None:
+        """Write the name over its having been free."""
+
+        async def write() -> None:
+            generation = self.generations.of(self.shards.directory.number)
+            if generation is not None:
+                entry = Versioned(name_entry_key(generation, name_key), 1, encode_name(user_id), NAME_TTL_S)
+                await write_newer(self.redis, [entry])
+
+        with contextlib.suppress(CacheUnavailable):  # that a name is free is remembered for a moment only
+            await write()
+        self.forget_name(name_key)
+
+    async def _tell(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
+        try:
+            for _ in range(ATTEMPTS - 1):
+                with contextlib.suppress(CacheUnavailable):
+                    return await work()
+            await work()
+        except CacheUnavailable:
+            await self._begin_generation(people, waits=waits)
+        finally:
+            self.forget(people)
+
+    async def _begin_generation(self, people: Collection[int], *, waits: bool) -> None:
+        cells: set[Cell] = {self.shards.home(user_id) for user_id in people}
+        _LOG.warning("a change could not be told to Redis: a new generation begins in %d cells", len(cells))
+        await asyncio.gather(*(self.generations.begin(cell) for cell in cells))
+        if waits:
+            await asyncio.sleep(LEASE_S + _MARGIN_S)
+
+
+@contextlib.asynccontextmanager
+async def open_freshness(shards: ShardMap, redis: Redis) -> AsyncIterator[Remembered]:
+    """Open the freshness of a process that remembers nothing itself, and tells the others of what it changes."""
+    generations = Generations(shards, lost=lambda: None)
+    async with generations.watched():
+        yield Remembered(redis, shards, generations, forget=lambda _ids: None, forget_name=lambda _key: None)

@@ -1,0 +1,97 @@
+"""Generations of what is remembered, one per cell, kept in the cell itself.
+
+A change that could not be told to Redis begins a new generation of its people's cells: nothing that was remembered
+before is found any more. Every process looks at the generations again and again; one that could not for LEASE_S
+remembers nothing about the cell. So whoever began a generation and waited that long knows that no old fact is used.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from domain.errors import Overloaded
+from storage.cells import Cell, ShardMap
+
+LEASE_S: Final = 2.0
+LOOK_EVERY_S: Final = 0.5
+_LOG: Final = logging.getLogger(__name__)
+
+_READ: Final = "SELECT generation FROM cache_generations"
+BEGIN_GENERATION: Final = "UPDATE cache_generations SET generation = generation + 1 RETURNING generation"
+
+
+class Generations:
+    """This process's view of the generations, no older than the lease."""
+
+    def __init__(self, shards: ShardMap, lost: Callable[[], None]) -> None:
+        self._shards = shards
+        self._lost = lost
+        self._known: dict[int, int] = {}
+        self._looked_at: dict[int, float] = {}
+        self._beginning: dict[int, asyncio.Task[None]] = {}
+
+    def of(self, cell: int) -> int | None:
+        """Give a cell's generation; None where it is not known for sure, and nothing may be remembered."""
+        if time.monotonic() - self._looked_at.get(cell, -LEASE_S) >= LEASE_S:
+            return None
+        return self._known.get(cell)
+
+    async def begin(self, cell: Cell) -> None:
+        """Begin a generation that whatever was read before this call has no part in; raises Overloaded.
+
+        Those who ask while one is being begun share the next.
+        """
+        running = self._beginning.get(cell.number)
+        if running is not None:
+            await asyncio.wait([running])
+        task = self._beginning.get(cell.number)
+        if task is None or task.done():
+            task = self._beginning[cell.number] = asyncio.create_task(self._begin(cell))
+        await asyncio.shield(task)
+
+    async def _begin(self, cell: Cell) -> None:
+        started = time.monotonic()
+        [row] = await cell.fetch(BEGIN_GENERATION)
+        self._saw(cell.number, row["generation"], started)
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look at every cell's generation until left."""
+        tasks = [asyncio.create_task(self._watch(cell)) for cell in self._shards.cells]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, *self._beginning.values(), return_exceptions=True)
+
+    async def _watch(self, cell: Cell) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(LEASE_S - LOOK_EVERY_S):
+                    await self.look(cell)
+            except (Overloaded, TimeoutError) as error:
+                self._looked_at.pop(cell.number, None)
+                self._lost()
+                _LOG.warning("nothing is remembered about cell %d: %s", cell.number, type(error).__name__)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self, cell: Cell) -> None:
+        """Read a cell's generation; raises Overloaded."""
+        started = time.monotonic()
+        [row] = await cell.fetch(_READ)
+        self._saw(cell.number, row["generation"], started)
+
+    def _saw(self, cell: int, generation: int, at: float) -> None:
+        if generation > self._known.get(cell, generation):
+            self._lost()
+        self._known[cell] = max(generation, self._known.get(cell, 0))
+        self._looked_at[cell] = at
+
+
+async def begin_everywhere(shards: ShardMap) -> None:
+    """Begin new generations of all cells, for tools that change much and tell nobody; raises Overloaded."""
+    await asyncio.gather(*(cell.fetch(BEGIN_GENERATION) for cell in shards.cells))

@@ -1,0 +1,202 @@
+"""What is remembered: how much it saves, and that nothing which has ended is used. On one cell and on two."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from domain.events import EventType
+from domain.ids import OpaqueIds
+from domain.policies import MOST_RESTRICTIVE
+from domain.users import User
+from loaders import Caches, open_caches
+from resolvers import blocks, follows
+from resolvers.context import Backend, new_context
+from storage.cells import Cell, Record, ShardMap
+from storage.redis_client import CacheUnavailable, Redis
+from storage.users import change_user
+from tests.asking import ask
+from tests.cold import is_watch, make_cold
+from tests.conftest import KEY, MakePerson, Person
+
+PROFILE = """
+query($name: String!) { user(username: $name) {
+    id username displayName bio createdAt followersCount followingCount isPrivate viewerIsFollowing } }
+"""
+PAGE = """
+query($name: String!) { user(username: $name) { id followers(first: 50) { edges { cursor node {
+    id username displayName bio avatarUrl followersCount viewerIsFollowing } } pageInfo { hasNextPage endCursor } } } }
+"""
+LEVELS = """
+query($name: String!) { user(username: $name) { followers(first: 10) { nodes {
+    username followers(first: 10) { nodes { username followersCount } } } } } }
+"""
+
+
+@dataclasses.dataclass(slots=True)
+class Spent:
+    """Statements by cell, and round trips to Redis."""
+
+    statements: dict[int, int] = dataclasses.field(default_factory=dict)
+    trips: int = 0
+
+
+@contextlib.contextmanager
+def spending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spent]:
+    spent = Spent()
+    fetch, run = Cell._fetch, Redis.run
+
+    async def fetching(self: Cell, statement: str, *rest: Any) -> list[Record]:
+        if not is_watch(statement):
+            spent.statements[self.number] = spent.statements.get(self.number, 0) + 1
+        return await fetch(self, statement, *rest)
+
+    async def running(self: Redis, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        spent.trips += 1
+        return await run(self, call)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cell, "_fetch", fetching)
+        patched.setattr(Redis, "run", running)
+        yield spent
+
+
+@contextlib.asynccontextmanager
+async def another_process(backend: Backend, shards: ShardMap, redis: Redis) -> Any:
+    """Run a second set of caches beside the first, as another process has it."""
+    async with open_caches(shards, OpaqueIds(KEY), redis) as caches:
+        yield dataclasses.replace(backend, caches=caches)
+
+
+async def crowd(make_person: MakePerson, star: Person, size: int) -> list[Person]:
+    people = [await make_person() for _ in range(size)]
+    for one in people:
+        await follows.follow(one.context, star.opaque_id)
+    return people
+
+
+@pytest.mark.parametrize("query", [PROFILE, PAGE, LEVELS], ids=["profile", "page of 50", "two levels"])
+async def test_what_is_warm_costs_one_round_trip_and_no_statement(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await crowd(make_person, star, 12)
+    first = await ask(viewer.context, query, name=star.name)
+    with spending(monkeypatch) as spent:
+        again = await ask(viewer.context, query, name=star.name)
+    assert again == first
+    assert spent == Spent({}, 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "most"), [(PROFILE, 4), (PAGE, 6), (LEVELS, 8)], ids=["profile", "page of 50", "two levels"]
+)
+async def test_what_is_cold_costs_few_statements_per_cell(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch, query: str, most: int
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    for fan in await crowd(make_person, star, 12):
+        await follows.follow(star.context, fan.opaque_id)
+    await make_cold(viewer.backend.caches)
+    with spending(monkeypatch) as spent:
+        response = await ask(viewer.context, query, name=star.name)
+    assert "errors" not in response
+    assert max(spent.statements.values()) <= most
+
+
+async def test_what_memory_has_lost_redis_still_knows(make_person: MakePerson, monkeypatch: pytest.MonkeyPatch) -> None:
+    star, viewer = await make_person(), await make_person()
+    await crowd(make_person, star, 5)
+    for _ in range(2):  # counts that came along with people are stored when they are asked for by themselves
+        await ask(viewer.context, PAGE, name=star.name)
+        await viewer.backend.caches.settle()
+        viewer.backend.caches.forget_all()
+    with spending(monkeypatch) as spent:
+        again = await ask(viewer.context, PAGE, name=star.name)
+    assert again["data"]["user"]["id"] == star.opaque_id
+    assert spent.statements == {}
+
+
+async def test_five_hundred_who_look_at_one_cold_celebrity_make_one_statement(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star = await make_person()
+    contexts = [new_context(star.backend, None) for _ in range(500)]
+    await make_cold(star.backend.caches)
+    with spending(monkeypatch) as spent:
+        found = await asyncio.gather(*(context.loaders.users.load(star.id) for context in contexts))
+    assert {user.username for user in found if user} == {star.name}
+    assert sum(spent.statements.values()) == 1
+
+
+async def test_a_block_holds_at_once_in_a_process_that_remembers_the_time_before(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        for _ in range(20):
+            seen = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+            assert seen["data"]["user"] is not None
+            await blocks.block(star.context, viewer.opaque_id, expires_at=None)
+            hidden = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+            assert hidden["data"]["user"] is None
+            await blocks.unblock(star.context, viewer.opaque_id)
+
+
+async def test_a_stricter_policy_holds_at_once_in_a_process_that_remembers_the_time_before(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer = await make_person(bio="mine"), await make_person()
+
+    def close(user: User) -> User:
+        return dataclasses.replace(user, policy=MOST_RESTRICTIVE)
+
+    async with another_process(backend, shards, redis) as elsewhere:
+        seen = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+        assert seen["data"]["user"]["bio"] == "mine"
+        await change_user(backend.database, star.id, close, event=EventType.PRIVACY_UPDATED)
+        hidden = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+        assert hidden["data"]["user"]["bio"] is None
+
+
+async def test_where_the_epoch_is_ignored_a_block_is_overlooked(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Take the guard away: the test of the block has something to find."""
+    star, viewer = await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        caches: Caches = elsewhere.caches
+
+        async def always_the_same(_viewer_id: int | None) -> bytes:
+            return b"the same"
+
+        monkeypatch.setattr(caches.pulse, "read", always_the_same)
+        overlooked = 0
+        for _ in range(20):
+            await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+            await blocks.block(star.context, viewer.opaque_id, expires_at=None)
+            seen = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+            overlooked += seen["data"]["user"] is not None
+            await blocks.unblock(star.context, viewer.opaque_id)
+        assert overlooked > 0
+
+
+async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing_old_is_found(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+        await elsewhere.caches.settle()
+        with monkeypatch.context() as patched:
+
+            async def away(_redis: Redis, _people: object) -> None:
+                raise CacheUnavailable
+
+            patched.setattr("storage.freshness.renew_epochs", away)
+            await blocks.block(star.context, viewer.opaque_id, expires_at=None)
+        hidden = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+        assert hidden["data"]["user"] is None
