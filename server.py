@@ -30,6 +30,7 @@ from loaders import open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
+from resolvers.presence import Presence
 from schema.schema import SCHEMA
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
@@ -41,6 +42,7 @@ from transport.access import Access
 from transport.app import Parts, make_app
 from transport.graphiql import Explorer, Person
 from transport.health import Ping
+from transport.lines import Caps
 
 DIST: Final = Path(__file__).parent / "graphiql" / "dist"
 KEEPALIVE_S: Final = 30.0
@@ -63,11 +65,14 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
         backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits)
+        presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
         cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}
         yield Parts(
             engine=Engine(SCHEMA._schema, introspection=not settings.is_production),  # noqa: SLF001 - no public name
             backend=backend,
+            presence=presence,
             access=Access(verifier, ids),
+            caps=Caps(settings.sockets, settings.sockets_per_user, settings.sockets_per_address),
             explorer=None if settings.is_production else Explorer(DIST, people=lambda: _people(settings, verifier)),
             allowed_origins=settings.allowed_origins,
             needed=cells,

@@ -62,7 +62,12 @@ class Settings(BaseSettings):
     auth_audience: str = Field("kith", description="the `aud` of access tokens")
     auth_jwks_file: Path | None = Field(None, description="a file with the issuer's public keys as a JWK set")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="origins of browser pages that may open a WebSocket, separated by commas"
+        (), description="origins of other sites whose pages may use the API, separated by commas"
+    )
+    sockets: int = Field(10_000, ge=1, description="how many WebSockets and event streams a process holds")
+    sockets_per_user: int = Field(20, ge=1, description="how many of them one person may have in a process")
+    sockets_per_address: int | None = Field(
+        None, ge=1, description="how many of them one client address may have in a process (not behind a proxy)"
     )
     follow_limit: int = Field(7500, ge=1, description="how many people one may follow at most")
     follow_free: int = Field(2000, ge=0, description="how many people one may follow whatever one's own followers")

@@ -28,10 +28,11 @@ _MAX_REMEMBERED: Final = 10_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says: the opaque id of the person, and when it ends, in seconds since 1970."""
+    """What a token says: the opaque id of the person, when it ends (seconds since 1970), and its session."""
 
     subject: str
     expires_at: float
+    session: str | None = None
 
 
 class Verifier:
@@ -89,7 +90,8 @@ class Verifier:
         expires_at, latest = _time(claims.get("exp")), self._clock() + LEEWAY_S
         if issued_at > latest or not_before > latest or expires_at <= issued_at:
             raise TokenRejected
-        return Claims(subject, expires_at)
+        session = claims.get("sid")
+        return Claims(subject, expires_at, session if isinstance(session, str) else None)
 
 
 def _refuse_repeated_names(segment: str) -> None:

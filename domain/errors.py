@@ -49,6 +49,18 @@ class DeadlineExceeded(KithError):
     code = "DEADLINE_EXCEEDED"
 
 
+class CursorExpired(KithError):
+    """What followed this cursor is not kept any more; read the notifications anew and listen without it."""
+
+    code = "CURSOR_EXPIRED"
+
+
+class FellBehind(KithError):
+    """The events are taken too slowly; subscribe again with `after: resumeAfter`."""
+
+    code = "SUBSCRIBER_TOO_SLOW"
+
+
 class UnknownCell(KithError):
     """No configured cell is home to this id."""
 

@@ -47,10 +47,13 @@ class Operation:
         """Execute a query or a mutation."""
         return present(await _awaited(self.executor.execute_operation()))
 
-    async def stream(self, context_of: Callable[[Any], object]) -> AsyncIterator[Response]:
+    async def stream(
+        self, context_of: Callable[[Any], object], extensions_of: Callable[[Any], Response | None]
+    ) -> AsyncIterator[Response]:
         """Execute a subscription: one response per event, each in a context of its own, `context_of(event)`.
 
-        A source that cannot be opened, or fails later, gives one last response with the error.
+        What `extensions_of(event)` gives goes along with the response. A source that cannot be opened, or fails later,
+        gives one last response with the error.
         """
         source = await _awaited(create_source_event_stream(self.executor))
         if isinstance(source, ExecutionResult):
@@ -61,7 +64,9 @@ class Operation:
             async for event in events:
                 executor = self.executor.build_per_event_executor(event)
                 executor.context_value = context_of(event)
-                yield present(await _awaited(executor.execute_operation()))
+                response = present(await _awaited(executor.execute_operation()))
+                extensions = extensions_of(event)
+                yield response if extensions is None else {**response, "extensions": extensions}
         except Exception as error:  # noqa: BLE001 - whatever ended the source is told to the client, masked
             yield failed([GraphQLError("The stream failed.", original_error=error)])
         finally:

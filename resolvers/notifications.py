@@ -6,52 +6,68 @@ that lie behind the last one told.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import dataclasses
+from collections.abc import AsyncGenerator
 from typing import Final
 
+from domain.errors import CursorExpired, Unauthenticated
 from domain.notifications import Notification, NotificationKind
+from domain.overflow import OverflowPolicy
+from resolvers.backlog import Backlog
 from resolvers.context import Context, new_context, require_viewer
 from resolvers.delivery import Delivered, cursor_scope, deliver
-from resolvers.visibility import meet_one
+from resolvers.visibility import meet
 from storage import notifications
 
-BATCH: Final = 100
 POLL_EVERY_S: Final = 5.0
 """How long a wake-up that got lost can delay a notification."""
 
 
-async def stream(context: Context, kind: NotificationKind, after: str | None) -> AsyncIterator[Delivered]:
-    """Tell the viewer's notifications of a kind: first those after the cursor, then each as it comes.
+async def stream(
+    context: Context,
+    kinds: frozenset[NotificationKind],
+    after: str | None,
+    overflow: OverflowPolicy = OverflowPolicy.CLOSE,
+) -> AsyncGenerator[Delivered, None]:
+    """Tell the viewer's notifications of some kinds: first those after the cursor, then each as it comes.
 
     Raises:
         Unauthenticated: nobody is signed in, or the account is gone meanwhile.
         InvalidInput: the cursor is not one of this viewer's.
+        CursorExpired: some of what followed the cursor is not kept any more.
+        FellBehind: the subscriber is too slow, and chose to be told so.
     """
     viewer_id = await require_viewer(context)
     async with context.backend.listeners.listen(viewer_id) as bell:
-        sequence = await _start(context, viewer_id, after)
+        backlog = Backlog(context, viewer_id, kinds, overflow, await _start(context, viewer_id, after))
         while True:
             bell.clear()
-            rows = await notifications.fetch_after(context.database, viewer_id, sequence, BATCH)
-            for row in rows:
-                sequence = row.sequence
-                delivered = await _decide(context, row) if row.kind is kind else None
+            more = await backlog.refill()
+            while (row := await backlog.take()) is not None:
+                delivered = await _decide(context, row)
                 if delivered is not None:
-                    yield delivered
-            if len(rows) < BATCH:
+                    dropped, backlog.dropped = backlog.dropped, 0
+                    yield dataclasses.replace(delivered, dropped=dropped, waiting=len(backlog))
+            if not more:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), POLL_EVERY_S)
 
 
 async def _start(context: Context, viewer_id: int, after: str | None) -> int:
+    head = await notifications.fetch_head(context.database, viewer_id)
     if after is None:
-        return await notifications.fetch_head(context.database, viewer_id)
-    return context.backend.cursors.decode(cursor_scope(viewer_id), after).major
+        return head
+    sequence = context.backend.cursors.decode(cursor_scope(viewer_id), after).major
+    # A number that was never given out is one of a history that a restored backup does not know.
+    if not await notifications.fetch_floor(context.database, viewer_id) <= sequence <= head:
+        raise CursorExpired
+    return sequence
 
 
 async def _decide(context: Context, row: Notification) -> Delivered | None:
     """Ask the gate anew, with nothing remembered from earlier events; a hidden actor's notification is not told."""
     fresh = new_context(context.backend, context.viewer_id)
-    await require_viewer(fresh)
-    actor = await meet_one(fresh, row.actor_id)
+    owner, actor = await meet(fresh, [row.owner_id, row.actor_id])
+    if owner is None:
+        raise Unauthenticated
     return deliver(fresh, row, actor) if actor is not None else None

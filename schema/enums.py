@@ -5,6 +5,7 @@ import strawberry
 from domain.errors import UserErrorCode
 from domain.notification_preferences import NotificationTreatment
 from domain.notifications import NotificationKind
+from domain.overflow import OverflowPolicy
 from domain.policies import Audience, FieldGroup, PrivacyPreset
 from domain.relationships import FollowOrder, FollowState, WaitingRequests
 
@@ -19,6 +20,11 @@ for _enum, _description in (
     (UserErrorCode, "Why a mutation did not do what it was asked."),
     (NotificationKind, "Why a person is told."),
     (NotificationTreatment, "Shown; shown apart, and neither told live nor counted; or not kept at all."),
+    (
+        OverflowPolicy,
+        """What becomes of events that are not taken in time: end the stream with a cursor to resume after, leave out
+the oldest, or all but the newest. How many were left out is told in `extensions.dropped` of the next.""",
+    ),
     (Audience, "Who may see a group of fields, from the fewest to all; a friend is a mutual follow."),
     (FieldGroup, "What can be shown or hidden as one."),
     (PrivacyPreset, _PRESETS),
@@ -35,6 +41,7 @@ __all__ = [
     "FollowState",
     "NotificationKind",
     "NotificationTreatment",
+    "OverflowPolicy",
     "PrivacyPreset",
     "UserErrorCode",
     "WaitingRequests",

@@ -1,14 +1,15 @@
-"""Wake-up calls between processes through Redis: one channel per user, subscribed only while somebody listens.
+"""Calls between processes through Redis: one channel per user, subscribed only while somebody listens, and one for all.
 
-A call carries nothing: whoever is woken reads the database. A call that gets lost costs one polling interval of the
-listener, never a notification.
+A wake-up carries nothing: whoever is woken reads the database. A call that gets lost costs one polling interval of the
+listener, never a notification. On the channel for all, whoever ends a session or changes what a person may do says so.
 """
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import redis.asyncio as aioredis
@@ -22,6 +23,7 @@ _COMMAND_TIMEOUT_S: Final = 0.25
 _PING_EVERY_S: Final = 5.0
 _RECONNECT_AFTER_S: Final = 0.5
 _PREFIX: Final = "notifications:"
+_NOTICES: Final = "sessions"
 
 
 async def wake(redis: Redis, user_id: int) -> None:
@@ -30,6 +32,30 @@ async def wake(redis: Redis, user_id: int) -> None:
         await redis.run(lambda client: client.publish(_channel(user_id), b""))
     except CacheUnavailable:
         _LOG.info("a listener was not woken")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """Word to every process: end the connections of a session, or look whether a person may still have any."""
+
+    session: str | None = None
+    user_id: int | None = None
+
+
+async def give_notice(redis: Redis, notice: Notice) -> None:
+    """Tell every process; a person's state is looked at every second as well, so that this only makes it sooner."""
+    kind, value = ("session", notice.session) if notice.session is not None else ("user", str(notice.user_id))
+    try:
+        await redis.run(lambda client: client.publish(_NOTICES, f"{kind} {value}"))
+    except CacheUnavailable:
+        _LOG.info("a notice was not given")
+
+
+def _read_notice(data: object) -> Notice | None:
+    kind, _, value = data.decode("utf-8", "replace").partition(" ") if isinstance(data, bytes) else ("", "", "")
+    if kind == "session" and value:
+        return Notice(session=value)
+    return Notice(user_id=int(value)) if kind == "user" and value.isascii() and value.isdigit() else None
 
 
 def _channel(user_id: int) -> str:
@@ -43,6 +69,7 @@ class Listeners:
         # Any node of a cluster tells what was published at another; the next is tried when one is lost.
         self._urls = itertools.cycle(node_urls(url))
         self._bells: dict[str, set[asyncio.Event]] = {}
+        self.on_notice: Callable[[Notice], None] | None = None
         self._pubsub: PubSub | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -97,7 +124,7 @@ class Listeners:
             next(self._urls), socket_timeout=None, socket_connect_timeout=_COMMAND_TIMEOUT_S, retry=NO_RETRY
         )
         async with client, client.pubsub() as pubsub:
-            await pubsub.subscribe(f"{_PREFIX}keepalive", *self._bells)
+            await pubsub.subscribe(_NOTICES, *self._bells)
             self._pubsub = pubsub
             try:
                 self._ring_all()
@@ -111,12 +138,20 @@ class Listeners:
             message = await pubsub.get_message(timeout=_PING_EVERY_S)
             if message is not None:
                 silent = False
-                self._ring(message)
+                self._hear(message)
             elif silent:
                 raise TimeoutError
             else:
                 silent = True
                 await pubsub.ping()
+
+    def _hear(self, message: dict[str, object]) -> None:
+        if message["type"] == "message" and message["channel"] == _NOTICES.encode():
+            notice = _read_notice(message["data"])
+            if notice is not None and self.on_notice is not None:
+                self.on_notice(notice)
+        else:
+            self._ring(message)
 
     def _ring(self, message: dict[str, object]) -> None:
         # The confirmation of a subscription rings too: whatever happened before it went unheard.

@@ -32,6 +32,8 @@ WHERE u.id = ANY($1::bigint[])
 
 _FETCH_IDS: Final = "SELECT name_key, user_id FROM usernames WHERE name_key = ANY($1::text[])"
 
+_FETCH_ACTIVE: Final = "SELECT id FROM users WHERE id = ANY($1::bigint[]) AND state = 1"
+
 _FETCH_LOCKED: Final = """
 SELECT id, username, display_name, bio, avatar_url, pronouns, location, links::text AS links, policy, state, version,
        created_at
@@ -77,6 +79,11 @@ async def fetch_ids_by_name(database: Database, keys: Sequence[str]) -> dict[str
     """Fetch who holds the names with these keys, in one statement on the directory cell."""
     rows = await database.shards.directory.fetch(_FETCH_IDS, keys)
     return {row["name_key"]: row["user_id"] for row in rows}
+
+
+async def fetch_active(database: Database, user_ids: Sequence[int]) -> set[int]:
+    """Fetch which of some people may act, in one statement per cell: whoever is not among them is gone or suspended."""
+    return {row["id"] for row in await database.shards.fetch_by_home(_FETCH_ACTIVE, user_ids)}
 
 
 Within = Callable[[Connection, User, User], Awaitable[None]]

@@ -7,15 +7,21 @@ from aiohttp import web
 
 from execution.engine import Engine
 from resolvers.context import Backend
+from resolvers.presence import Presence
 from transport.access import Access
 from transport.bodies import MAX_BODY_BYTES
 from transport.graphiql import Explorer
 from transport.health import Ping, Readiness, serve_liveness
-from transport.http import GraphQLHttp, errors_middleware
+from transport.http import REQUEST_ID, GraphQLHttp, errors_middleware
+from transport.lines import Caps, Lines
 from transport.metrics import serve_metrics
+from transport.operations import Operations
+from transport.origins import Origins
+from transport.sse import EventStreams
 from transport.websocket import GraphQLWebSockets
 
 ENDPOINT: Final = "/graphql"
+DRAIN_S: Final = 8.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +30,9 @@ class Parts:
 
     engine: Engine
     backend: Backend
+    presence: Presence
     access: Access
+    caps: Caps
     explorer: Explorer | None
     allowed_origins: tuple[str, ...]
     needed: dict[str, Ping]
@@ -32,24 +40,34 @@ class Parts:
 
 
 def make_app(parts: Parts) -> web.Application:
-    """Put the parts behind their paths; on shutdown all sockets are closed with 1001."""
-    http = GraphQLHttp(parts.engine, parts.backend, parts.access, parts.explorer)
-    sockets = GraphQLWebSockets(parts.engine, parts.backend, parts.access, allowed_origins=parts.allowed_origins)
+    """Put the parts behind their paths; on shutdown all sockets and streams are asked to come back elsewhere."""
+    operations = Operations(parts.engine, parts.backend)
+    lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
+    http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer)
+    sockets = GraphQLWebSockets(operations, parts.access, lines, origins)
 
     async def get(request: web.Request) -> web.StreamResponse:
         is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
         return await sockets.connect(request) if is_socket else await http.get(request)
 
     async def drain(_app: web.Application) -> None:
-        await sockets.drain()
+        await lines.drain(DRAIN_S)
+
+    async def mark(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
+        if request.path == ENDPOINT:
+            origins.mark(request, response)
 
     app = web.Application(middlewares=[errors_middleware], client_max_size=MAX_BODY_BYTES)
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
+    if parts.allowed_origins:
+        app.router.add_options(ENDPOINT, origins.preflight)
     app.router.add_get("/healthz", serve_liveness)
     app.router.add_get("/readyz", Readiness(parts.needed, parts.helpful).serve)
     app.router.add_get("/metrics", serve_metrics)
     if parts.explorer is not None:
         app.router.add_get(f"{ENDPOINT}/assets/{{name}}", parts.explorer.asset)
+    app.on_response_prepare.append(mark)
     app.on_shutdown.append(drain)
     return app

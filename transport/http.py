@@ -1,7 +1,6 @@
 """GraphQL over HTTP: `POST /graphql`, `GET /graphql` for queries, and the explorer page in development."""
 
 import secrets
-import time
 from typing import Any, Final
 
 import orjson
@@ -9,15 +8,15 @@ from aiohttp import web
 from graphql import OperationType
 
 from domain.errors import KithError, Unauthenticated
-from execution.engine import Engine, GraphQLRequest, Operation, Response
+from execution.engine import GraphQLRequest, Response
 from execution.errors import masked
-from resolvers.context import Backend, new_context
-from schema.fields import OperationContext
-from transport.access import Access, Caller
+from transport.access import Access
 from transport.bodies import BadRequest, read_body, read_query_string
 from transport.graphiql import Explorer
-from transport.metrics import OPERATIONS, REFUSALS
-from transport.negotiation import GRAPHQL_RESPONSE, negotiate, wants_page
+from transport.metrics import REFUSALS
+from transport.negotiation import GRAPHQL_RESPONSE, negotiate, takes_events, wants_page
+from transport.operations import Operations
+from transport.sse import EventStreams
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 _ALLOWED: Final = "GET, POST"
@@ -26,10 +25,12 @@ _ALLOWED: Final = "GET, POST"
 class GraphQLHttp:
     """Answers GraphQL requests over HTTP."""
 
-    def __init__(self, engine: Engine, backend: Backend, access: Access, explorer: Explorer | None) -> None:
-        self._engine = engine
-        self._backend = backend
+    def __init__(
+        self, operations: Operations, access: Access, streams: EventStreams, explorer: Explorer | None
+    ) -> None:
+        self._operations = operations
         self._access = access
+        self._streams = streams
         self._explorer = explorer
 
     async def post(self, request: web.Request) -> web.StreamResponse:
@@ -44,42 +45,35 @@ class GraphQLHttp:
             return self._explorer.page()
         return await self._answer(request, read_query_string(request))
 
-    async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.Response:
-        media_type = negotiate(request.headers.get("Accept"))
-        if media_type is None:
+    async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.StreamResponse:
+        accept = request.headers.get("Accept")
+        media_type, takes_stream = negotiate(accept), takes_events(accept)
+        if media_type is None and not takes_stream:
             raise web.HTTPNotAcceptable
-        started = time.perf_counter()
         caller = self._access.of_headers(request.headers.getall("Authorization", []))
-        prepared = self._prepare(asked, caller)
+        prepared = self._operations.prepare(asked, caller)
+        kind = None if isinstance(prepared, dict) else prepared.type
+        streams = takes_stream and (media_type is None or kind is OperationType.SUBSCRIPTION)
+        _check_method(request.method, kind, streams=streams)
+        if streams or media_type is None:
+            return await self._streams.answer(request, caller, prepared)
         if isinstance(prepared, dict):
-            return _refused(prepared, media_type)
-        if request.method == "GET" and prepared.type is not OperationType.QUERY:
-            raise web.HTTPMethodNotAllowed("GET", ["POST"])
-        if prepared.type is OperationType.SUBSCRIPTION:
-            raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws).")
-        response = await prepared.run()
-        _observe(prepared, response, started)
-        return respond(response, media_type)
-
-    def _prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
-        context = OperationContext(new_context(self._backend, caller.user_id))
-        return self._engine.prepare(asked, context)
+            return respond(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
+        return respond(await self._operations.run(prepared), media_type)
 
 
-def _refused(response: Response, media_type: str) -> web.Response:
-    REFUSALS.labels(response["errors"][0]["extensions"]["code"]).inc()
-    return respond(response, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
+def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:
+    """Refuse what changes something in a GET, and a subscription that nobody could hear."""
+    if method == "GET" and (kind is OperationType.MUTATION or (kind is OperationType.SUBSCRIPTION and not streams)):
+        raise web.HTTPMethodNotAllowed("GET", ["POST"])
+    if kind is OperationType.SUBSCRIPTION and not streams:
+        raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
 
 
 def respond(response: Response, media_type: str, *, status: int = 200) -> web.Response:
     """Write a response; nothing that depends on who asks is ever kept by a cache."""
     headers = {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": "private, no-store"}
     return web.Response(body=orjson.dumps(response), status=status, headers=headers)
-
-
-def _observe(operation: Operation, response: Response, started: float) -> None:
-    outcome = "errors" if "errors" in response else "ok"
-    OPERATIONS.labels(operation.type.value, outcome).observe(time.perf_counter() - started)
 
 
 @web.middleware
@@ -98,14 +92,16 @@ async def errors_middleware(request: web.Request, handler: Any) -> web.StreamRes
     except Exception as error:  # noqa: BLE001 - the last line: masked and logged
         response = _document(500, "Internal error.", masked(error))
     if not response.prepared:
-        response.headers["X-Request-Id"] = request[REQUEST_ID]
         response.headers["Server"] = "kith"
     return response
 
 
 def _error(status: int, error: KithError) -> web.Response:
     REFUSALS.labels(error.code).inc()
-    return _document(status, str(error), {"code": error.code, **error.extensions})
+    response = _document(status, str(error), {"code": error.code, **error.extensions})
+    if "retryAfter" in error.extensions:
+        response.headers["Retry-After"] = str(error.extensions["retryAfter"])
+    return response
 
 
 def _http_error(error: web.HTTPException) -> web.StreamResponse:

@@ -22,9 +22,20 @@ OPERATIONS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
 REFUSALS: Final = Counter("kith_refusals_total", "Requests that were refused before execution, by code.", ["code"])
-SOCKETS: Final = Gauge("kith_sockets", "Open WebSockets.", multiprocess_mode="livesum")
+SOCKETS: Final = Gauge("kith_sockets", "Open WebSockets and event streams.", ["transport"], multiprocess_mode="livesum")
+CLOSINGS: Final = Counter(
+    "kith_socket_closings_total",
+    "Ends of WebSockets and event streams, by close code; `peer` where the other side went.",
+    ["transport", "code"],
+)
 SUBSCRIPTIONS: Final = Gauge("kith_subscriptions", "Running subscriptions.", multiprocess_mode="livesum")
 DELIVERED: Final = Counter("kith_delivered_events_total", "Events that were sent to subscribers.")
+DROPPED: Final = Counter("kith_dropped_events_total", "Events that subscribers chose to lose by taking them late.")
+BACKLOG: Final = Histogram(
+    "kith_subscription_backlog_events",
+    "Events that were read and waited behind the one that was sent; 100 at most.",
+    buckets=(0, 1, 2, 5, 10, 20, 50, 100),
+)
 
 
 def render() -> bytes:

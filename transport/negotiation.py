@@ -1,10 +1,11 @@
-"""Which of the two media types of GraphQL over HTTP an answer has."""
+"""Which media type an answer has: one of the two of GraphQL over HTTP, the page's, or an event stream's."""
 
 from typing import Final
 
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 HTML: Final = "text/html"
+EVENTS: Final = "text/event-stream"
 _OFFERED: Final = (GRAPHQL_RESPONSE, JSON)
 _MAX_RANGES: Final = 32
 
@@ -21,6 +22,11 @@ def negotiate(accept: str | None) -> str | None:
 def wants_page(accept: str | None) -> bool:
     """Tell whether a browser asks for a page: it names text/html itself."""
     return any(media_type == HTML and quality > 0 for media_type, quality in _ranges(accept or ""))
+
+
+def takes_events(accept: str | None) -> bool:
+    """Tell whether an event stream will do: the client names the type itself."""
+    return any(media_type == EVENTS and quality > 0 for media_type, quality in _ranges(accept or ""))
 
 
 def _preferred(ranges: list[tuple[str, float]]) -> str:

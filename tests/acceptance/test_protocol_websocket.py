@@ -301,11 +301,21 @@ async def test_twenty_operations_run_side_by_side(job: MainJob, people_of_one_ce
         assert (await socket.read_until(type="next", id="q"))["payload"] == ANSWER
 
 
+@pytest.mark.parametrize("opcode", [aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG])
+async def test_more_messages_than_a_person_sends_close_with_4429(job: MainJob, opcode: aiohttp.WSMsgType) -> None:
+    frame = b'{"type":"pong"}' if opcode is aiohttp.WSMsgType.TEXT else b""
+    async with open_socket(job) as socket:
+        await socket.write(INIT)
+        for _ in range(600):
+            await socket.write_frame(frame, opcode)
+        assert await socket.closing() == 4429
+
+
 async def test_a_flood_of_short_operations_leaves_nothing_behind(job: MainJob, people_of_one_cell: People) -> None:
     async with open_socket(job) as socket:
         await socket.write(as_person(people_of_one_cell, "ana"))
         assert await socket.read() == {"type": "connection_ack"}
-        for number in range(300):
+        for number in range(150):
             await socket.write(subscribe(str(number), LIVE), {"type": "complete", "id": str(number)})
             await socket.write({"type": "ping"})
             await socket.read_until(type="pong")

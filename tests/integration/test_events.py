@@ -86,7 +86,7 @@ async def collect(
 ) -> list[Delivered]:
     """Listen until `number` events have come, each action waiting for what the one before led to."""
     events: list[Delivered] = []
-    source = stream(context, NotificationKind.FOLLOW, after)
+    source = stream(context, frozenset({NotificationKind.FOLLOW}), after)
     first = asyncio.ensure_future(anext(source))
     await asyncio.sleep(0.2)  # the listener has to know its place before the first follow
     async with asyncio.timeout(15):
@@ -96,7 +96,7 @@ async def collect(
                 events.append(await (first if not events else anext(source)))
         while len(events) < number:
             events.append(await (first if not events else anext(source)))
-    await source.aclose()  # type: ignore[attr-defined] # it is a generator
+    await source.aclose()
     return events
 
 
@@ -114,10 +114,10 @@ async def test_whoever_is_blocked_by_the_time_of_delivery_is_not_told_of(
     await eventually(both_told)
     await blocks.block(ana.context, troll.opaque_id, expires_at=None)
     start = ana.backend.cursors.encode(f"notifications of {ana.id}", [Position(0, 0)])[0]
-    source = stream(ana.context, NotificationKind.FOLLOW, start)
+    source = stream(ana.context, frozenset({NotificationKind.FOLLOW}), start)
     async with asyncio.timeout(10):
         event = await anext(source)
-    await source.aclose()  # type: ignore[attr-defined] # it is a generator
+    await source.aclose()
     assert event.actor.user.id == friend.id
 
 

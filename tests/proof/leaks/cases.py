@@ -70,6 +70,7 @@ def acting(around: str | None, *, writes: bool = True, while_blocking: str | Non
 
 
 _ALONE: Final = Case(around=[plainly("")])
+_RESUMED: Final = Case(around=[lambda world: f"(after: {_text(world.cursor)})"])
 _LIST: Final = Case(around=[plainly(PAGE)])
 
 CASES: Final[Mapping[str, Case]] = {
@@ -132,7 +133,10 @@ CASES: Final[Mapping[str, Case]] = {
         around=[plainly("(input: {isPrivate: false})")],
         writes=True,
     ),
-    "Subscription.followReceived": Case(around=[lambda world: f"(after: {_text(world.cursor)})"]),
+    "Subscription.followReceived": _RESUMED,
+    "Subscription.followRequestReceived": _RESUMED,
+    "Subscription.followRequestAccepted": _RESUMED,
+    "Subscription.notificationReceived": _RESUMED,
     "FollowNotification.actor": _ALONE,
     "FollowRequestNotification.actor": _ALONE,
     "FollowRequestAcceptedNotification.actor": _ALONE,

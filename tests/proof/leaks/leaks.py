@@ -90,14 +90,14 @@ def pages_are_not_refilled() -> Iterator[None]:
 @contextlib.contextmanager
 def notifications_skip_the_gate() -> Iterator[None]:
     """Tell of whoever acted, met or not, and of what was withdrawn."""
-    meet_one, everything = visibility.meet_one, stored._FETCH_AFTER.replace("AND NOT n.withdrawn", "")
+    meet, everything = visibility.meet, stored._FETCH_AFTER.replace("AND NOT n.withdrawn", "")
 
-    async def careless(context: Context, user_id: int) -> Visible | None:
+    async def careless(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
         with mock.patch("privacy.policy.TO_MEET", [rule for rule in TO_MEET if rule is not deny_if_either_blocked]):
-            return await meet_one(context, user_id)
+            return await meet(context, user_ids)
 
     with (
-        mock.patch.object(notifications, "meet_one", careless),
+        mock.patch.object(notifications, "meet", careless),
         mock.patch.object(stored, "_FETCH_AFTER", everything),
     ):
         yield

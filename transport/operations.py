@@ -1,0 +1,66 @@
+"""What every door does with an operation: the same limits, the same counting, the same masking of errors."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from execution.engine import Engine, GraphQLRequest, Operation, Response
+from resolvers.context import Backend, new_context
+from resolvers.delivery import Delivered
+from schema.fields import OperationContext
+from transport.access import Caller
+from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
+
+
+class Operations:
+    """Prepares and runs operations for callers."""
+
+    def __init__(self, engine: Engine, backend: Backend) -> None:
+        self._engine = engine
+        self._backend = backend
+
+    def prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
+        """Make a request ready to run, or give the response that says why it cannot be."""
+        prepared = self._engine.prepare(asked, OperationContext(new_context(self._backend, caller.user_id)))
+        if isinstance(prepared, dict):
+            REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
+        return prepared
+
+    async def run(self, operation: Operation) -> Response:
+        """Run a query or a mutation."""
+        started = time.perf_counter()
+        response = await operation.run()
+        _observe(operation, response, started)
+        return response
+
+    async def stream(self, operation: Operation) -> AsyncIterator[Response]:
+        """Run a subscription; what it holds is let go of when the iterator is closed."""
+        started = time.perf_counter()
+        response: Response = {}
+        SUBSCRIPTIONS.inc()
+        try:
+            responses: Any = operation.stream(_context_of, _extensions_of)
+            async with contextlib.aclosing(responses) as stream:
+                async for response in stream:
+                    yield response
+                    DELIVERED.inc("data" in response)
+        finally:
+            SUBSCRIPTIONS.dec()
+            _observe(operation, response, started)
+
+
+def _observe(operation: Operation, response: Response, started: float) -> None:
+    outcome = "errors" if "errors" in response else "ok"
+    OPERATIONS.labels(operation.type.value, outcome).observe(time.perf_counter() - started)
+
+
+def _context_of(event: Delivered) -> OperationContext:
+    """Every event is executed with what was read for it alone."""
+    return OperationContext(event.context)
+
+
+def _extensions_of(event: Delivered) -> Response | None:
+    BACKLOG.observe(event.waiting)
+    DROPPED.inc(event.dropped)
+    return {"dropped": event.dropped} if event.dropped else None

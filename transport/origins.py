@@ -1,0 +1,45 @@
+"""Which sites' pages may use the API from a browser: the server's own, and what the settings list."""
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+_METHODS: Final = "GET, POST"
+_HEADERS: Final = "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key"
+_REMEMBERED_S: Final = "600"
+
+
+class Origins:
+    """Decides by the `Origin` header, which browsers always send along and pages cannot change."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed = frozenset(allowed)
+
+    def may_connect(self, request: web.Request) -> bool:
+        """Let in programs, which send no Origin, the server's own pages, and what the settings list."""
+        origins = request.headers.getall("Origin", [])
+        if not origins:
+            return True
+        own = urlsplit(origins[0]).netloc == request.host and origins[0].startswith(("http://", "https://"))
+        return len(origins) == 1 and (own or origins[0] in self._allowed)
+
+    async def preflight(self, request: web.Request) -> web.Response:
+        """Answer `OPTIONS` to pages of the sites that are listed, and to nobody else."""
+        if not self._is_listed(request):
+            raise web.HTTPMethodNotAllowed("OPTIONS", ["GET", "POST"])
+        allowed = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Allow-Headers": _HEADERS}
+        return web.Response(status=204, headers={**allowed, "Access-Control-Max-Age": _REMEMBERED_S})
+
+    def mark(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let a listed site's page read the answer, whatever it is."""
+        if self._allowed:
+            response.headers["Vary"] = "Origin"
+        if self._is_listed(request):
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+
+    def _is_listed(self, request: web.Request) -> bool:
+        origins = request.headers.getall("Origin", [])
+        return len(origins) == 1 and origins[0] in self._allowed
