@@ -24,6 +24,7 @@ from domain.follow_limits import FollowLimits
 from domain.ids import OpaqueIds
 from domain.pages import Cursors
 from embedded.configured import find_addresses
+from events.broadcast import Broadcast
 from execution.engine import Engine
 from keys import load_keys
 from loaders import open_caches
@@ -59,6 +60,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         shards = await stack.enter_async_context(open_cells(addresses.postgres_dsns))
         redis = await stack.enter_async_context(open_redis(addresses.redis_url))
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
+        # No cache listens: what is heard is counted, and how late it is.
+        hearing = Broadcast(addresses.kafka_bootstrap, on_change=lambda _event: None, on_gap=lambda: None)
+        await stack.enter_async_context(hearing.listening())
         bell = Bell()
         stack.push_async_callback(bell.close)
         caches = await stack.enter_async_context(open_caches(shards, ids, redis))

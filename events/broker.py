@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from domain.events import TOPICS
+from events.clients import start_client
 
 PARTITIONS: Final = 6
 REQUEST_TIMEOUT_MS: Final = 5000
@@ -28,7 +29,7 @@ async def open_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """Open a client that looks at topics and makes them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
-        await admin.start()
+        await start_client(admin)
         yield admin
     finally:
         await admin.close()
@@ -41,7 +42,7 @@ async def open_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
         bootstrap_servers=bootstrap, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS, linger_ms=0
     )
     try:
-        await producer.start()
+        await start_client(producer)
         yield producer
     finally:
         await producer.stop()

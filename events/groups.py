@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from events.broker import fetch_topics, marks_among, open_admin
+from events.clients import start_client
 from events.metrics import CONSUMER_LAG, CONSUMER_PARTITIONS
 
 FETCH_WAIT_MS: Final = 20  # the embedded broker waits by partition: at 500 a record took 140 ms, at 20 it takes 3
@@ -38,7 +39,7 @@ async def open_member(
         heartbeat_interval_ms=session_timeout_ms // 4,
     )
     try:
-        await consumer.start()
+        await start_client(consumer)
         yield consumer
     finally:
         with contextlib.suppress(TimeoutError, KafkaError):
@@ -50,9 +51,11 @@ async def wait_for_topics(bootstrap: str, topics: tuple[str, ...]) -> frozenset[
 
     Whoever read before would make the broker make topics of another shape.
     """
+    pause = 0.05
     async with open_admin(bootstrap) as admin:
         while not (marks := marks_among(found := await fetch_topics(admin))) or not found.issuperset(topics):
-            await asyncio.sleep(0.1)
+            pause = min(pause * 2, 1.0)
+            await asyncio.sleep(pause)
     return marks
 
 

@@ -30,6 +30,13 @@ CONSUMER_LAG: Final = Gauge(
 CONSUMER_PARTITIONS: Final = Gauge(
     "kith_consumer_partitions", "Partitions that this process reads.", ["group"], multiprocess_mode="livesum"
 )
+BROADCAST_HEARD: Final = Counter("kith_broadcast_events_total", "Facts that a process heard of beside any group.")
+BROADCAST_GAPS: Final = Counter(
+    "kith_broadcast_gaps_total", "Times that a process may have missed facts, by reason.", ["reason"]
+)
+BROADCAST_SILENCE: Final = Gauge(
+    "kith_broadcast_silence_seconds", "Time since a process had heard all there was.", multiprocess_mode="livemax"
+)
 UPKEEP_DONE: Final = Counter("kith_upkeep_total", "What upkeep has dealt with, by kind.", ["kind"])
 UPKEEP_FAILURES: Final = Counter("kith_upkeep_failures_total", "Pauses of upkeep, by reason.", ["reason"])
 COUNTERS_SAMPLED: Final = Counter(

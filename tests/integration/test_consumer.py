@@ -20,9 +20,7 @@ from aiokafka import AIOKafkaProducer
 from domain.errors import Overloaded
 from domain.events import EventType
 from domain.ids import new_id
-from embedded import Part, Services
 from events import effects
-from events.broker import ensure_topics, mark_life, open_admin
 from events.consumer import Consumer
 from events.dead_letters import Post
 from events.effects import Handle, Subscription
@@ -35,6 +33,7 @@ from storage.dead_letters import Letter, fetch_letters
 from storage.inbox import forget_had, have_once
 from storage.outbox import OutboxRow
 from tests.conftest import eventually
+from tests.integration.brokers import open_broker, open_writer
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "users.v1"
@@ -44,14 +43,8 @@ WITHIN_S = 30.0
 
 @pytest.fixture
 async def broker(short_folder: Path) -> AsyncIterator[str]:
-    """Run a broker of its own that has the topics."""
-    folder = short_folder / f"c-{uuid.uuid4().hex[:6]}"
-    async with Services(folder, parts=frozenset({Part.BROKER}), report=lambda _line: None) as services:
-        bootstrap = services.addresses.kafka_bootstrap
-        async with open_admin(bootstrap) as admin:
-            await ensure_topics(admin)
-            await mark_life(admin, uuid.uuid4())
-        yield bootstrap
+    async with open_broker(short_folder) as services:
+        yield services.addresses.kafka_bootstrap
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,10 +74,8 @@ class Sender:
 
 @pytest.fixture
 async def sender(broker: str) -> AsyncIterator[Sender]:
-    producer = AIOKafkaProducer(bootstrap_servers=broker, max_request_size=4_000_000)
-    await producer.start()
-    yield Sender(producer)
-    await producer.stop()
+    async with open_writer(broker) as producer:
+        yield Sender(producer)
 
 
 @dataclasses.dataclass(slots=True)

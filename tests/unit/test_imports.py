@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "domain",
         "auth",
         "embedded",
+        "events",
         "storage",
         "loaders",
         "resolvers",
@@ -47,6 +48,7 @@ COMMANDS = {
     "auth.token": {"embedded", "storage"},
     "events.process": {"embedded", *FOUNDATION},
     "events.dead_letters": {"embedded", *FOUNDATION},
+    "events.replay": {"embedded", *FOUNDATION},
 }
 """Modules that are run by themselves, and so may also read settings and find the parts."""
 

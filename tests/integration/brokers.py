@@ -1,0 +1,55 @@
+"""A broker of its own for a test, with the topics, and ways to write to it and to read all that it holds."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from domain.events import TOPICS
+from embedded import Part, Services
+from events.broker import PARTITIONS, ensure_topics, mark_life, open_admin
+from events.letters import Record
+
+
+@contextlib.asynccontextmanager
+async def open_broker(folder: Path) -> AsyncIterator[Services]:
+    """Run a broker that no other test's facts are in."""
+    folder = folder / f"b-{uuid.uuid4().hex[:6]}"
+    async with Services(folder, parts=frozenset({Part.BROKER}), report=lambda _line: None) as services:
+        await begin_life(services.addresses.kafka_bootstrap)
+        yield services
+
+
+async def begin_life(bootstrap: str) -> None:
+    """Make the topics and mark a life, as the relay does."""
+    async with open_admin(bootstrap) as admin:
+        await ensure_topics(admin)
+        await mark_life(admin, uuid.uuid4())
+
+
+@contextlib.asynccontextmanager
+async def open_writer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Open a producer that may send what no relay would."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=4_000_000)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def read_all(bootstrap: str) -> list[Record]:
+    """Read every record, partition by partition in order."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for topic in TOPICS for number in range(PARTITIONS)])
+        records: list[Record] = []
+        while batches := await consumer.getmany(timeout_ms=1500):
+            for batch in batches.values():
+                records += batch
+        return records
+    finally:
+        await consumer.stop()
