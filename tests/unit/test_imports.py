@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "auth": {"domain", *FOUNDATION},
     "transport": {"domain", "auth", "resolvers", "schema", "execution"},
     "events": {"domain", "storage"},
+    "examples": set(),
     "benchmarks": {"domain", "storage", "embedded", "development", *FOUNDATION},
     "development": {"domain", "auth", "embedded", "storage", *FOUNDATION},
     "server": {
@@ -55,11 +56,11 @@ COMMANDS = {
 OWNERS = {
     "asyncpg": {"storage", "embedded"},
     "redis": {"storage", "embedded"},
-    "aiokafka": {"events", "embedded"},
+    "aiokafka": {"events", "embedded", "examples"},
     "strawberry": {"schema"},
     "graphql": {"execution", "schema", "transport"},
     "aiodataloader": {"loaders", "schema"},
-    "aiohttp": {"transport", "server", "development", "benchmarks"},
+    "aiohttp": {"transport", "server", "development", "benchmarks", "examples"},
     "joserfc": {"auth"},
     "jsonschema": {"domain"},
     "pydantic": {"settings"},

@@ -1,0 +1,1 @@
+"""Other services, as small as they can be; they know Kith by its public contracts only."""
