@@ -24,7 +24,7 @@ from events.process import Process, backoffs, run_process
 from storage.redis_client import open_redis
 
 GROUP: Final = "kith"
-READ_TOPICS: Final = ("social.v1",)
+READ_TOPICS: Final = ("social.v1", "users.v1", "privacy.v1")
 BATCH: Final = 200
 POLL_S: Final = 0.5
 LOOK_AROUND_EVERY_S: Final = 1.0

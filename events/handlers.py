@@ -6,10 +6,13 @@ from domain.events import BlockPayload, FollowPayload
 from domain.ids import NodeType
 from events.notifying import notify
 from events.records import ReceivedEvent, UnreadableRecord
+from events.remembering import refresh
 from storage.database import Database
 from storage.pairs import apply_side
 from storage.redis_client import Redis
 from storage.relationships import fetch_truth
+
+Effect = Callable[[ReceivedEvent], Awaitable[None]]
 
 
 class Handlers:
@@ -18,7 +21,7 @@ class Handlers:
     def __init__(self, database: Database, redis: Redis) -> None:
         self._database = database
         self._redis = redis
-        self._effects: tuple[Callable[[ReceivedEvent], Awaitable[None]], ...] = (self._mirror, self._notify)
+        self._effects: tuple[Effect, ...] = (self._mirror, self._refresh, self._notify)
 
     async def handle(self, event: ReceivedEvent) -> None:
         """Have every effect of a fact, in order.
@@ -39,6 +42,10 @@ class Handlers:
             return
         low, high = sorted(pair)
         await apply_side(self._database, high, low, await fetch_truth(self._database, low, high))
+
+    async def _refresh(self, event: ReceivedEvent) -> None:
+        """Let nothing from before the fact be found in Redis; after the mirroring, whose row it may be about."""
+        await refresh(self._database, self._redis, event)
 
     async def _notify(self, event: ReceivedEvent) -> None:
         """Tell whom the fact concerns; after the mirroring, which the question whether it still holds rests on."""

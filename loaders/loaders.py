@@ -2,14 +2,15 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from domain.relationships import STRANGERS, FollowState, ListKind, Relationship
 from domain.users import Counts, User
 from loaders.caches import Caches
 from loaders.kinds import HEAD, Head, HiddenKey, PairKey, Side, SideKey
 from loaders.loader import Loader
+from loaders.memory import Held
 from loaders.read_through import ReadThrough
 from storage import lists
 from storage.lists import ListEntry, Span
@@ -18,14 +19,25 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+class Floors(NamedTuple):
+    """The versions below which nothing is to be shown: of people, and of what the viewer is to them."""
+
+    users: dict[int, int]
+    pairs: dict[int, int]
+
+
+NO_FLOORS: Final = Floors({}, {})
+
+
 class Loaders:
     """Everything that one operation reads, asked once; made for one viewer and thrown away with the operation.
 
     Nothing that is remembered is used before the viewer's epoch is known: `begin` reads it, once.
     """
 
-    def __init__(self, caches: Caches, viewer_id: int | None, now: dt.datetime) -> None:
+    def __init__(self, caches: Caches, viewer_id: int | None, now: dt.datetime, floors: Floors = NO_FLOORS) -> None:
         self._caches = caches
+        self._floors = floors
         self._viewer_id = viewer_id
         self._now = now
         self.users: Loader[int, User | None]
@@ -44,7 +56,7 @@ class Loaders:
         caches = self._caches
         self._begun = False
         self._epoch: bytes | None = None
-        self.users = self._over(caches.users)
+        self.users = self._over(caches.users, self._is_old_user)
         self.counts = self._over(caches.counts)
         self.ids_by_name = self._over(caches.names)
         self._heads = {
@@ -53,7 +65,7 @@ class Loaders:
         }
         self._sides = Loader(
             self.begin,
-            lambda viewer_id: caches.sides.probe(self._side_key(viewer_id)) if self._epoch is not None else None,
+            self._probe_side,
             self._load_sides,
             missing=caches.sides.kind.missing,
         )
@@ -72,18 +84,31 @@ class Loaders:
         self._blocked = Loader(self.begin, lambda _: None, self._fetch_blocked, missing=())
         self._followed = Loader(self.begin, lambda _: None, self._fetch_followed, missing=())
 
-    def _over(self, reader: ReadThrough[K, V]) -> Loader[K, V]:
-        """Ask this operation's questions of one kind."""
+    def _over(self, reader: ReadThrough[K, V], is_old: Callable[[K, V], bool] | None = None) -> Loader[K, V]:
+        """Ask this operation's questions of one kind; what `is_old` is read from the cells."""
+
+        def probe(key: K) -> Held | None:
+            held = reader.probe(key) if self._epoch is not None else None
+            return None if held is not None and is_old is not None and is_old(key, held.value) else held
 
         async def load(keys: Sequence[K]) -> Mapping[K, V]:
-            return await reader.load(keys, direct=self._epoch is None)
+            found = await reader.load(keys, direct=self._epoch is None)
+            old = [key for key, value in found.items() if is_old is not None and is_old(key, value)]
+            return {**found, **await reader.load(old, direct=True)} if old else found
 
-        return Loader(
-            self.begin,
-            lambda key: reader.probe(key) if self._epoch is not None else None,
-            load,
-            missing=reader.kind.missing,
+        return Loader(self.begin, probe, load, missing=reader.kind.missing)
+
+    def _is_old_user(self, user_id: int, user: User | None) -> bool:
+        return (user.version if user is not None else 0) < self._floors.users.get(user_id, 0)
+
+    def _is_old_side(self, side: Side) -> bool:
+        return side.complete and any(
+            side.to(other_id).version < version for other_id, version in self._floors.pairs.items()
         )
+
+    def _probe_side(self, viewer_id: int) -> Held | None:
+        held = self._caches.sides.probe(self._side_key(viewer_id)) if self._epoch is not None else None
+        return None if held is not None and self._is_old_side(held.value) else held
 
     async def begin(self) -> None:
         """Learn what may be used of all that is remembered."""
@@ -162,6 +187,8 @@ class Loaders:
     async def _load_sides(self, viewer_ids: Sequence[int]) -> Mapping[int, Side]:
         keys = [self._side_key(viewer_id) for viewer_id in viewer_ids]
         found = await self._caches.sides.load(keys, direct=self._epoch is None)
+        if any(self._is_old_side(side) for side in found.values()):
+            found = await self._caches.sides.load(keys, direct=True)
         return {key.viewer_id: side for key, side in found.items()}
 
     async def _load_pairs(self, other_ids: Sequence[int]) -> Mapping[int, Relationship]:

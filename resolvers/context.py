@@ -8,8 +8,8 @@ from domain.errors import Unauthenticated
 from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
 from domain.pages import Cursors
-from loaders import Caches, Loaders
-from resolvers.consistency import ConsistencyTokens
+from loaders import NO_FLOORS, Caches, Floors, Loaders
+from resolvers.consistency import PAIR, PROFILE, ConsistencyTokens
 from storage.channels import Listeners
 from storage.database import Database
 from storage.outbox import Bell
@@ -59,10 +59,28 @@ class Context:
         return [self.ids.decode(NodeType.USER, opaque_id) or NOBODY for opaque_id in opaque_ids]
 
 
-def new_context(backend: Backend, viewer_id: int | None) -> Context:
-    """Make the context of one operation: nothing is shared with any other."""
+def new_context(backend: Backend, viewer_id: int | None, *, consistency_token: str | None = None) -> Context:
+    """Make the context of one operation: nothing is shared with any other.
+
+    With a token nothing is shown that is older than what the mutation did that gave it.
+
+    Raises:
+        InvalidInput: the token is none of ours.
+    """
     now = dt.datetime.now(dt.UTC)
-    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now))
+    floors = _floors(backend, consistency_token) if consistency_token is not None else NO_FLOORS
+    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, floors))
+
+
+def _floors(backend: Backend, token: str) -> Floors:
+    versions = backend.consistency.read(token)
+    floors = Floors({}, {})
+    for prefix, of in ((PROFILE, floors.users), (PAIR, floors.pairs)):
+        for name, version in versions.items():
+            user_id = backend.database.ids.decode(NodeType.USER, name.removeprefix(prefix))
+            if name.startswith(prefix) and user_id is not None:
+                of[user_id] = version
+    return floors
 
 
 async def require_viewer(context: Context) -> int:

@@ -4,6 +4,7 @@ import datetime as dt
 
 from domain.errors import UserErrorCode
 from domain.ids import NodeType
+from resolvers.consistency import PAIR
 from resolvers.context import NOBODY, Context, require_viewer
 from resolvers.outcomes import Outcome, cannot_target_self, refused, unavailable
 from resolvers.visibility import meet_one
@@ -34,5 +35,5 @@ async def _change(context: Context, opaque_id: str, change: Mute | Unmute) -> Ou
     if await change_mute(context.database, viewer_id, target_id, change):
         context.backend.bell.ring(context.database.shards.home(viewer_id))
     context.loaders.forget()
-    token = context.backend.consistency.issue({target.user.opaque_id: target.relationship.version})
+    token = context.backend.consistency.issue({PAIR + target.user.opaque_id: target.relationship.version})
     return Outcome(user=await meet_one(context, target_id), consistency_token=token)

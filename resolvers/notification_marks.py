@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from domain.errors import InvalidInput
 from domain.notifications import GroupKey
 from domain.pages import MAX_PAGE
+from resolvers.consistency import PROFILE
 from resolvers.context import Context, require_viewer
 from resolvers.delivery import cursor_scope, id_scope
 from resolvers.notification_groups import ShownGroup, fetch_by_key, fetch_unread_count, group_scope, key_at
@@ -73,5 +74,6 @@ async def _marked(context: Context, owner_id: int, sequences: Sequence[int], gro
     keys = await fetch_keys(context.database, owner_id, sequences) | set(groups)
     shown = await fetch_by_key(context, owner_id, list(keys))
     viewer = await meet_one(context, owner_id)
-    token = context.backend.consistency.issue({viewer.user.opaque_id: viewer.user.version}) if viewer else None
+    versions = {PROFILE + viewer.user.opaque_id: viewer.user.version} if viewer else {}
+    token = context.backend.consistency.issue(versions)
     return Marked(shown, await fetch_unread_count(context, owner_id), token)

@@ -10,6 +10,7 @@ from domain.notification_preferences import (
     NotificationTreatment,
 )
 from privacy.policy import Visible
+from resolvers.consistency import PROFILE
 from resolvers.context import Context, require_viewer
 from resolvers.visibility import meet_one
 from storage.notification_preferences import change_notification_preferences, fetch_notification_preferences
@@ -49,5 +50,6 @@ async def update_preferences(
 
     preferences = await change_notification_preferences(context.database, owner_id, change)
     viewer = await meet_one(context, owner_id)
-    token = context.backend.consistency.issue({viewer.user.opaque_id: viewer.user.version}) if viewer else None
+    versions = {PROFILE + viewer.user.opaque_id: viewer.user.version} if viewer else {}
+    token = context.backend.consistency.issue(versions)
     return PreferencesOutcome(preferences, consistency_token=token)

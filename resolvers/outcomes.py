@@ -8,6 +8,7 @@ from domain.follow_limits import FollowLimits
 from domain.ids import NodeType
 from domain.transitions import Change, Transition
 from privacy.policy import Visible
+from resolvers.consistency import PAIR
 from resolvers.context import NOBODY, Context, require_viewer
 from resolvers.visibility import meet_one
 from storage.pairs import FollowLimitReached, change_pair
@@ -79,5 +80,5 @@ async def _show_changed(context: Context, target: Visible, change: Change, show:
     if change.events:
         context.backend.bell.ring(context.database.shards.home(min(target.user.id, target.viewer_id or NOBODY)))
     context.loaders.forget()
-    token = context.backend.consistency.issue({target.user.opaque_id: change.after.version})
+    token = context.backend.consistency.issue({PAIR + target.user.opaque_id: change.after.version})
     return Outcome(user=await show(context, target.user.id), consistency_token=token)

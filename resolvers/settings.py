@@ -16,6 +16,7 @@ from domain.texts import (
     is_web_address,
 )
 from domain.users import ProfileLink, User
+from resolvers.consistency import PROFILE
 from resolvers.context import Context, require_viewer
 from resolvers.outcomes import Outcome
 from resolvers.visibility import meet_one
@@ -77,7 +78,7 @@ async def change_viewer(
         raise Unauthenticated
     context.backend.bell.ring(context.database.shards.home(viewer_id))
     context.loaders.forget()
-    token = context.backend.consistency.issue({after.opaque_id: after.version})
+    token = context.backend.consistency.issue({PROFILE + after.opaque_id: after.version})
     return Outcome(user=await meet_one(context, viewer_id), consistency_token=token)
 
 

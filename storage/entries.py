@@ -16,6 +16,7 @@ from storage.redis_client import Redis
 
 _HEAD: Final = 8
 _JITTER: Final = 0.1
+_WORD_LIVES_S: Final = 60
 
 _WRITE_NEWER: Final = """
 local held = redis.call('GETRANGE', KEYS[1], 0, 7)
@@ -123,3 +124,13 @@ async def write_under_epoch(redis: Redis, entries: Sequence[Stamped]) -> None:
 def _milliseconds(ttl: float) -> int:
     """Spread ends, so that what was stored together is not missed together."""
     return int(ttl * 1000 * random.uniform(1 - _JITTER, 1))  # noqa: S311 - no secret
+
+
+async def leave_word(redis: Redis, key: str, version: int) -> None:
+    """Note for a minute that a version was told; raises CacheUnavailable."""
+    await redis.run(lambda client: client.set(key, version, ex=_WORD_LIVES_S))
+
+
+async def read_word(redis: Redis, key: str) -> int:
+    """Give the version that was told lately, 0 where none is known of; raises CacheUnavailable."""
+    return int(await redis.run(lambda client: client.get(key)) or 0)

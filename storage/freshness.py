@@ -12,7 +12,7 @@ import msgspec
 
 from domain.users import User
 from storage.cells import Cell, ShardMap
-from storage.entries import Versioned, write_newer
+from storage.entries import Versioned, leave_word, read_word, write_newer
 from storage.epochs import announce_change, renew_epochs
 from storage.generations import LEASE_S, Generations
 from storage.redis_client import CacheUnavailable, Redis
@@ -24,14 +24,23 @@ _MARGIN_S: Final = 0.3
 _LOG: Final = logging.getLogger(__name__)
 
 
+FetchUser = Callable[[int], Awaitable[User | None]]
+
+
 class Freshness(Protocol):
     """Is told of every change after its commit, and returns when no read that starts later can miss it."""
 
-    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool) -> None:
+    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
         """Take note that what two people are to each other may have changed; `stricter` where somebody sees less."""
 
     async def user_changed(self, user: User) -> None:
         """Take note of a profile's or policy's new version."""
+
+    async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
+        """Take note of what an event tells, unless that has been done: its maker may have died before."""
+
+    async def user_heard(self, user_id: int, version: int, fetch: FetchUser) -> None:
+        """Take note of what an event tells, unless that has been done: its maker may have died before."""
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Take note of a name's new owner."""
@@ -40,7 +49,13 @@ class Freshness(Protocol):
 class NothingRemembered:
     """The freshness of a world in which no process remembers anything."""
 
-    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool) -> None:
+    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
+        """Do nothing."""
+
+    async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
+        """Do nothing."""
+
+    async def user_heard(self, user_id: int, version: int, fetch: FetchUser) -> None:
         """Do nothing."""
 
     async def user_changed(self, user: User) -> None:
@@ -48,6 +63,15 @@ class NothingRemembered:
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Do nothing."""
+
+
+def _word_of_pair(one_id: int, other_id: int) -> str:
+    low, high = sorted((one_id, other_id))
+    return f"told:{{{low}}}{high}"
+
+
+def _word_of_user(user_id: int) -> str:
+    return f"told:{{{user_id}}}"
 
 
 def user_key(generation: int, user_id: int) -> str:
@@ -92,10 +116,31 @@ class Remembered:
     forget: Callable[[Collection[int]], None]
     forget_name: Callable[[str], None]
 
-    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool) -> None:
-        """Give both people new epochs."""
+    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
+        """Give both people new epochs, and leave word of the version for which it was done."""
         people = (one_id, other_id)
-        await self._tell(people, lambda: renew_epochs(self.redis, people), waits=stricter)
+
+        async def renew() -> None:
+            await renew_epochs(self.redis, people)
+            await leave_word(self.redis, _word_of_pair(*people), version)
+
+        await self._tell(people, renew, waits=stricter)
+
+    async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
+        """Give both people new epochs, unless word was left that it was done."""
+        with contextlib.suppress(CacheUnavailable):
+            if await read_word(self.redis, _word_of_pair(one_id, other_id)) >= version:
+                return
+        await self.pair_changed(one_id, other_id, stricter=False, version=version)
+
+    async def user_heard(self, user_id: int, version: int, fetch: FetchUser) -> None:
+        """Write the present version, unless word was left of one as new."""
+        with contextlib.suppress(CacheUnavailable):
+            if await read_word(self.redis, _word_of_user(user_id)) >= version:
+                return
+        user = await fetch(user_id)
+        if user is not None:
+            await self.user_changed(user)
 
     async def user_changed(self, user: User) -> None:
         """Write the new version over the old one, and list the person as changed."""
@@ -107,6 +152,7 @@ class Remembered:
             entry = Versioned(user_key(generation, user.id), user.version, encode_user(user), USER_TTL_S)
             await write_newer(self.redis, [entry])
             await announce_change(self.redis, user.id)
+            await leave_word(self.redis, _word_of_user(user.id), user.version)
 
         await self._tell((user.id,), write, waits=True)
 

@@ -110,7 +110,7 @@ async def change_pair(
             await _apply_side(database, high, low, change.after if actor_id == high else change.after.mirrored())
     finally:
         # Also where nothing changed: it may be the repeat of an action whose news got lost.
-        await database.freshness.pair_changed(low, high, stricter=_is_stricter(change))
+        await database.freshness.pair_changed(low, high, stricter=_is_stricter(change), version=change.after.version)
     return change
 
 

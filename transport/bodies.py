@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from aiohttp import web
@@ -86,6 +86,19 @@ def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
         if not isinstance(fields.get(name), dict | None):
             raise BadRequest(f"`{name}` must be an object.")
     return GraphQLRequest(query, operation_name or None, fields.get("variables"), fields.get("extensions"))
+
+
+def consistency_token_of(asked: GraphQLRequest, headers: Sequence[str] = ()) -> str | None:
+    """Give the token that a request presents, as the extension `consistencyToken` or else in a header.
+
+    Raises:
+        BadRequest: there are several, or it is not a text.
+    """
+    named = (asked.extensions or {}).get("consistencyToken")
+    tokens = [*([named] if named is not None else []), *headers]
+    if len(tokens) > 1 or not all(isinstance(token, str) for token in tokens):
+        raise BadRequest("Give one consistency token, as a text.")
+    return tokens[0] if tokens else None
 
 
 def decode_object(data: bytes) -> dict[str, Any]:

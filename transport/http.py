@@ -51,7 +51,7 @@ class GraphQLHttp:
         if media_type is None and not takes_stream:
             raise web.HTTPNotAcceptable
         caller = self._access.of_headers(request.headers.getall("Authorization", []))
-        prepared = self._operations.prepare(asked, caller)
+        prepared = self._operations.prepare(asked, caller, tokens=request.headers.getall("X-Consistency-Token", []))
         kind = None if isinstance(prepared, dict) else prepared.type
         streams = takes_stream and (media_type is None or kind is OperationType.SUBSCRIPTION)
         _check_method(request.method, kind, streams=streams)

@@ -2,14 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from domain.errors import InvalidInput
 from execution.engine import Engine, GraphQLRequest, Operation, Response
 from resolvers.context import Backend, new_context
 from resolvers.delivery import Delivered
 from schema.fields import OperationContext
 from transport.access import Caller
+from transport.bodies import BadRequest, consistency_token_of
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
 
 
@@ -20,12 +22,23 @@ class Operations:
         self._engine = engine
         self._backend = backend
 
-    def prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
-        """Make a request ready to run, or give the response that says why it cannot be."""
-        prepared = self._engine.prepare(asked, OperationContext(new_context(self._backend, caller.user_id)))
+    def prepare(self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()) -> Operation | Response:
+        """Make a request ready to run, or give the response that says why it cannot be.
+
+        `tokens` are the consistency tokens of its headers, beside the one it may hold itself.
+        """
+        prepared = self._prepare(asked, caller, tokens)
         if isinstance(prepared, dict):
             REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
         return prepared
+
+    def _prepare(self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str]) -> Operation | Response:
+        try:
+            token = consistency_token_of(asked, tokens)
+            context = new_context(self._backend, caller.user_id, consistency_token=token)
+        except (BadRequest, InvalidInput) as error:
+            return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
+        return self._engine.prepare(asked, OperationContext(context))
 
     async def run(self, operation: Operation) -> Response:
         """Run a query or a mutation."""

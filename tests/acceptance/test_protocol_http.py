@@ -302,3 +302,11 @@ async def test_the_page_is_shown_to_browsers_only(job: MainJob) -> None:
     assert browser.headers["Cache-Control"] == "no-store"
     assert "default-src 'none'" in browser.headers["Content-Security-Policy"]
     expect_refusal(await send(job, method="GET", headers={"Accept": "*/*"}), 400)
+
+
+async def test_a_consistency_token_is_taken_from_the_header_or_the_extension_and_only_from_one(job: MainJob) -> None:
+    body = SIMPLE[:-1] + b',"extensions":{"consistencyToken":"x"}}'
+    headers = {"Content-Type": JSON, "X-Consistency-Token": "x"}
+    for forged in (await send(job, SIMPLE, headers=headers), await send(job, body)):
+        expect_refusal(forged, 200, "BAD_USER_INPUT")
+    expect_refusal(await send(job, body, headers=headers), 200, "BAD_REQUEST")

@@ -3,24 +3,33 @@
 import asyncio
 import contextlib
 import dataclasses
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from domain.events import EventType
+from domain.errors import InvalidInput
+from domain.events import BlockPayload, EventType
 from domain.ids import OpaqueIds
 from domain.policies import MOST_RESTRICTIVE
+from domain.transitions import block
 from domain.users import User
+from events.records import ReceivedEvent
+from events.remembering import refresh
 from loaders import Caches, open_caches
 from resolvers import blocks, follows
 from resolvers.context import Backend, new_context
+from storage.block_sets import LOADED, block_set_key
 from storage.cells import Cell, Record, ShardMap
+from storage.database import Database
+from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis
 from storage.users import change_user
 from tests.asking import ask
 from tests.cold import is_watch, make_cold
 from tests.conftest import KEY, MakePerson, Person
+from tests.integration.test_pairs import now
 
 PROFILE = """
 query($name: String!) { user(username: $name) {
@@ -200,3 +209,67 @@ async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing
             await blocks.block(star.context, viewer.opaque_id, expires_at=None)
         hidden = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
         assert hidden["data"]["user"] is None
+
+
+async def test_whoever_presents_a_token_sees_no_less_than_what_gave_it(
+    make_person: MakePerson, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await ask(viewer.context, PROFILE, name=star.name)  # remembered from before
+    monkeypatch.setattr("storage.freshness.renew_epochs", told_nothing)
+    monkeypatch.setattr("storage.freshness.announce_change", told_nothing)
+    monkeypatch.setattr(backend.caches, "forget", lambda _people: None)
+    monkeypatch.setattr("storage.freshness.write_newer", told_nothing)
+    edited = await ask(star.context, 'mutation { updateProfile(input: {bio: "new"}) { consistencyToken } }')
+    followed = await ask(
+        viewer.context,
+        "mutation($id: ID!) { followUser(input: {userId: $id}) { consistencyToken } }",
+        id=star.opaque_id,
+    )
+    query = "query($name: String!) { user(username: $name) { bio viewerIsFollowing } }"
+
+    async def seen(token: str | None) -> Any:
+        context = new_context(backend, viewer.id, consistency_token=token)
+        return (await ask(context, query, name=star.name))["data"]["user"]
+
+    profile_token = edited["data"]["updateProfile"]["consistencyToken"]
+    pair_token = followed["data"]["followUser"]["consistencyToken"]
+    assert (await seen(profile_token))["bio"] == "new"
+    assert (await seen(pair_token))["viewerIsFollowing"] is True
+
+
+async def told_nothing(*_details: object) -> None:
+    """Stand for news that never arrives."""
+
+
+@pytest.mark.parametrize("token", ["", "x", "AAAA", "é" * 40, "A" * 200])
+async def test_a_forged_token_is_refused(backend: Backend, token: str) -> None:
+    with pytest.raises(InvalidInput):
+        new_context(backend, None, consistency_token=token)
+
+
+async def test_an_event_makes_good_what_its_maker_could_not_tell(
+    make_person: MakePerson, backend: Backend, redis: Redis
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await ask(viewer.context, PROFILE, name=star.name)
+    await backend.caches.settle()
+    silent = Database(backend.database.shards, backend.database.ids)  # its maker died right after the commit
+    change = await change_pair(silent, star.id, viewer.id, block(until=None), now())
+    assert change is not None
+    payload = BlockPayload(blocker_id=star.opaque_id, blocked_id=viewer.opaque_id, pair_version=change.after.version)
+    event = ReceivedEvent(uuid.uuid4(), EventType.USER_BLOCKED, now(), star.opaque_id, payload)
+    await refresh(backend.database, redis, event)
+    hidden = await ask(viewer.context, PROFILE, name=star.name)
+    assert hidden["data"]["user"] is None
+    members = await redis.run(lambda client: client.smembers(block_set_key(star.opaque_id)))
+    assert members == {LOADED.encode(), viewer.opaque_id.encode()}
+
+
+async def test_no_name_and_no_text_of_a_person_is_in_a_key(make_person: MakePerson, redis: Redis) -> None:
+    star = await make_person(display_name="Canary")
+    await ask(star.context, PROFILE, name=star.name)
+    await star.backend.caches.settle()
+    keys = await redis.run(lambda client: client.keys("*"))
+    assert keys
+    assert not [key for key in keys if star.name.encode() in key or b"Canary" in key]
