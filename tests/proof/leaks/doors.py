@@ -203,6 +203,10 @@ _WALKED: Final = """
 { %s { %s(%s) { totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
   edges { cursor followedAt node { id username } } } } }
 """
+_TOLD: Final = """
+{ %s { unreadNotificationsCount %s(%s) { pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  edges { cursor node { id cursor createdAt readAt actor { id } } group { id kind count unreadCount } } } } }
+"""
 MOST_PAGES: Final = 15
 
 
@@ -215,6 +219,7 @@ def walks(sizes: Sequence[int]) -> list[Door]:
         *(_walk(owner, name, size, way, own=False) for owner, name, size, way in public),
         *(_walk("me", name, size, way, own=True) for name, size, way in own),
         *(_walk("viewer", name, size, way, own=True) for name, size, way in mine),
+        *(_walk("viewer", "notifications", size, way, own=True) for size in sizes for way in _WAYS[:2]),
     ]
 
 
@@ -228,6 +233,7 @@ _WAYS: Final = (
 
 def _walk(owner: str, name: str, size: int, way: tuple[str, str, str], *, own: bool) -> Door:
     number, cursor, order = way
+    document = _TOLD if name == "notifications" else _WALKED
 
     async def ask(world: World, asker: Asker) -> list[Answer]:
         root = owner if own else f'user(id: "{world[owner].opaque_id}")'
@@ -236,7 +242,7 @@ def _walk(owner: str, name: str, size: int, way: tuple[str, str, str], *, own: b
         while len(answers) < MOST_PAGES:
             arguments = f"{number}: {size}" + (f' {cursor}: "{at}"' if at else "")
             arguments += f" orderBy: {order}" if order else ""
-            answers.append(await asker.post(_WALKED % (root, name, arguments)))
+            answers.append(await asker.post(document % (root, name, arguments)))
             found = (answers[-1].data.get("data") or {}).get("me" if owner == "me" else "viewer" if own else "user")
             info: Any = ((found or {}).get(name) or {}).get("pageInfo") or {}
             more, at = (

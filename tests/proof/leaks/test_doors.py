@@ -144,7 +144,7 @@ FOUND_AT = {
     "names": r"Query\.user \[username\]",
     "pages": r"pages of ana\.followers",
     "notifications": r"Subscription\.followReceived",
-    "groups": r"Viewer\.notifications > NotificationConnection\.edges > .*actors",
+    "groups": r"pages of viewer\.notifications",
 }
 
 

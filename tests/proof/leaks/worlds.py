@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import secrets
+import time
 import uuid
 from typing import Final
 from unittest import mock
@@ -49,6 +50,7 @@ class World:
         self.viewer_blocks = viewer_blocks
         self._began = dt.datetime.now(dt.UTC) - _LONG_AGO
         self._numbers = itertools.count()
+        self._moments = itertools.count(time.time_ns() // 1_000_000, -1)  # each id a moment of its own: none clash
         # The viewer lives in another cell than the targets, whose cell is that of an id that nobody has.
         cells = len(service.database.shards.cells)
         self.people = {name: self._plan(name, 0) for name in TARGETS}
@@ -154,7 +156,7 @@ class World:
         assert await depart(self.service.database, self[name].id, state, event=EventType.USER_DELETED)
 
     def _plan(self, name: str, cell: int) -> Person:
-        user_id = new_id(cell)
+        user_id = new_id(cell, at_ms=next(self._moments))
         opaque_id = self.service.database.ids.encode(NodeType.USER, user_id)
         return Person(user_id, f"{name}.{self.tag}.{secrets.token_hex(2)}", opaque_id)
 
