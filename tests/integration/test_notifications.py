@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -25,6 +26,7 @@ from resolvers.delivery import deliver
 from resolvers.notification_groups import Choice, NotificationPage, ShownGroup
 from resolvers.visibility import meet_one
 from storage import notification_marks as marks
+from storage import notifications
 from storage.cells import Cell
 from storage.database import Database
 from storage.departures import depart
@@ -259,6 +261,39 @@ async def test_what_was_on_its_way_before_a_block_is_not_told_after_its_end(
     assert await told(database, ana) == [troll.id]
 
 
+async def test_a_block_that_comes_while_a_follow_is_told_waits_and_withdraws_it(
+    database: Database, handlers: Handlers, make_person: MakePerson
+) -> None:
+    ana, troll = await make_person(), await make_person()
+    await follows.follow(troll.context, ana.opaque_id)
+    event = fact(database, EventType.FOLLOW_CREATED, troll, ana, await version_of(database, ana, troll))
+    write, decided, go_on = notifications._write, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*arguments: Any, **options: Any) -> None:
+        decided.set()
+        await go_on.wait()
+        await write(*arguments, **options)
+
+    with mock.patch.object(notifications, "_write", slowly):
+        telling = asyncio.create_task(handlers.handle(event))
+        await decided.wait()
+        blocking = asyncio.create_task(blocks.block(ana.context, troll.opaque_id, expires_at=None))
+        await asyncio.wait([blocking], timeout=0.5)
+        go_on.set()
+        await asyncio.gather(telling, blocking)
+    assert (await told(database, ana), await counted(database, ana)) == ([], [])
+
+
+async def test_a_person_is_in_a_group_once_however_often_the_same_is_told(
+    database: Database, make_person: MakePerson
+) -> None:
+    ana, bo = await make_person(), await make_person()
+    for _ in range(3):
+        new = NewNotification(ana.id, uuid.uuid4(), NotificationKind.FOLLOW, bo.id, now())
+        assert await add_notification(database, new)
+    assert await faces(ana) == [("FOLLOW", [bo.id], 1, 1)]
+
+
 async def test_what_else_changes_a_pair_does_not_make_its_news_old(
     database: Database, handlers: Handlers, make_person: MakePerson
 ) -> None:
@@ -425,6 +460,45 @@ async def test_much_that_comes_after_a_mark_is_counted_up_to_a_bound(
         assert await marks.read_up_to(database, ana.id, 12, now())
     assert await unread(ana) == 18
     assert await counted(database, ana) == []
+
+
+async def test_what_comes_while_a_group_is_marked_waits_and_is_unread(
+    database: Database, handlers: Handlers, make_person: MakePerson
+) -> None:
+    ana, fans = await make_person(), [await make_person() for _ in range(2)]
+    await follow(database, handlers, fans[0], ana)
+    [group] = await groups_of(ana)
+    lock, locked, go_on = marks._lock, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*arguments: Any) -> object:
+        head = await lock(*arguments)
+        locked.set()
+        await go_on.wait()
+        return head
+
+    with mock.patch.object(marks, "_lock", slowly):
+        marking = asyncio.create_task(marks.read_these(database, ana.id, [], [group.key], now()))
+        await locked.wait()
+        telling = asyncio.create_task(follow(database, handlers, fans[1], ana))
+        await asyncio.wait([telling], timeout=0.5)
+        go_on.set()
+        await asyncio.gather(marking, telling)
+    assert (await unread(ana), await counted(database, ana)) == (1, [])
+
+
+async def test_what_is_withdrawn_while_the_rest_of_its_group_is_counted_is_counted_out_once(
+    database: Database, handlers: Handlers, make_person: MakePerson
+) -> None:
+    ana, fans = await make_person(), [await make_person() for _ in range(4)]
+    for fan in fans:
+        await follow(database, handlers, fan, ana)
+    async with database.shards.home(ana.id).pool.acquire() as connection:
+        async with connection.transaction():
+            await notifications.withdraw(connection, ana.id, fans[3].id, [NotificationKind.FOLLOW])
+            marking = asyncio.create_task(marks.read_up_to(database, ana.id, 2, now()))
+            await asyncio.wait([marking], timeout=0.5)
+        await marking
+    assert (await unread(ana), await counted(database, ana)) == (1, [])
 
 
 async def test_marks_additions_and_withdrawals_at_once_leave_every_count_right(
