@@ -41,7 +41,7 @@ def counts_keep_the_hidden() -> Iterator[None]:
     async def nothing(_loaders: Loaders, _owner_ids: Sequence[int]) -> Mapping[int, Counts]:
         return {}
 
-    with mock.patch.object(Loaders, "_fetch_hidden_counts", nothing):
+    with mock.patch.object(Loaders, "_load_hidden_counts", nothing):
         yield
 
 
