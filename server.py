@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import signal
@@ -25,6 +26,7 @@ from domain.ids import OpaqueIds
 from domain.pages import Cursors
 from embedded.configured import find_addresses
 from events.broadcast import Broadcast
+from events.remembering import forget_what_changed
 from execution.engine import Engine
 from keys import load_keys
 from loaders import open_caches
@@ -60,12 +62,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         shards = await stack.enter_async_context(open_cells(addresses.postgres_dsns))
         redis = await stack.enter_async_context(open_redis(addresses.redis_url))
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
-        # No cache listens: what is heard is counted, and how late it is.
-        hearing = Broadcast(addresses.kafka_bootstrap, on_change=lambda _event: None, on_gap=lambda: None)
-        await stack.enter_async_context(hearing.listening())
         bell = Bell()
         stack.push_async_callback(bell.close)
         caches = await stack.enter_async_context(open_caches(shards, ids, redis))
+        hear = functools.partial(forget_what_changed, caches.database, caches)
+        hearing = Broadcast(addresses.kafka_bootstrap, on_change=hear, on_gap=caches.forget_all)
+        await stack.enter_async_context(hearing.listening())
+        await stack.enter_async_context(caches.trusting(lambda: hearing.silent_for))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
         backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits)

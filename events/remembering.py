@@ -2,7 +2,8 @@
 
 import contextlib
 import datetime as dt
-from typing import Final
+from collections.abc import Collection
+from typing import Final, Protocol
 
 from domain.events import BlockPayload, FollowPayload, UserPayload
 from domain.ids import NodeType
@@ -40,15 +41,26 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
             pass
 
 
-def people_of(database: Database, event: ReceivedEvent) -> list[int]:
-    """Give those about whom a fact says something that may be remembered."""
-    match event.payload:
-        case FollowPayload(follower_id=one, followee_id=other) | BlockPayload(blocker_id=one, blocked_id=other):
-            return [_internal(database, one), _internal(database, other)]
-        case UserPayload(user_id=one):
-            return [_internal(database, one)]
-        case _:
-            return []
+class Rememberer(Protocol):
+    """Whoever remembers facts about people in this process."""
+
+    def forget(self, user_ids: Collection[int]) -> None:
+        """Forget what is about people."""
+
+    def forget_below(self, user_id: int, version: int) -> None:
+        """Forget a profile that is older than a version."""
+
+
+def forget_what_changed(database: Database, rememberer: Rememberer, event: ReceivedEvent) -> None:
+    """Let a process forget what a fact has ended; what cannot be read is somebody else's to look into."""
+    with contextlib.suppress(UnreadableRecord):
+        match event.payload:
+            case FollowPayload(follower_id=one, followee_id=other) | BlockPayload(blocker_id=one, blocked_id=other):
+                rememberer.forget((_internal(database, one), _internal(database, other)))
+            case UserPayload(user_id=one, user_version=version):
+                rememberer.forget_below(_internal(database, one), version)
+            case _:
+                pass
 
 
 def _internal(database: Database, opaque_id: str) -> int:

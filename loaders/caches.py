@@ -1,9 +1,11 @@
 """Everything that this process remembers, and how it learns that it must forget."""
 
+import asyncio
 import contextlib
 import dataclasses
+import logging
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from domain.ids import OpaqueIds
@@ -11,14 +13,14 @@ from domain.relationships import ListKind, Relationship
 from domain.users import Counts, User
 from loaders.kinds import COUNTS, HEAD, HEADS, HIDDEN, NAMES, PAIRS, SIDE, SIDES, USERS, Head, PairKey, Side, SideKey
 from loaders.memory import Memory
-from loaders.metrics import DIRECT
+from loaders.metrics import DIRECT, MEMORY_OFF
 from loaders.read_through import ReadThrough
 from storage import lists, relationships, users
 from storage.cells import ShardMap
 from storage.database import Database
 from storage.epochs import Pulse
 from storage.freshness import Remembered
-from storage.generations import Generations
+from storage.generations import LOOK_EVERY_S, Generations
 from storage.redis_client import Redis
 
 
@@ -30,6 +32,9 @@ class Bounds:
     size: int = 128 * 1024 * 1024
 
 
+SILENCE_S: Final = 5.0
+"""How long the broadcast of changes may be unheard before memory is no longer used."""
+_LOG: Final = logging.getLogger(__name__)
 DEFAULT_BOUNDS: Final = Bounds()
 
 
@@ -69,6 +74,12 @@ class Caches:
             for reader in self._by_id:
                 reader.forget(user_id)
 
+    def forget_below(self, user_id: int, version: int) -> None:
+        """Forget a profile that is older than a version."""
+        held = self.memory.get((USERS.name, user_id))
+        if held is None or held.value is None or held.value.version < version:
+            self.users.forget(user_id)
+
     def forget_name(self, name_key: str) -> None:
         """Forget whose a name is."""
         self.names.forget(name_key)
@@ -78,6 +89,28 @@ class Caches:
         self.memory.clear()
         for reader in self._all:
             reader.forget_flying()
+
+    @contextlib.asynccontextmanager
+    async def trusting(self, silent_for: Callable[[], float]) -> AsyncIterator[None]:
+        """Use memory only while this process hears of changes; `silent_for` tells for how long it has not (seconds)."""
+
+        async def watch() -> None:
+            while True:
+                is_off = silent_for() > SILENCE_S
+                if is_off != self.memory.is_off:
+                    _LOG.warning(
+                        "memory is %s: changes have been unheard for %.1f s", "off" if is_off else "on", silent_for()
+                    )
+                self.memory.is_off = is_off
+                MEMORY_OFF.set(is_off)
+                await asyncio.sleep(LOOK_EVERY_S)
+
+        task = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def settle(self) -> None:
         """Wait for everything that is under way."""

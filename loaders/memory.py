@@ -31,6 +31,8 @@ class Memory:
         self._clock = clock
         self._used = 0
         self._held: dict[Hashable, Held] = {}
+        self.is_off = False
+        """Set while nothing that is held may be used."""
         self._seen: set[Hashable] = set()
         self._seen_since = clock()
 
@@ -47,7 +49,7 @@ class Memory:
     def get(self, key: Hashable) -> Held | None:
         """Give what is remembered, unless it is too old."""
         held = self._held.get(key)
-        if held is None or held.until <= self._clock():
+        if held is None or self.is_off or held.until <= self._clock():
             return None
         held.hits += 1
         return held

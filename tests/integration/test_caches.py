@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from domain.errors import InvalidInput
-from domain.events import BlockPayload, EventType
+from domain.events import BlockPayload, EventType, UserPayload
 from domain.ids import OpaqueIds
 from domain.policies import MOST_RESTRICTIVE
 from domain.transitions import block
 from domain.users import User
 from events.records import ReceivedEvent
-from events.remembering import refresh
+from events.remembering import forget_what_changed, refresh
 from loaders import Caches, open_caches
 from resolvers import blocks, follows
 from resolvers.context import Backend, new_context
@@ -28,7 +28,7 @@ from storage.redis_client import CacheUnavailable, Redis
 from storage.users import change_user
 from tests.asking import ask
 from tests.cold import is_watch, make_cold
-from tests.conftest import KEY, MakePerson, Person
+from tests.conftest import KEY, MakePerson, Person, eventually
 from tests.integration.test_pairs import now
 
 PROFILE = """
@@ -273,3 +273,29 @@ async def test_no_name_and_no_text_of_a_person_is_in_a_key(make_person: MakePers
     keys = await redis.run(lambda client: client.keys("*"))
     assert keys
     assert not [key for key in keys if star.name.encode() in key or b"Canary" in key]
+
+
+async def test_memory_is_not_used_while_changes_are_unheard(
+    make_person: MakePerson, caches: Caches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    silence = 0.0
+    async with caches.trusting(lambda: silence):
+        await ask(viewer.context, PROFILE, name=star.name)
+        silence = 60.0
+        await eventually(lambda: asyncio.sleep(0, caches.memory.is_off))
+        with spending(monkeypatch) as spent:
+            await ask(viewer.context, PROFILE, name=star.name)
+        assert spent.trips > 1
+        silence = 0.0
+        await eventually(lambda: asyncio.sleep(0, not caches.memory.is_off))
+
+
+async def test_an_event_ends_only_what_is_older_than_it(make_person: MakePerson, caches: Caches) -> None:
+    star = await make_person()
+    await star.context.loaders.users.load(star.id)
+    for version, is_kept in ((1, True), (2, False)):
+        payload = UserPayload(user_id=star.opaque_id, user_version=version)
+        event = ReceivedEvent(uuid.uuid4(), EventType.USER_UPDATED, now(), star.opaque_id, payload)
+        forget_what_changed(caches.database, caches, event)
+        assert (caches.users.probe(star.id) is not None) is is_kept
