@@ -27,14 +27,14 @@ from domain.pages import Cursors
 from embedded.configured import find_addresses
 from events.broadcast import Broadcast
 from events.remembering import forget_what_changed
-from execution.engine import Engine
+from execution.engine import Engine, PlanMode
 from keys import load_keys
 from loaders import open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
 from resolvers.presence import Presence
-from schema.schema import SCHEMA
+from schema.schema import GRAPHQL_SCHEMA
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.channels import Listeners
@@ -75,7 +75,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
         cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}
         yield Parts(
-            engine=Engine(SCHEMA._schema, introspection=not settings.is_production),  # noqa: SLF001 - no public name
+            engine=Engine(GRAPHQL_SCHEMA, introspection=not settings.is_production, plans=PlanMode(settings.plans)),
             backend=backend,
             presence=presence,
             access=Access(verifier, ids),

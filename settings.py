@@ -30,6 +30,14 @@ class Environment(enum.StrEnum):
     PRODUCTION = "production"
 
 
+class Plans(enum.StrEnum):
+    """Whether compiled query plans run: never, always where there is one, or beside graphql-core for comparison."""
+
+    OFF = "off"
+    ON = "on"
+    SHADOW = "shadow"
+
+
 class TestServices(enum.StrEnum):
     """What the tests run on."""
 
@@ -72,6 +80,7 @@ class Settings(BaseSettings):
     follow_limit: int = Field(7500, ge=1, description="how many people one may follow at most")
     follow_free: int = Field(2000, ge=0, description="how many people one may follow whatever one's own followers")
     follow_ratio: float = Field(1.1, ge=0, description="how many one may follow per own follower beyond the free ones")
+    plans: Plans = Field(Plans.ON, description="off, on or shadow")
     metrics_port: int | None = Field(None, ge=1, le=65535, description="a port for /metrics of the relay or consumer")
     test_services: TestServices = Field(TestServices.EMBEDDED, description="embedded or containers")
 

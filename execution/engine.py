@@ -1,17 +1,33 @@
-"""Runs operations. graphql-core executes; every field that loads answers for a whole level through the seam."""
+"""Runs operations: by a plan where there is one, else by graphql-core. Both call the same fields of the one schema."""
 
 import dataclasses
+import enum
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, OperationType
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+)
 from graphql.execution import Executor, create_source_event_stream
+from graphql.execution.values import VariableValues, get_variable_values
 
+from execution import metrics, shadow
 from execution.documents import Documents
 from execution.errors import present_error
+from execution.executing import execute_plan
+from execution.plan import Plan
+from execution.plans import NEW, Known, Plans
+from schema.fields import OperationContext
 
 _ROOT: Final = object()  # the one parent of the root fields' level
+_MAX_COERCION_ERRORS: Final = 50
+_NO_VARIABLES: Final = VariableValues({}, {})
 Response = dict[str, Any]
 """A GraphQL response: `data` where something was executed, `errors` where something failed."""
 
@@ -26,26 +42,49 @@ class GraphQLRequest:
     extensions: Mapping[str, Any] | None = None
 
 
+class PlanMode(enum.StrEnum):
+    """Whether plans run: never, wherever there is one, or beside graphql-core, whose answer counts, for comparison."""
+
+    OFF = "off"
+    ON = "on"
+    SHADOW = "shadow"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operation:
     """A request that is ready to run: valid, within the limits, its variables coerced."""
 
-    executor: Executor[Any]
+    definition: OperationDefinitionNode
+    context: OperationContext
+    variables: VariableValues
+    plan: Plan | None
+    shadows: bool
+    build: Callable[[], Executor[Any]]
+    """Makes graphql-core's executor of the request."""
 
     @property
     def type(self) -> OperationType:
         """Tell whether it is a query, a mutation or a subscription."""
-        return self.executor.operation.operation
+        return self.definition.operation
 
     @property
     def name(self) -> str | None:
         """Give the operation's own name."""
-        name = self.executor.operation.name
+        name = self.definition.name
         return name.value if name is not None else None
 
     async def run(self) -> Response:
         """Execute a query or a mutation."""
-        return present(await _awaited(self.executor.execute_operation()))
+        if self.plan is not None and not self.shadows:
+            return present(await self._planned(self.plan, self.context, _ROOT))
+        result = await _awaited(self.build().execute_operation())
+        if self.plan is not None and self.type is OperationType.QUERY:
+            await shadow.compare(self.definition, result, self._planned(self.plan, self.context, _ROOT))
+        return present(result)
+
+    async def _planned(self, plan: Plan, context: OperationContext, root: object) -> ExecutionResult:
+        result = execute_plan(plan, context, root, self.variables)
+        return result if isinstance(result, ExecutionResult) else await result
 
     async def stream(
         self, context_of: Callable[[Any], object], extensions_of: Callable[[Any], Response | None]
@@ -55,16 +94,16 @@ class Operation:
         What `extensions_of(event)` gives goes along with the response. A source that cannot be opened, or fails later,
         gives one last response with the error.
         """
-        source = await _awaited(create_source_event_stream(self.executor))
+        executor = self.build()
+        source = await _awaited(create_source_event_stream(executor))
         if isinstance(source, ExecutionResult):
             yield present(source)
             return
         events = aiter(cast("AsyncIterable[Any]", source))
         try:
             async for event in events:
-                executor = self.executor.build_per_event_executor(event)
-                executor.context_value = context_of(event)
-                response = present(await _awaited(executor.execute_operation()))
+                context = cast("OperationContext", context_of(event))
+                response = present(await self._event(executor, event, context))
                 extensions = extensions_of(event)
                 yield response if extensions is None else {**response, "extensions": extensions}
         except Exception as error:  # noqa: BLE001 - whatever ended the source is told to the client, masked
@@ -73,31 +112,94 @@ class Operation:
             if inspect.isasyncgen(events):
                 await events.aclose()
 
+    async def _event(self, executor: Executor[Any], event: object, context: OperationContext) -> ExecutionResult:
+        if self.plan is not None and not self.shadows:
+            return await self._planned(self.plan, context, event)
+        own = executor.build_per_event_executor(event)
+        own.context_value = context
+        result: ExecutionResult = await _awaited(own.execute_operation())
+        if self.plan is not None:
+            await shadow.compare(self.definition, result, self._planned(self.plan, context, event))
+        return result
+
 
 class Engine:
     """Prepares requests against one schema."""
 
-    def __init__(self, schema: GraphQLSchema, *, introspection: bool) -> None:
+    def __init__(self, schema: GraphQLSchema, *, introspection: bool, plans: PlanMode = PlanMode.ON) -> None:
         self._schema = schema
         self._documents = Documents(schema, introspection=introspection)
+        self._plans = Plans(schema)
+        self._mode = plans
 
-    def prepare(self, request: GraphQLRequest, context: object) -> Operation | Response:
+    def prepare(self, request: GraphQLRequest, context: OperationContext) -> Operation | Response:
         """Make a request ready to run, or give the response that says why it cannot be."""
         document = self._documents.get(request.query)
         if not isinstance(document, DocumentNode):
             return failed(document)
-        executor = Executor.build(
+        if self._mode is PlanMode.OFF:
+            return self._unplanned(document, request, context, "off")
+        known = self._plans.know(document, request.operation_name)
+        if known is None:
+            return self._unplanned(document, request, context, NEW)
+        return self._planned(known, document, request, context)
+
+    def _planned(
+        self, known: Known, document: DocumentNode, request: GraphQLRequest, context: OperationContext
+    ) -> Operation | Response:
+        outline = known.outline
+        if outline is None:
+            return self._unplanned(document, request, context, "operation")
+        variables = self._variables(outline.operation, request)
+        if isinstance(variables, list):
+            return failed([_request_error(error, request) for error in variables])
+        plan = self._plans.find(known, variables)
+        if isinstance(plan, str):
+            return self._unplanned(document, request, context, plan)
+        metrics.OPERATIONS.labels("plan").inc()
+
+        def build() -> Executor[Any]:
+            return cast("Executor[Any]", self._build(document, request, context))
+
+        return Operation(outline.operation, context, variables, plan, self._mode is PlanMode.SHADOW, build)
+
+    def _variables(
+        self, operation: OperationDefinitionNode, request: GraphQLRequest
+    ) -> VariableValues | list[GraphQLError]:
+        if not operation.variable_definitions:
+            return _NO_VARIABLES
+        return get_variable_values(
+            self._schema,
+            operation.variable_definitions,
+            dict(request.variables or {}),
+            max_errors=_MAX_COERCION_ERRORS,
+            hide_suggestions=True,
+        )
+
+    def _unplanned(
+        self, document: DocumentNode, request: GraphQLRequest, context: OperationContext, reason: str
+    ) -> Operation | Response:
+        executor = self._build(document, request, context)
+        if not isinstance(executor, Executor):
+            return failed([_request_error(error, request) for error in executor])
+        metrics.OPERATIONS.labels(reason).inc()
+        return Operation(
+            executor.operation, context, executor.variable_values, None, shadows=False, build=lambda: executor
+        )
+
+    def _build(
+        self, document: DocumentNode, request: GraphQLRequest, context: OperationContext
+    ) -> Executor[Any] | list[GraphQLError]:
+        return Executor.build(
             self._schema,
             document,
             root_value=_ROOT,
             context_value=context,
             raw_variable_values=dict(request.variables or {}),
             operation_name=request.operation_name,
+            max_coercion_errors=_MAX_COERCION_ERRORS,
             hide_suggestions=True,
         )
-        if isinstance(executor, Executor):
-            return Operation(executor)
-        return failed([_request_error(error, request) for error in executor])
 
 
 def present(result: ExecutionResult) -> Response:

@@ -22,6 +22,9 @@ from privacy.rules import (
 P = ParamSpec("P")
 _LOG: Final = logging.getLogger(__name__)
 
+GROUP_BITS: Final = {group: 1 << place for place, group in enumerate(FieldGroup)}
+"""The bit of each group in `Visible.shown`."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Visible:
@@ -59,6 +62,11 @@ class Visible:
     def allows(self, group: FieldGroup) -> bool:
         """Tell whether the viewer may see a group of this person's fields."""
         return decide_group(self._question(), group).allowed
+
+    @property
+    def shown(self) -> int:
+        """Give the bits of all groups of this person's fields that the viewer may see."""
+        return sum(bit for group, bit in GROUP_BITS.items() if self.allows(group))
 
     def _question(self) -> Question:
         return Question(viewer_id=self.viewer_id, target=self.user, relationship=self.relationship, now=self.now)

@@ -1,8 +1,8 @@
 """How a field is made: read off the object, or answered for a whole level at once; and who may see it.
 
 A level is all objects of one type at one place of the response. What loads is a function of (context, parents,
-arguments) that answers for all of them; `level` is the seam that makes it a Strawberry field, and a query plan calls
-the same function.
+arguments) that answers for all of them; `level` makes it a Strawberry field, and a query plan calls the same function,
+which it finds in the field's metadata under `SOURCE`.
 """
 
 import dataclasses
@@ -18,13 +18,40 @@ from strawberry.extensions import FieldExtension
 from strawberry.types import Info
 
 from domain.policies import FieldGroup
-from privacy.policy import Visible
+from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import Context
 
-LevelFunction = Callable[..., Awaitable[Sequence[Any]]]
-"""(context, parents, **arguments) to the answers, one per parent and in their order."""
+LevelFunction = Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]
+"""(context, parents, **arguments) to the answers, one per parent and in their order; awaited where it has to wait."""
+
+SOURCE: Final = "source"
+"""The key of a field's metadata under which its `Source` lies."""
 
 _MAX_LEVEL: Final = 10_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attribute:
+    """A value that is read off the object; dots lead inside."""
+
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derived:
+    """A value that is computed from the object alone."""
+
+    function: Callable[[Any], object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Level:
+    """Values that are answered for a whole level at once."""
+
+    function: LevelFunction
+
+
+Source = Attribute | Derived | Level
 
 
 class Levels:
@@ -41,7 +68,8 @@ class Levels:
         context: Context = info.context.app
 
         async def answer(parents: list[object]) -> list[Any]:
-            return list(await function(context, parents, **arguments))
+            answers = function(context, parents, **arguments)
+            return list(await answers if isinstance(answers, Awaitable) else answers)
 
         key = (id(info._raw_info.field_nodes[0]), function)  # noqa: SLF001 - the public list is converted anew each time
         if key not in self._waiting:
@@ -65,6 +93,12 @@ class Protected(FieldExtension):
 
     def __init__(self, group: FieldGroup) -> None:
         self.group = group
+        self.bit = GROUP_BITS[group]
+
+    @staticmethod
+    def masks(level: Sequence[Visible]) -> list[int]:
+        """Give, for each object of a level, the bits of the groups that show."""
+        return [person.shown for person in level]
 
     def resolve(self, next_: Callable[..., Any], source: Visible, info: Info[Any, Any], **arguments: Any) -> Any:
         """Answer null, or what the field has to say."""
@@ -78,7 +112,7 @@ def attribute(path: str, *, group: FieldGroup | None = None, description: str | 
     def resolve(root: Any) -> Any:
         return read(root)
 
-    return _field(resolve, [], group, description)
+    return _field(resolve, Attribute(path), [], group, description)
 
 
 def derived(
@@ -89,7 +123,7 @@ def derived(
     def resolve(root: Any) -> Any:
         return function(root)
 
-    return _field(resolve, [], group, description)
+    return _field(resolve, Derived(function), [], group, description)
 
 
 def level(function: LevelFunction, *, group: FieldGroup | None = None, description: str | None = None) -> Any:
@@ -98,11 +132,22 @@ def level(function: LevelFunction, *, group: FieldGroup | None = None, descripti
     def resolve(root: Any, info: Info[Any, Any], **arguments: Any) -> Any:
         return info.context.levels.load(function, root, info, arguments)
 
-    return _field(resolve, _arguments(function), group, description or inspect.getdoc(function))
+    return _field(resolve, Level(function), _arguments(function), group, description or inspect.getdoc(function))
+
+
+def of_class(source_class: type) -> Callable[[object, Any], bool]:
+    """Make the `is_type_of` of a type all of whose sources are of one class, which a plan need ask once a class."""
+
+    def is_type_of(source: object, _info: Any) -> bool:
+        return isinstance(source, source_class)
+
+    is_type_of.source_class = source_class  # type: ignore[attr-defined] # functions may carry one
+    return is_type_of
 
 
 def _field(
     resolve: Callable[..., Any],
+    source: Source,
     arguments: Sequence[inspect.Parameter],
     group: FieldGroup | None,
     description: str | None,
@@ -116,7 +161,7 @@ def _field(
     resolve.__annotations__ = {}
     resolve.__signature__ = inspect.Signature([*own, *arguments])  # type: ignore[attr-defined] # functions may carry one
     extensions: list[FieldExtension] = [Protected(group)] if group is not None else []
-    return strawberry.field(resolver=resolve, extensions=extensions, description=description)
+    return strawberry.field(resolver=resolve, extensions=extensions, description=description, metadata={SOURCE: source})
 
 
 def _arguments(function: LevelFunction) -> list[inspect.Parameter]:

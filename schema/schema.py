@@ -24,6 +24,8 @@ SCHEMA: Final = strawberry.Schema(
     config=StrawberryConfig(disable_field_suggestions=True),
 )
 
+GRAPHQL_SCHEMA: Final = SCHEMA._schema  # noqa: SLF001 - Strawberry has no public name for it
+
 
 def sdl() -> str:
     """Print the schema as it is committed."""

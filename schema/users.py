@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
@@ -12,7 +12,7 @@ from resolvers import people
 from resolvers.context import Context
 from schema import lists
 from schema.enums import FollowState
-from schema.fields import attribute, derived, level
+from schema.fields import attribute, derived, level, of_class
 from schema.lists import FollowerConnection
 
 Connection = Annotated[FollowerConnection, strawberry.lazy("schema.lists")]
@@ -74,7 +74,4 @@ class User(Node):
     viewer_has_blocked: bool = attribute("viewer_has_blocked")
     viewer_has_muted: bool = attribute("viewer_has_muted")
 
-    @classmethod
-    def is_type_of(cls, source: object, _info: Any) -> bool:
-        """Tell whether an object is a person, for fields that give any Node."""
-        return isinstance(source, Visible)
+    is_type_of = of_class(Visible)

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loaders": {"domain", "storage"},
     "resolvers": {"domain", "privacy", "loaders", "storage"},
     "schema": {"domain", "privacy", "resolvers"},
-    "execution": {"domain"},
+    "execution": {"domain", "loaders", "schema"},
     "auth": {"domain", *FOUNDATION},
     "transport": {"domain", "auth", "resolvers", "schema", "execution"},
     "events": {"domain", "storage"},

@@ -1,0 +1,181 @@
+"""Runs a plan breadth first: each level asks each of its columns once, then the levels below it run.
+
+Nothing here is awaited unless a level function really has to wait. The functions give None when they are done, or what
+has to be awaited for them to be; at most one column of a task is begun and waiting, all after it are tasks.
+"""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import CoroutineType
+from typing import Any
+
+from execution.levels import Level, Run
+from execution.plan import Entry
+from execution.shaping import shape
+from execution.tidying import tidy
+from loaders.waiting import Begun, begin
+from schema.fields import Level as LevelSource
+
+Waiting = Awaitable[None] | None
+Step = Callable[[], Waiting]
+
+
+def run_level(run: Run, level: Level) -> Waiting:
+    """Ask every column of a level and of the levels below."""
+    selection = level.selection
+    if selection.masks is not None:
+        level.masks = selection.masks(level.objects)
+    columns = selection.columns
+    for place, entry in enumerate(columns):
+        waiting = run_column(run, level, entry)
+        if waiting is not None:
+            rest = columns[place + 1 :]
+            if not rest:
+                return waiting
+            return _together(waiting, [functools.partial(run_column, run, level, other) for other in rest])
+    return None
+
+
+def run_levels(run: Run, levels: Sequence[Level]) -> Waiting:
+    """Run several levels side by side."""
+    for place, level in enumerate(levels):
+        waiting = run_level(run, level)
+        if waiting is not None:
+            return _together(waiting, [functools.partial(run_level, run, other) for other in levels[place + 1 :]])
+    return None
+
+
+async def _together(begun: Awaitable[None], steps: Iterable[Step]) -> None:
+    """Await what waits already in this task, while tasks of their own take the further steps."""
+    tasks = [asyncio.create_task(_whole(step)) for step in steps]
+    try:
+        await begun
+        for task in tasks:
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _whole(step: Step) -> None:
+    waiting = step()
+    if waiting is not None:
+        await waiting
+
+
+def run_column(run: Run, level: Level, entry: Entry) -> Waiting:
+    """Ask one field of all objects of the level to which it shows."""
+    objects = level.objects
+    arguments = run.arguments(entry)
+    if isinstance(arguments, Exception):
+        return settle(run, level, entry, [arguments] * len(objects))
+    shown = _shown(level, entry)
+    if shown is not None:
+        objects = [objects[index] for index in shown]
+    answers = _ask(run, entry, objects, arguments) if objects else []
+    if answers.__class__ is list:
+        return settle(run, level, entry, _spread(answers, shown, len(level.objects)))
+    return _settle_later(run, level, entry, answers, shown)
+
+
+async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, shown: list[int] | None) -> None:
+    expected = len(level.objects) if shown is None else len(shown)
+    try:
+        values = _checked(await answers, expected)
+    except Exception as error:  # noqa: BLE001 - told as the error of each object
+        values = [error] * expected
+    waiting = settle(run, level, entry, _spread(values, shown, len(level.objects)))
+    if waiting is not None:
+        await waiting
+
+
+def settle(run: Run, level: Level, entry: Entry, answers: list[Any]) -> Waiting:
+    """Keep what a field gave, and run the levels that it leads to."""
+    values = tidy(entry, answers)
+    if values.__class__ is not list:
+        return _settle_tidied(run, level, entry, values)
+    return _descend(run, level, entry, values)
+
+
+async def _settle_tidied(run: Run, level: Level, entry: Entry, values: Any) -> None:
+    waiting = _descend(run, level, entry, await values)
+    if waiting is not None:
+        await waiting
+
+
+def _descend(run: Run, level: Level, entry: Entry, values: list[Any]) -> Waiting:
+    if entry.is_leaf:
+        level.columns[entry.column] = values
+        return None
+    waiting = shape(run, level, entry, values)
+    if waiting is not None:
+        return _descend_later(run, level, entry, waiting)
+    return _run_below(run, level.below[entry.column])
+
+
+async def _descend_later(run: Run, level: Level, entry: Entry, shaping: Awaitable[None]) -> None:
+    await shaping
+    waiting = _run_below(run, level.below[entry.column])
+    if waiting is not None:
+        await waiting
+
+
+def _run_below(run: Run, levels: Sequence[Level]) -> Waiting:
+    return run_level(run, levels[0]) if len(levels) == 1 else run_levels(run, levels)
+
+
+def _shown(level: Level, entry: Entry) -> list[int] | None:
+    """Give the indexes of the objects to which the field shows; None for all."""
+    if entry.guard is None:
+        return None
+    bit = entry.guard.bit
+    shown = [index for index, mask in enumerate(level.masks) if mask & bit]
+    return None if len(shown) == len(level.objects) else shown
+
+
+def _spread(values: list[Any], shown: list[int] | None, number: int) -> list[Any]:
+    """Put null where a field does not show."""
+    if shown is None:
+        return values
+    spread: list[Any] = [None] * number
+    for index, value in zip(shown, values, strict=True):
+        spread[index] = value
+    return spread
+
+
+def _ask(run: Run, entry: Entry, objects: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
+    """Give the answers as a list, or what has to be awaited for them."""
+    source = entry.source
+    if not isinstance(source, LevelSource):
+        return _read_all(entry, objects)
+    try:
+        answers = source.function(run.context.app, objects, **arguments)
+        if answers.__class__ is CoroutineType:
+            answers = begin(answers)
+        if isinstance(answers, Begun | Awaitable):
+            return answers
+        return _checked(answers, len(objects))
+    except Exception as error:  # noqa: BLE001 - told as the error of each object
+        return [error] * len(objects)
+
+
+def _checked(answers: Sequence[Any], expected: int) -> list[Any]:
+    values = answers if answers.__class__ is list else list(answers)
+    if len(values) != expected:
+        raise ValueError(f"A level function gave {len(values)} answers for {expected} objects.")
+    return values
+
+
+def _read_all(entry: Entry, objects: Sequence[Any]) -> list[Any]:
+    try:
+        return list(map(entry.read, objects))
+    except Exception:  # noqa: BLE001 - one of them fails; find out which
+        return [_read_one(entry.read, source) for source in objects]
+
+
+def _read_one(read: Callable[[Any], Any], source: object) -> Any:
+    try:
+        return read(source)
+    except Exception as error:  # noqa: BLE001 - told as the object's error
+        return error
