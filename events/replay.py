@@ -96,7 +96,8 @@ class Replay:
         return frozenset(person for person, user_id in decoded.items() if user_id not in there)
 
     def _so_far(self) -> str:
-        return f"{self.sent.total()} facts sent, {self.left_out.total()} left out"
+        done = "sent" if self._producer is not None else "to be sent"
+        return f"{self.sent.total()} facts {done}, {self.left_out.total()} left out"
 
 
 async def send(producer: AIOKafkaProducer, row: OutboxRow) -> asyncio.Future[object]:
