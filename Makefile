@@ -28,6 +28,7 @@ check: $(TEST_STAMP) ## Check style, types, the direction of imports and the com
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy .
 	@$(PY) -m schema.schema --check
+	@$(PY) -m transport.openapi --check
 	@$(PY) -m events.contract --check
 	@$(PY) -m pytest --quiet tests/unit/test_imports.py
 

@@ -17,6 +17,7 @@ from transport.lines import Caps, Lines
 from transport.metrics import serve_metrics
 from transport.operations import Operations
 from transport.origins import Origins
+from transport.rest import Rest
 from transport.sse import EventStreams
 from transport.websocket import GraphQLWebSockets
 
@@ -63,6 +64,7 @@ def make_app(parts: Parts) -> web.Application:
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:
         app.router.add_options(ENDPOINT, origins.preflight)
+    Rest(operations, parts.access).add_to(app.router)
     app.router.add_get("/healthz", serve_liveness)
     app.router.add_get("/readyz", Readiness(parts.needed, parts.helpful).serve)
     app.router.add_get("/metrics", serve_metrics)

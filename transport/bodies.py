@@ -48,17 +48,30 @@ async def read_body(request: web.Request) -> GraphQLRequest:
     Raises:
         BadRequest: with the status that fits.
     """
+    return request_of(decode_object(await _read(request)))
+
+
+async def read_object(request: web.Request, names: Sequence[str]) -> dict[str, Any]:
+    """Read a body that may be left out, of an object with at most these names; raises BadRequest."""
+    if not request.can_read_body:
+        return {}
+    fields = decode_object(await _read(request))
+    if unknown := sorted(set(fields) - set(names)):
+        raise BadRequest(f"`{unknown[0]}` is not known here.")
+    return fields
+
+
+async def _read(request: web.Request) -> bytes:
     _check_media_type(request.headers.getall("Content-Type", []))
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
-            body = await request.read()
+            return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except TimeoutError:
         raise BodyTooSlow from None
     except (PayloadEncodingError, HttpProcessingError, web.RequestPayloadError, ValueError):
         raise BadRequest("The body cannot be read; is its Content-Encoding what the header says?") from None
-    return request_of(decode_object(body))
 
 
 def read_query_string(request: web.Request) -> GraphQLRequest:

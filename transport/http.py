@@ -16,6 +16,7 @@ from transport.graphiql import Explorer
 from transport.metrics import REFUSALS
 from transport.negotiation import GRAPHQL_RESPONSE, negotiate, takes_events, wants_page
 from transport.operations import Operations
+from transport.problems import PREFIX, problem
 from transport.sse import EventStreams
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
@@ -83,33 +84,37 @@ async def errors_middleware(request: web.Request, handler: Any) -> web.StreamRes
     try:
         response: web.StreamResponse = await handler(request)
     except web.HTTPException as error:
-        response = _http_error(error)
+        response = _http_error(request, error)
     except BadRequest as error:
-        response = _error(error.status, error)
+        response = _error(request, error.status, error)
     except Unauthenticated as error:
-        response = _error(401, error)
+        response = _error(request, 401, error)
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     except Exception as error:  # noqa: BLE001 - the last line: masked and logged
-        response = _document(500, "Internal error.", masked(error))
+        response = _document(request, 500, "Internal error.", masked(error))
     if not response.prepared:
         response.headers["Server"] = "kith"
     return response
 
 
-def _error(status: int, error: KithError) -> web.Response:
+def _error(request: web.Request, status: int, error: KithError) -> web.Response:
     REFUSALS.labels(error.code).inc()
-    response = _document(status, str(error), {"code": error.code, **error.extensions})
+    response = _document(request, status, str(error), {"code": error.code, **error.extensions})
     if "retryAfter" in error.extensions:
         response.headers["Retry-After"] = str(error.extensions["retryAfter"])
     return response
 
 
-def _http_error(error: web.HTTPException) -> web.StreamResponse:
-    response = _document(error.status, error.reason, {"code": "BAD_REQUEST"})
+def _http_error(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    response = _document(request, error.status, error.reason, {"code": "BAD_REQUEST"})
     if isinstance(error, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods)) or _ALLOWED
     return response
 
 
-def _document(status: int, message: str, extensions: dict[str, Any]) -> web.Response:
+def _document(request: web.Request, status: int, message: str, extensions: dict[str, Any]) -> web.Response:
+    """Write a failure in the form of the door: GraphQL's, or a problem document."""
+    if request.path.startswith(PREFIX):
+        extensions = dict(extensions)
+        return problem(status, extensions.pop("code"), message, **extensions)
     return respond({"errors": [{"message": message, "extensions": extensions}]}, "application/json", status=status)
