@@ -13,6 +13,7 @@ from domain.errors import Overloaded
 from events.letters import Letters, Record
 from events.metrics import CONSUMED, CONSUMER_FAILURES, PASSED_OVER
 from events.records import ReceivedEvent, UnreadableRecord, read_record
+from storage.redis_client import CacheUnavailable
 
 EFFECT_TIMEOUT_S: Final = 60.0
 FAULTS: Final = 6
@@ -20,7 +21,7 @@ FAULTS: Final = 6
 FAULTY_IN_A_ROW: Final = 10
 """How many such dead letters there may be with nothing done in between: what fails on all facts is not their fault."""
 
-_PASSING: Final = (Overloaded, OSError, TimeoutError, KafkaError)
+_PASSING: Final = (Overloaded, CacheUnavailable, OSError, TimeoutError, KafkaError)
 _LOG: Final = logging.getLogger(__name__)
 
 Handle = Callable[[ReceivedEvent], Awaitable[None]]
@@ -30,8 +31,8 @@ Handle = Callable[[ReceivedEvent], Awaitable[None]]
 class Subscription:
     """Who reads what, and the effect it has; the effect must know by itself which facts it has had.
 
-    `handle` raises Overloaded or OSError for what passes, UnreadableRecord for what never will; anything else is a
-    fault of its own.
+    `handle` raises Overloaded, CacheUnavailable or OSError for what passes, UnreadableRecord for what never will;
+    anything else is a fault of its own.
     """
 
     group: str

@@ -135,7 +135,7 @@ async def test_a_new_life_of_the_broker_is_a_gap_and_what_comes_then_is_heard(br
             await process.heard(7)
 
 
-async def test_silence_grows_while_the_broker_(broker: Services) -> None:
+async def test_silence_grows_while_the_broker_is_frozen_and_ends_when_it_goes_on(broker: Services) -> None:
     process = Process()
     async with open_writer(broker.addresses.kafka_bootstrap) as producer, process.hearing(broker) as broadcast:
         await send(producer, 1)

@@ -32,6 +32,7 @@ from storage.database import Database
 from storage.dead_letters import Letter, fetch_letters
 from storage.inbox import forget_had, have_once
 from storage.outbox import OutboxRow
+from storage.redis_client import CacheUnavailable
 from tests.conftest import eventually
 from tests.integration.brokers import open_broker, open_writer
 
@@ -202,7 +203,9 @@ async def test_a_partition_that_is_held_up_does_not_hold_up_the_others(sender: S
     assert await group.letters() == []
 
 
-@pytest.mark.parametrize("error", [Overloaded(), OSError(), TimeoutError()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [Overloaded(), CacheUnavailable(), OSError(), TimeoutError()], ids=lambda error: type(error).__name__
+)
 async def test_an_outage_never_makes_a_dead_letter(sender: Sender, group: Group, error: Exception) -> None:
     await sender.send(1)
     tries = effects.FAULTS + 2
