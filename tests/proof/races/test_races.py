@@ -31,7 +31,7 @@ OPERATIONS = 11_200 if os.environ.get("PROVE") == "long" else 670  # a tenth of 
 
 READ = """
 SELECT follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
-       blocks_since, blocked_by_since, mutes, mutes_until, version
+       blocks_since, blocked_by_since, mutes, mutes_until, version, follows_version, followed_by_version
 FROM relationships WHERE owner_id = $1 AND other_id = $2
 """
 
