@@ -6,20 +6,30 @@ what the outbox retains, consumers by reading from the start.
 """
 
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    TopicAlreadyExistsError,
+    UnknownError,
+    UnsupportedVersionError,
+    for_code,
+)
 
 from domain.events import TOPICS
 from events.clients import start_client
+from events.metrics import RELAY_IDEMPOTENT
 
 PARTITIONS: Final = 6
 REQUEST_TIMEOUT_MS: Final = 5000
 MAX_SEND_BYTES: Final = 1_000_000
+_NOT_IDEMPOTENT: Final = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
+_LOG: Final = logging.getLogger(__name__)
 _MARK: Final = "kith.life."
 _REPLICAS: Final = 3
 
@@ -36,16 +46,42 @@ async def open_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 @contextlib.asynccontextmanager
-async def open_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """Open a producer that keeps order per partition and waits for all replicas."""
+async def open_producer(bootstrap: str, *, max_bytes: int = MAX_SEND_BYTES) -> AsyncIterator[AIOKafkaProducer]:
+    """Open a producer that keeps order per partition and waits for all replicas; idempotent where the broker can."""
+    producer = await _start_producer(bootstrap, max_bytes)
+    try:
+        yield producer
+    finally:
+        await producer.stop()  # what is still on its way runs out within the request's timeout
+
+
+async def _start_producer(bootstrap: str, max_bytes: int) -> AIOKafkaProducer:
+    """Start a producer; without idempotence a send that timed out is repeated, for consumers to tell by its id."""
+    try:
+        producer = await _started(bootstrap, max_bytes, idempotent=True)
+    except _NOT_IDEMPOTENT as error:
+        RELAY_IDEMPOTENT.set(0)
+        _LOG.info("the broker has no idempotent producers (%s)", type(error).__name__)
+        return await _started(bootstrap, max_bytes, idempotent=False)
+    RELAY_IDEMPOTENT.set(1)
+    return producer
+
+
+async def _started(bootstrap: str, max_bytes: int, *, idempotent: bool) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS, linger_ms=0
+        bootstrap_servers=bootstrap,
+        acks="all",
+        enable_idempotence=idempotent,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        max_request_size=max_bytes,
+        linger_ms=0,
     )
     try:
         await start_client(producer)
-        yield producer
-    finally:
+    except BaseException:
         await producer.stop()
+        raise
+    return producer
 
 
 def mark_of(life: uuid.UUID) -> str:

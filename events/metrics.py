@@ -5,11 +5,37 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 OUTBOX_AGE: Final = Gauge(
-    "kith_outbox_age_seconds", "Age of the oldest fact that is not published.", ["cell"], multiprocess_mode="livemax"
+    "kith_outbox_age_seconds",
+    "Age of the oldest fact that is not published.",
+    ["cell", "partition"],
+    multiprocess_mode="livemax",
+)
+OUTBOX_LAG: Final = Gauge(
+    "kith_outbox_lag_rows",
+    "Facts that are not published, counted up to 10,000.",
+    ["cell", "partition"],
+    multiprocess_mode="livemax",
+)
+OUTBOX_STRAYS: Final = Gauge(
+    "kith_outbox_stray_rows", "Facts of days that no part of the outbox was made for.", ["cell"]
+)
+OUTBOX_DAYS: Final = Counter("kith_outbox_days_total", "Parts of the outbox, by what was done.", ["done"])
+QUARANTINED: Final = Gauge(
+    "kith_outbox_quarantined_keys",
+    "Keys that wait for somebody to decide about a fact that the broker refuses.",
+    ["cell"],
+    multiprocess_mode="livesum",
 )
 RELAY_LEADS: Final = Gauge(
-    "kith_relay_leads", "Whether this process leads a cell's outbox.", ["cell"], multiprocess_mode="livesum"
+    "kith_relay_leads",
+    "How many partitions of a cell's outbox this process leads.",
+    ["cell"],
+    multiprocess_mode="livesum",
 )
+RELAY_IDEMPOTENT: Final = Gauge(
+    "kith_relay_idempotent", "Whether the broker drops what is sent twice.", multiprocess_mode="livemin"
+)
+REFED: Final = Counter("kith_refed_events_total", "Facts fed again to a broker that had lost them.")
 RELAYED: Final = Counter("kith_relayed_events_total", "Facts that the broker has acknowledged.")
 RELAY_FAILURES: Final = Counter("kith_relay_failures_total", "Pauses of the relay, by reason.", ["reason"])
 CONSUMED: Final = Counter("kith_consumed_events_total", "Facts whose effects are done, by type.", ["type"])

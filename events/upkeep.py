@@ -1,4 +1,4 @@
-"""Upkeep: what time ends, what is decided and not done yet, counters folded and compared: `python -m events.upkeep`.
+"""Upkeep: what time ends, what is decided and not done yet, counters, the outbox's days: `python -m events.upkeep`.
 
 One process at a time does it for a cell, by a lease. Every step is a batch that may be repeated, or left at any point.
 """
@@ -13,7 +13,7 @@ import uuid
 from typing import Final
 
 from domain.errors import Overloaded
-from events.metrics import COUNTERS_SAMPLED, COUNTERS_WRONG, UPKEEP_DONE, UPKEEP_FAILURES
+from events.metrics import COUNTERS_SAMPLED, COUNTERS_WRONG, OUTBOX_DAYS, OUTBOX_STRAYS, UPKEEP_DONE, UPKEEP_FAILURES
 from events.process import Process, backoffs, run_process
 from storage import leases
 from storage.cells import Cell
@@ -23,6 +23,8 @@ from storage.departures import fetch_departing, withdraw_follows
 from storage.expiries import clear_ended
 from storage.inbox import KEPT, forget_had
 from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
+from storage.outbox import RETENTION
+from storage.outbox_days import count_strays, drop_days, make_days
 from storage.requests import fetch_due_owners, settle_requests_of
 
 LEASE: Final = dt.timedelta(seconds=15)
@@ -31,6 +33,7 @@ TRIMMED_OWNERS: Final = 20
 TRIMMED_ROWS: Final = 1000
 SAMPLED_EDGES: Final = 100_000
 LOOK_THROUGH_EVERY_S: Final = 600.0
+DAYS_EVERY_S: Final = 60.0
 _JOB: Final = "upkeep"
 _LOG: Final = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class Upkeep:
         self._holder = uuid.uuid4()
         self._sampled = 0
         self._look_through_at = 0.0
+        self._days_at = 0.0
 
     async def run(self) -> None:
         """Work until cancelled; whatever fails is tried again, after a growing pause."""
@@ -89,6 +93,7 @@ class Upkeep:
         await forget_had(self._cell, now - KEPT)
         await self._fold()
         await self._compare_counters()
+        await self._keep_days()
 
     async def _trim(self, now: dt.datetime) -> None:
         retention = self._pace.retention
@@ -117,6 +122,20 @@ class Upkeep:
                 await self._database.freshness.pair_changed(user_id, user_id, stricter=False)
             COUNTERS_WRONG.inc(mended)
             _LOG.error("cell %d: %d counters were wrong and are mended", self._cell.number, mended)
+
+    async def _keep_days(self) -> None:
+        """Make the outbox's next days, and drop those that are old and published."""
+        if time.monotonic() < self._days_at:
+            return
+        self._days_at = time.monotonic() + DAYS_EVERY_S
+        OUTBOX_DAYS.labels("made").inc(await make_days(self._cell))
+        OUTBOX_DAYS.labels("dropped").inc(await drop_days(self._cell, RETENTION))
+        strays = await count_strays(self._cell)
+        OUTBOX_STRAYS.labels(self._cell.number).set(strays)
+        if strays:
+            _LOG.error(
+                "cell %d: %d facts are of days that no part of the outbox was made for", self._cell.number, strays
+            )
 
 
 async def _main(process: Process) -> None:

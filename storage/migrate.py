@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 _APPLIED: Final = "SELECT version, digest FROM schema_migrations"
 _RECORD: Final = "INSERT INTO schema_migrations (version, name, digest) VALUES ($1, $2, $3)"
 _HAS_CITUS: Final = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
+_MAKE_DAYS: Final = "SELECT make_outbox_days(0)"
 
 Report = Callable[[str], None]
 
@@ -85,6 +86,8 @@ async def _migrate_cell(number: int, dsn: str, report: Report) -> int:
         if pending:
             engine = _CITUS if await connection.fetchval(_HAS_CITUS) else _PLAIN
             await connection.execute(engine.read_text())
+        # A cell that was off for days has none of today: nothing may be written before there is one.
+        await connection.execute(_MAKE_DAYS)
         return len(pending)
     finally:
         await connection.close(timeout=5)

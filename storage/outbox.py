@@ -1,9 +1,7 @@
 """The outbox: facts wait here, written in their own transaction, until the relay has published them.
 
-Rows are read in intervals of transaction ids below the snapshot horizon, each interval by `sequence`. A row's sequence
-is taken while its transaction holds the lock that orders its key, and a transaction below the horizon has everything
-it waited for below the horizon too, so that the events of a key leave in the order of their commits and none is
-overtaken by a cursor.
+A row's sequence is taken while its transaction holds the lock that orders its key: that is the order in which the
+events of a key leave. How nothing is overtaken on the way: `outbox_reading.py`.
 """
 
 import asyncio
@@ -18,9 +16,12 @@ import asyncpg
 
 from domain.errors import Overloaded
 from domain.events import Event, encode_payload
-from storage.cells import Cell, Connection, Record
+from storage.cells import Cell, Connection
 
 CHANNEL: Final = "outbox"
+RETENTION: Final = dt.timedelta(hours=24)
+"""How far back a broker that has lost its disk is fed again, and for how long rows are kept at least."""
+
 _LOG: Final = logging.getLogger(__name__)
 
 _APPEND: Final = """
@@ -30,61 +31,6 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
      WITH ORDINALITY AS e (id, aggregatetype, aggregateid, type, payload, position)
 ORDER BY e.position
 """
-
-_CLAIM: Final = """
-UPDATE relay_positions
-SET holder = $1, lease_until = now() + $2::interval
-WHERE name = 'outbox' AND (holder = $1 OR lease_until < now())
-RETURNING low::text, high::text, sequence, broker
-"""
-
-_RELEASE: Final = """
-UPDATE relay_positions SET lease_until = '-infinity' WHERE name = 'outbox' AND holder = $1
-"""
-
-_SAVE: Final = """
-UPDATE relay_positions
-SET low = $2::text::xid8, high = $3::text::xid8, sequence = $4, broker = $5, lease_until = now() + $6::interval
-WHERE name = 'outbox' AND holder = $1 AND lease_until > now()
-RETURNING true
-"""
-
-# `waiting` tells of rows that are committed and not below the horizon yet: some older transaction is still running.
-_HORIZON: Final = """
-SELECT h.horizon::text AS horizon, EXISTS (SELECT FROM outbox WHERE transaction_id >= h.horizon) AS waiting
-FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS horizon) h
-"""
-
-# No higher than the horizon: a transaction that still runs may be older than the oldest row that shows.
-_RETAINED: Final = """
-SELECT least(min(transaction_id), pg_snapshot_xmin(pg_current_snapshot()))::text AS low
-FROM outbox
-WHERE created_at >= now() - $1::interval
-"""
-
-_BATCH: Final = """
-SELECT sequence, id, aggregatetype, aggregateid, type, payload::text AS payload, created_at, traceparent
-FROM outbox
-WHERE transaction_id >= $1::text::xid8 AND transaction_id < $2::text::xid8 AND sequence > $3
-ORDER BY sequence
-LIMIT $4
-"""
-
-_AGE: Final = """
-SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS age
-FROM outbox
-WHERE transaction_id >= $2::text::xid8 OR (transaction_id >= $1::text::xid8 AND sequence > $3)
-"""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Position:
-    """How far the relay has come; transaction ids as decimal text, since they exceed a bigint."""
-
-    low: str
-    high: str
-    sequence: int
-    broker: uuid.UUID | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,67 +58,6 @@ async def append(connection: Connection, events: Sequence[Event]) -> None:
         [event.actor_id for event in events],
         [event.type.value for event in events],
         [encode_payload(event.payload).decode() for event in events],
-    )
-
-
-async def claim(cell: Cell, holder: uuid.UUID, lease: dt.timedelta) -> Position | None:
-    """Take or keep the relay's lease; None while somebody else holds it."""
-    rows = await cell.fetch(_CLAIM, holder, lease)
-    return _position(rows[0]) if rows else None
-
-
-async def release(cell: Cell, holder: uuid.UUID) -> None:
-    """Give the lease back, so that the next holder need not wait for its end."""
-    await cell.fetch(_RELEASE, holder)
-
-
-async def save(cell: Cell, holder: uuid.UUID, position: Position, lease: dt.timedelta) -> bool:
-    """Store how far the holder has come; False when the lease was lost meanwhile, and nothing is stored."""
-    rows = await cell.fetch(_SAVE, holder, position.low, position.high, position.sequence, position.broker, lease)
-    return bool(rows)
-
-
-async def next_interval(cell: Cell, position: Position) -> tuple[Position, bool]:
-    """Open the interval from the end of the last one to the snapshot horizon.
-
-    Gives also whether rows wait beyond the horizon, which will move without anybody ringing the bell.
-    """
-    [row] = await cell.fetch(_HORIZON)
-    return dataclasses.replace(position, low=position.high, high=row["horizon"], sequence=0), row["waiting"]
-
-
-async def rewind(cell: Cell, retention: dt.timedelta, broker: uuid.UUID) -> Position:
-    """Give the position from which a broker that has lost everything is fed again, under its new name."""
-    [row] = await cell.fetch(_RETAINED, retention)
-    return Position(low=row["low"], high=row["low"], sequence=0, broker=broker)
-
-
-async def fetch_batch(cell: Cell, position: Position, limit: int) -> list[OutboxRow]:
-    """Fetch the rows of the interval that follow the position, at most `limit`."""
-    rows = await cell.fetch(_BATCH, position.low, position.high, position.sequence, limit)
-    return [_outbox_row(row) for row in rows]
-
-
-async def fetch_age(cell: Cell, position: Position) -> float:
-    """Measure the age in seconds of the oldest row that is not published."""
-    [row] = await cell.fetch(_AGE, position.low, position.high, position.sequence)
-    return float(row["age"])
-
-
-def _position(row: Record) -> Position:
-    return Position(row["low"], row["high"], row["sequence"], row["broker"])
-
-
-def _outbox_row(row: Record) -> OutboxRow:
-    return OutboxRow(
-        sequence=row["sequence"],
-        id=row["id"],
-        stream=row["aggregatetype"],
-        key=row["aggregateid"],
-        type=row["type"],
-        payload=row["payload"].encode(),
-        created_at=row["created_at"],
-        traceparent=row["traceparent"],
     )
 
 

@@ -2,38 +2,29 @@
 
 import asyncio
 import contextlib
-import datetime as dt
+import itertools
 import random
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
-import asyncpg
 import pytest
 
 from domain.events import Event, EventType, UserPayload
 from embedded import Addresses
 from storage import outbox
-from storage.cells import Cell, Connection, open_cells
-from storage.migrate import migrate
-from storage.outbox import Bell, Position
+from storage.cells import Cell, Connection
+from storage.outbox import RETENTION, Bell, OutboxRow
+from storage.outbox_reading import Batch, Position, fetch_batch, fetch_latest_keys, fetch_of_keys
+from tests.integration.outboxes import PARTITIONS, append, open_cell, partition_of
 
-WRITERS, EACH = 8, 12
-START = Position("0", "0", 0, None)
+WRITERS, EACH = 8, 24
+PAUSE_S = 0.05
+STARTS = {number: Position("0", "0", 0) for number in PARTITIONS}
 
 
 @pytest.fixture
 async def cell(addresses: Addresses) -> AsyncIterator[Cell]:
-    """Give an empty cell of its own: the horizon is read over everything in it."""
-    base = addresses.postgres_dsns[0]
-    name = f"outbox_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(base)
-    await connection.execute(f'CREATE DATABASE "{name}"')
-    dsn = base.replace("/kith_0", f"/{name}")
-    await migrate([dsn], lambda _line: None)
-    async with open_cells([dsn]) as shards:
-        yield shards.directory
-    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    await connection.close()
+    async with open_cell(addresses) as (opened, _dsn):
+        yield opened
 
 
 async def write(cell: Cell, number: int, rng: random.Random) -> None:
@@ -41,25 +32,26 @@ async def write(cell: Cell, number: int, rng: random.Random) -> None:
     for turn in range(EACH):
 
         async def work(connection: Connection, turn: int = turn) -> None:
-            payload = UserPayload(user_id="u", user_version=turn)
-            await outbox.append(connection, [Event(EventType.USER_UPDATED, f"writer {number}", payload)])
-            await asyncio.sleep(rng.uniform(0, 0.03))
+            await outbox.append(connection, [event_of(f"writer {number}", turn)])
+            await asyncio.sleep(rng.uniform(0, PAUSE_S))
 
         await cell.transact(work)
 
 
-async def read_by_horizon(cell: Cell, done: asyncio.Event) -> list[outbox.OutboxRow]:
-    position, rows = START, []
+def event_of(key: str, version: int) -> Event:
+    return Event(EventType.USER_UPDATED, key, UserPayload(user_id="u", user_version=version))
+
+
+async def read_by_horizon(cell: Cell, done: asyncio.Event, limit: int) -> list[OutboxRow]:
+    positions: Mapping[int, Position] = STARTS
+    rows: list[OutboxRow] = []
     while True:
         finished = done.is_set()
-        batch = await outbox.fetch_batch(cell, position, 5)
-        rows += batch
-        if batch:
-            position = Position(position.low, position.high, batch[-1].sequence, None)
-        if len(batch) < 5:
-            position, _ = await outbox.next_interval(cell, position)
-            if finished and not await outbox.fetch_batch(cell, position, 1):
-                return rows
+        batch = await fetch_batch(cell, positions, limit)
+        positions = batch.after
+        rows += [row for own in batch.rows.values() for row in own]
+        if finished and not batch.more and not batch.waiting:
+            return rows
         await asyncio.sleep(0.001)
 
 
@@ -78,55 +70,91 @@ async def read_by_cursor(cell: Cell, done: asyncio.Event) -> list[int]:
 
 async def test_writers_that_commit_out_of_order_lose_nothing_and_a_naive_cursor_does(cell: Cell) -> None:
     done, rng = asyncio.Event(), random.Random(7)
-    readers = asyncio.gather(read_by_horizon(cell, done), read_by_cursor(cell, done))
+    readers = asyncio.gather(read_by_horizon(cell, done, 2), read_by_cursor(cell, done))
     await asyncio.gather(*(write(cell, number, rng) for number in range(WRITERS)))
     done.set()
     rows, naive = await readers
     assert len({row.id for row in rows}) == len(rows) == WRITERS * EACH
     for number in range(WRITERS):
-        own = [row.payload for row in rows if row.key == f"writer {number}"]
-        assert own == sorted(
-            own, key=lambda payload: int(payload.split(b'"userVersion": ')[1].split(b",")[0].strip(b"}"))
-        )
+        own = [row.sequence for row in rows if row.key == f"writer {number}"]
+        assert own == sorted(own)
     assert len(naive) < WRITERS * EACH
 
 
-async def test_one_holder_at_a_time_and_only_the_holder_saves(cell: Cell) -> None:
-    one, two, lease = uuid.uuid4(), uuid.uuid4(), dt.timedelta(seconds=0.3)
-    position = await outbox.claim(cell, one, lease)
-    assert position is not None
-    assert await outbox.claim(cell, two, lease) is None
-    assert await outbox.save(cell, one, position, lease)
-    assert not await outbox.save(cell, two, position, lease)
-    async with asyncio.timeout(5):
-        while await outbox.claim(cell, two, lease) is None:
-            await asyncio.sleep(0.05)
-    assert not await outbox.save(cell, one, position, lease)
-    await outbox.release(cell, two)
-    assert await outbox.claim(cell, one, lease) is not None
+async def test_a_row_is_not_read_before_one_of_its_key_that_was_committed_earlier_by_a_younger_transaction(
+    cell: Cell,
+) -> None:
+    """The older transaction waits for the younger one, and one between the two still runs."""
+    async with contextlib.AsyncExitStack() as stack:
+        older, between, younger = [await stack.enter_async_context(cell.pool.acquire()) for _ in range(3)]
+        transactions = [connection.transaction() for connection in (older, between, younger)]
+        for transaction, connection in zip(transactions, (older, between, younger), strict=True):
+            await transaction.start()
+            await connection.fetch("SELECT pg_current_xact_id()")
+        await outbox.append(younger, [event_of("ana", 1)])
+        await transactions[2].commit()
+        await outbox.append(older, [event_of("ana", 2)])
+        await transactions[0].commit()
+        held_back = await fetch_batch(cell, STARTS, 10)
+        await transactions[1].rollback()
+    assert sequences(held_back) == []
+    assert held_back.waiting
+    assert sequences(await fetch_batch(cell, held_back.after, 10)) == [1, 2]
 
 
-async def test_a_ring_wakes_whoever_listens(cell: Cell, addresses: Addresses) -> None:
-    heard = asyncio.Event()
-    [row] = await cell.fetch("SELECT current_database() AS name")
-    dsn = addresses.postgres_dsns[0].replace("/kith_0", f"/{row['name']}")
-    listening = asyncio.create_task(outbox.listen(dsn, heard))
-    async with asyncio.timeout(5):
-        await heard.wait()
-    heard.clear()
-    bell = Bell()
-    for _ in range(10):
-        bell.ring(cell)
-    async with asyncio.timeout(5):
-        await heard.wait()
-    await bell.close()
-    listening.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await listening
+def sequences(batch: Batch) -> list[int]:
+    return [row.sequence for own in batch.rows.values() for row in own]
 
 
-async def test_a_broker_that_lost_its_disk_is_fed_from_what_is_retained(cell: Cell) -> None:
-    await write(cell, 1, random.Random(1))
-    position = await outbox.rewind(cell, dt.timedelta(hours=24), uuid.uuid4())
-    position, _ = await outbox.next_interval(cell, position)
-    assert len(await outbox.fetch_batch(cell, position, 1000)) == EACH
+async def test_a_long_interval_is_read_in_batches_whole_and_in_order(cell: Cell) -> None:
+    await append(cell, "bo", 25)
+    number = await partition_of(cell, "bo")
+    positions: Mapping[int, Position] = {number: STARTS[number]}
+    read: list[int] = []
+    more = True
+    while more:
+        batch = await fetch_batch(cell, positions, 10)
+        positions, more = batch.after, batch.more or bool(batch.rows[number])
+        assert len(batch.rows[number]) <= 10
+        read += sequences(batch)
+    assert read == sorted(read)
+    assert len(read) == 25
+
+
+async def another_key(cell: Cell, number: int) -> str:
+    """Find a key of the same partition."""
+    for n in itertools.count():
+        if await partition_of(cell, name := f"other{n}") == number:
+            return name
+    raise AssertionError
+
+
+async def test_the_keys_that_acted_last_come_first_and_each_whole(cell: Cell) -> None:
+    number = await partition_of(cell, "ana")
+    other = await another_key(cell, number)
+    for key in ("ana", other, other, "ana", other):
+        await append(cell, key, 1)
+    keys, before = await fetch_latest_keys(cell, number, before=6, until=5, retention=RETENTION, limit=1)
+    assert (keys, before) == ([other], 5)
+    keys, before = await fetch_latest_keys(cell, number, before=before, until=5, retention=RETENTION, limit=10)
+    assert (keys, before) == (["ana"], 0)
+    rows = await fetch_of_keys(cell, ["ana"], after=0, until=3, retention=RETENTION, limit=10)
+    assert [row.sequence for row in rows] == [1]
+
+
+async def test_a_ring_wakes_whoever_listens(addresses: Addresses) -> None:
+    async with open_cell(addresses) as (cell, dsn):
+        heard = asyncio.Event()
+        listening = asyncio.create_task(outbox.listen(dsn, heard))
+        async with asyncio.timeout(5):
+            await heard.wait()
+        heard.clear()
+        bell = Bell()
+        for _ in range(10):
+            bell.ring(cell)
+        async with asyncio.timeout(5):
+            await heard.wait()
+        await bell.close()
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening

@@ -50,6 +50,7 @@ COMMANDS = {
     "events.process": {"embedded", *FOUNDATION},
     "events.dead_letters": {"embedded", *FOUNDATION},
     "events.replay": {"embedded", *FOUNDATION},
+    "events.quarantine": {"embedded", *FOUNDATION},
 }
 """Modules that are run by themselves, and so may also read settings and find the parts."""
 
