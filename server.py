@@ -46,10 +46,12 @@ from transport.app import Parts, make_app
 from transport.graphiql import Explorer, Person
 from transport.health import Ping
 from transport.lines import Caps
+from transport.patience import Patience
 
 DIST: Final = Path(__file__).parent / "graphiql" / "dist"
 KEEPALIVE_S: Final = 30.0
 SHUTDOWN_S: Final = 5.0
+READ_TIMEOUT_S: Final = 2.0
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +61,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     ids = OpaqueIds(keys.opaque_ids)
     verifier = Verifier(verification_keys(settings), issuer=settings.auth_issuer, audience=settings.auth_audience)
     async with contextlib.AsyncExitStack() as stack:
-        shards = await stack.enter_async_context(open_cells(addresses.postgres_dsns))
+        most = settings.cell_connections
+        opening = open_cells(addresses.postgres_dsns, connections=most, read_timeout=READ_TIMEOUT_S)
+        shards = await stack.enter_async_context(opening)
         redis = await stack.enter_async_context(open_redis(addresses.redis_url))
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
         bell = Bell()
@@ -84,6 +88,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             allowed_origins=settings.allowed_origins,
             needed=cells,
             helpful={"redis": redis.ping},
+            patience=Patience(settings.query_timeout, settings.mutation_timeout),
         )
 
 

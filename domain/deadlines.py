@@ -5,8 +5,10 @@ joins the questions of several requests into one must not inherit the deadline o
 work `under(latest(...))` all of theirs, and each caller goes on waiting for no longer than its own.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextvars import ContextVar
 from time import monotonic
 
@@ -48,6 +50,23 @@ def is_over() -> bool:
     """Tell whether the deadline has passed."""
     deadline = current()
     return deadline is not None and deadline <= monotonic()
+
+
+@contextlib.asynccontextmanager
+async def heeded() -> AsyncIterator[asyncio.Timeout]:
+    """Cancel what runs in the body when the deadline passes; `reschedule(None)` on what it gives lifts that.
+
+    Raises:
+        DeadlineExceeded: it has passed.
+    """
+    scope = asyncio.timeout(None if current() is None else left(math.inf))
+    try:
+        async with scope:
+            yield scope
+    except TimeoutError as error:
+        if scope.expired():
+            raise DeadlineExceeded from error
+        raise
 
 
 def left(most: float) -> float:

@@ -44,7 +44,7 @@ class Overloaded(KithError):
 
 
 class DeadlineExceeded(KithError):
-    """The request took longer than it was given; what it asked to change may have been changed."""
+    """The request took longer than it was given; try again, with more time if you limited it."""
 
     code = "DEADLINE_EXCEEDED"
 

@@ -1,5 +1,6 @@
 """Runs operations: by a plan where there is one, else by graphql-core. Both call the same fields of the one schema."""
 
+import asyncio
 import dataclasses
 import enum
 import inspect
@@ -17,6 +18,8 @@ from graphql import (
 from graphql.execution import Executor, create_source_event_stream
 from graphql.execution.values import VariableValues, get_variable_values
 
+from domain import deadlines
+from domain.errors import DeadlineExceeded
 from execution import metrics, shadow
 from execution.documents import Documents
 from execution.errors import present_error
@@ -27,6 +30,9 @@ from schema.fields import OperationContext
 
 _ROOT: Final = object()  # the one parent of the root fields' level
 _MAX_COERCION_ERRORS: Final = 50
+_NO_DEADLINE_S: Final = 60.0
+_GRACE_S: Final = 0.25
+_EVENT_S: Final = 5.0  # how long the execution of one event of a subscription may take
 _NO_VARIABLES: Final = VariableValues({}, {})
 Response = dict[str, Any]
 """A GraphQL response: `data` where something was executed, `errors` where something failed."""
@@ -74,13 +80,25 @@ class Operation:
         return name.value if name is not None else None
 
     async def run(self) -> Response:
-        """Execute a query or a mutation."""
+        """Execute a query or a mutation, until its deadline.
+
+        Whatever waits heeds the deadline by itself, so that the rest of the answer can still be given. A query in which
+        something does not is cut off a little later; a mutation never is, which must tell of what it has done.
+        """
+        seconds = None if self.type is OperationType.MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
+        try:
+            async with asyncio.timeout(seconds):
+                return present(await self._execute(), self.context)
+        except TimeoutError:
+            return failed([GraphQLError("", original_error=DeadlineExceeded())])
+
+    async def _execute(self) -> ExecutionResult:
         if self.plan is not None and not self.shadows:
-            return present(await self._planned(self.plan, self.context, _ROOT))
-        result = await _awaited(self.build().execute_operation())
+            return await self._planned(self.plan, self.context, _ROOT)
+        result: ExecutionResult = await _awaited(self.build().execute_operation())
         if self.plan is not None and self.type is OperationType.QUERY:
             await shadow.compare(self.definition, result, self._planned(self.plan, self.context, _ROOT))
-        return present(result)
+        return result
 
     async def _planned(self, plan: Plan, context: OperationContext, root: object) -> ExecutionResult:
         result = execute_plan(plan, context, root, self.variables)
@@ -97,15 +115,15 @@ class Operation:
         executor = self.build()
         source = await _awaited(create_source_event_stream(executor))
         if isinstance(source, ExecutionResult):
-            yield present(source)
+            yield present(source, self.context)
             return
         events = aiter(cast("AsyncIterable[Any]", source))
         try:
             async for event in events:
                 context = cast("OperationContext", context_of(event))
-                response = present(await self._event(executor, event, context))
-                extensions = extensions_of(event)
-                yield response if extensions is None else {**response, "extensions": extensions}
+                with deadlines.within(_EVENT_S):
+                    result = await self._event(executor, event, context)
+                yield present(result, context, extensions_of(event))
         except Exception as error:  # noqa: BLE001 - whatever ended the source is told to the client, masked
             yield failed([GraphQLError("The stream failed.", original_error=error)])
         finally:
@@ -202,11 +220,14 @@ class Engine:
         )
 
 
-def present(result: ExecutionResult) -> Response:
-    """Give the response form of a result."""
-    if not result.errors:
-        return {"data": result.data}
-    return {"errors": [present_error(error) for error in result.errors], "data": result.data}
+def present(result: ExecutionResult, context: OperationContext, extensions: Response | None = None) -> Response:
+    """Give the response form of a result; it names the optional fields that could not be had."""
+    response: Response = {"errors": [present_error(error) for error in result.errors]} if result.errors else {}
+    response["data"] = result.data
+    degraded = {"degraded": sorted(context.app.degraded)} if context.app.degraded else {}
+    if extensions or degraded:
+        response["extensions"] = {**(extensions or {}), **degraded}
+    return response
 
 
 def failed(errors: Sequence[GraphQLError]) -> Response:

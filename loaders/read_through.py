@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from domain import deadlines
 from domain.errors import Overloaded
 from domain.ids import cell_of
 from loaders.kinds import Kind
@@ -41,13 +42,14 @@ _Place = tuple[int, bool]
 class _Batch(Generic[K, V]):
     """Keys that are asked for together, and what came of it."""
 
-    __slots__ = ("direct", "done", "fetch", "found", "keys")
+    __slots__ = ("deadline", "direct", "done", "fetch", "found", "keys")
 
-    def __init__(self, fetch: Fetch[K, V], *, direct: bool) -> None:
+    def __init__(self, fetch: Fetch[K, V], *, direct: bool, deadline: float | None = None) -> None:
         self.keys: list[K] = []
         self.found: Mapping[K, V] = {}
         self.fetch = fetch
         self.direct = direct
+        self.deadline = deadline  # of whoever waits alone; where others may join there is none, and each has his own
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -86,6 +88,7 @@ class ReadThrough(Generic[K, V]):
 
         Raises:
             Overloaded: a cell does not answer.
+            DeadlineExceeded: the request has no time left.
         """
         if self.kind.shared:
             batches = self._ask(keys, direct=direct)
@@ -93,7 +96,8 @@ class ReadThrough(Generic[K, V]):
             batches = self._ask_alone(keys, fetch or self._fetch, direct=direct)
         for batch in batches.values():
             if not batch.done.done():
-                await asyncio.shield(batch.done)
+                async with deadlines.heeded():
+                    await asyncio.shield(batch.done)
             batch.done.result()
         return {key: batches[key].found.get(key, self.kind.missing) for key in keys}
 
@@ -132,7 +136,7 @@ class ReadThrough(Generic[K, V]):
         for key in keys:
             cell = cell_of(self.kind.owner_of(key))
             if cell not in opened:
-                opened[cell] = _Batch(fetch, direct=direct)
+                opened[cell] = _Batch(fetch, direct=direct, deadline=deadlines.current())
             opened[cell].keys.append(key)
             batches[key] = opened[cell]
         for cell, batch in opened.items():
@@ -161,7 +165,8 @@ class ReadThrough(Generic[K, V]):
 
     def _start(self, place: _Place, batch: _Batch[K, V]) -> None:
         self._active[place] = self._active.get(place, 0) + 1
-        task = asyncio.create_task(self._run(place, batch))
+        with deadlines.under(batch.deadline):
+            task = asyncio.create_task(self._run(place, batch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -43,6 +43,8 @@ class Context:
     viewer_id: int | None
     now: dt.datetime
     loaders: Loaders
+    degraded: set[str] = dataclasses.field(default_factory=set)
+    """Which optional fields are null because they could not be had, as `Type.field`; the answer says so."""
 
     @property
     def database(self) -> Database:

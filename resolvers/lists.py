@@ -10,7 +10,7 @@ from domain.relationships import FollowOrder, ListKind
 from domain.users import Counts
 from privacy.policy import Visible
 from resolvers.context import Context
-from resolvers.people import fetch_counts
+from resolvers.people import fetch_counts_if_possible
 from resolvers.visibility import meet, meet_own_blocks
 from storage.lists import ListEntry, Span, is_downward
 
@@ -142,7 +142,8 @@ async def fetch_total_counts(context: Context, pages: Sequence[FollowerPage]) ->
 
     The lists that only their owner sees, and what two people have in common, have no such figure: null.
     """
-    counts = await fetch_counts(context, [page.owner for page in pages])
+    owners = [page.owner for page in pages]
+    counts = await fetch_counts_if_possible(context, owners, "FollowerConnection.totalCount")
     return [_total(page.kind, figures) for page, figures in zip(pages, counts, strict=True)]
 
 

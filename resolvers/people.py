@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, Overloaded
 from domain.ids import NodeType
 from domain.pages import MAX_PAGE
 from domain.policies import FieldGroup
@@ -55,6 +55,15 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
     return [
         _less(counts[person.user.id], hidden[person.user.id]) if person.user.id in counts else None for person in people
     ]
+
+
+async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> list[Counts | None]:
+    """Give the counts, or none at all where the service has too much to do; the answer then says so of `field`."""
+    try:
+        return await fetch_counts(context, people)
+    except Overloaded:
+        context.degraded.add(field)
+        return [None] * len(people)
 
 
 def _less(counts: Counts, hidden: Counts) -> Counts:

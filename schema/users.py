@@ -35,12 +35,14 @@ class ProfileLink:
 
 async def followers_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
     """How many people follow this person, as far as the viewer may know."""
-    return [counts.followers if counts else None for counts in await people.fetch_counts(context, owners)]
+    found = await people.fetch_counts_if_possible(context, owners, "User.followersCount")
+    return [counts.followers if counts else None for counts in found]
 
 
 async def following_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
     """How many people this person follows, as far as the viewer may know."""
-    return [counts.following if counts else None for counts in await people.fetch_counts(context, owners)]
+    found = await people.fetch_counts_if_possible(context, owners, "User.followingCount")
+    return [counts.following if counts else None for counts in found]
 
 
 @strawberry.type(description="A person. Whoever is hidden from the viewer is null, like somebody who never existed.")

@@ -4,29 +4,16 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
-from asyncpg.exceptions import (
-    AdminShutdownError,
-    CannotConnectNowError,
-    CrashShutdownError,
-    DeadlockDetectedError,
-    IdleInTransactionSessionTimeoutError,
-    InsufficientResourcesError,
-    InterfaceError,
-    InternalClientError,
-    InvalidCachedStatementError,
-    LockNotAvailableError,
-    PostgresConnectionError,
-    QueryCanceledError,
-    ReadOnlySQLTransactionError,
-    SerializationError,
-)
 
-from domain.errors import Overloaded, UnknownCell
+from domain.errors import UnknownCell
 from domain.ids import cell_of
+from storage.failures import LATE, LOST, REPEATABLE, RETRY_AFTER_S, OutcomeUnknown
+from storage.guards import Guard
+from storage.limits import Priority
 
 T = TypeVar("T")
 Record = asyncpg.Record
@@ -37,6 +24,8 @@ else:
 
 ACQUIRE_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 5.0
+_ROLL_BACK_TIMEOUT_S: Final = 0.5
+_BEFORE_REPEATING_S: Final = 0.01
 _SERVER_SETTINGS: Final = {
     "application_name": "kith",
     "idle_in_transaction_session_timeout": "10s",
@@ -44,29 +33,6 @@ _SERVER_SETTINGS: Final = {
     "statement_timeout": "5s",
     "timezone": "UTC",
 }
-_LOST: Final = (
-    PostgresConnectionError,
-    AdminShutdownError,
-    CrashShutdownError,
-    CannotConnectNowError,
-    IdleInTransactionSessionTimeoutError,
-    ReadOnlySQLTransactionError,
-    InterfaceError,
-    InternalClientError,
-    ConnectionError,
-    FileNotFoundError,
-)
-_REPEATABLE: Final = (InvalidCachedStatementError, DeadlockDetectedError, SerializationError)
-_BUSY: Final = (TimeoutError, InsufficientResourcesError, LockNotAvailableError, QueryCanceledError)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what a driver raises when the database cannot serve into the one error that callers know."""
-    try:
-        yield
-    except (*_LOST, *_REPEATABLE, *_BUSY) as error:
-        raise Overloaded(retryAfter=1) from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,22 +41,22 @@ class Cell:
 
     number: int
     pool: "asyncpg.Pool[Record]"
+    guard: Guard
+    read_timeout: float = COMMAND_TIMEOUT_S
 
-    async def fetch(self, statement: str, *arguments: object) -> list[Record]:
-        """Run one reading statement; repeated once when the connection turns out to be lost.
+    async def fetch(self, statement: str, *arguments: object, priority: Priority = Priority.PROFILE) -> list[Record]:
+        """Run one reading statement; repeated, twice at most, when the connection turns out to be lost.
 
         Raises:
-            Overloaded: the cell does not answer in time.
+            Overloaded: the cell does not answer in time, or has too much to do for this priority.
+            DeadlineExceeded: the request has no time left.
         """
-        with _translated():
-            try:
-                return await self._fetch(statement, arguments)
-            except (*_LOST, *_REPEATABLE):
-                return await self._fetch(statement, arguments)
+        async with self.guard.passing(priority):
+            return await _repeated(lambda: self._fetch(statement, arguments))
 
     async def _fetch(self, statement: str, arguments: Sequence[object]) -> list[Record]:
-        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            return await connection.fetch(statement, *arguments)
+        async with self._connection() as connection:
+            return await connection.fetch(statement, *arguments, timeout=self.read_timeout)
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in one transaction; repeated whole, twice at most, when it fails before the commit was sent.
@@ -98,34 +64,66 @@ class Cell:
         Raises:
             Overloaded: the cell does not answer in time, or the outcome of the commit is not known; every mutation
                 is idempotent, so that the caller may repeat it.
+            DeadlineExceeded: the request has no time left; nothing was done.
         """
-        with _translated():
-            for _ in range(2):
-                with contextlib.suppress(*_LOST, *_REPEATABLE):
-                    return await self._attempt(work)
-            return await self._attempt(work)
+        async with self.guard.passing(Priority.MUTATION) as scope:
+            return await _repeated(lambda: self._attempt(work, scope))
 
-    async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]], scope: asyncio.Timeout) -> T:
+        async with self._connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
                 result = await work(connection)
+                await _lift(scope)
             except BaseException:
                 await _roll_back(transaction)
                 raise
-            with _translated():  # from here on the outcome may be unknown: not for `transact` to repeat
+            try:
                 await transaction.commit()
+            except (*LOST, *LATE, *REPEATABLE) as error:
+                raise OutcomeUnknown(retryAfter=RETRY_AFTER_S) from error  # not for `transact` to repeat
             return result
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection. That it is lost while it is given back takes nothing from what was done with it.
+
+        The pool replaces such a connection; raised from here, its loss would have a committed transaction repeated.
+        """
+        connection = await self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(*LOST, asyncpg.PostgresError, TimeoutError):
+                await self.pool.release(connection)
 
     async def ping(self) -> None:
         """Ask the cell for a sign of life; raises Overloaded."""
-        await self.fetch("SELECT 1")
+        async with self.guard.probing():
+            await self._fetch("SELECT 1", ())
+
+
+async def _lift(scope: asyncio.Timeout) -> None:
+    """Let nothing but its own time end a commit: whoever has committed must know it, and be able to tell the caches."""
+    if scope.expired():
+        await asyncio.sleep(0)  # the cancellation is on its way: take it here, before anything is committed
+    scope.reschedule(None)
+
+
+async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat what had no effect, after a moment in which those connections are noticed that were lost with this one."""
+    for _ in range(2):
+        with contextlib.suppress(*LOST, *REPEATABLE):
+            return await attempt()
+        await asyncio.sleep(_BEFORE_REPEATING_S)
+    return await attempt()
 
 
 async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
-    with contextlib.suppress(*_LOST, asyncpg.PostgresError, TimeoutError):
-        await transaction.rollback()
+    with contextlib.suppress(*LOST, asyncpg.PostgresError, TimeoutError):
+        async with asyncio.timeout(_ROLL_BACK_TIMEOUT_S):
+            await transaction.rollback()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,19 +155,29 @@ class ShardMap:
             grouped.setdefault(cell_of(user_id), []).append(user_id)
         return {self.cells[number]: ids for number, ids in grouped.items() if number < len(self.cells)}
 
-    async def fetch_by_home(self, statement: str, user_ids: Iterable[int], *arguments: object) -> list[Record]:
+    async def fetch_by_home(
+        self, statement: str, user_ids: Iterable[int], *arguments: object, priority: Priority = Priority.PROFILE
+    ) -> list[Record]:
         """Run one statement per cell, at once, with that cell's ids as $1; the rows come in no promised order."""
         groups = self.group(user_ids)
         if len(groups) == 1:
             [(cell, ids)] = groups.items()
-            return await cell.fetch(statement, ids, *arguments)
-        batches = await asyncio.gather(*(cell.fetch(statement, ids, *arguments) for cell, ids in groups.items()))
+            return await cell.fetch(statement, ids, *arguments, priority=priority)
+        batches = await asyncio.gather(
+            *(cell.fetch(statement, ids, *arguments, priority=priority) for cell, ids in groups.items())
+        )
         return list(itertools.chain.from_iterable(batches))
 
 
 @contextlib.asynccontextmanager
-async def open_cells(dsns: Sequence[str], *, connections: int = 20) -> AsyncIterator[ShardMap]:
-    """Open one pool per cell, of at most `connections` each; the pools fill as they are used."""
+async def open_cells(
+    dsns: Sequence[str], *, connections: int = 20, read_timeout: float = COMMAND_TIMEOUT_S
+) -> AsyncIterator[ShardMap]:
+    """Open one pool per cell, of at most `connections` each; the pools fill as they are used.
+
+    A read that has no answer after `read_timeout` seconds says that the cell is away; where people wait for reads, that
+    must be well before their requests' deadlines, which say nothing about it.
+    """
     async with contextlib.AsyncExitStack() as stack:
         cells = []
         for number, dsn in enumerate(dsns):
@@ -182,5 +190,6 @@ async def open_cells(dsns: Sequence[str], *, connections: int = 20) -> AsyncIter
                 max_inactive_connection_lifetime=60.0,
                 server_settings=_SERVER_SETTINGS,
             )
-            cells.append(Cell(number, await stack.enter_async_context(pool)))
+            guard = Guard(f"cell {number}", connections)
+            cells.append(Cell(number, await stack.enter_async_context(pool), guard, read_timeout))
         yield ShardMap(tuple(cells))

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from domain import deadlines
 from storage.redis_client import CacheUnavailable, Redis
 
 EPOCH_LIVES_S: Final = 86_400
@@ -101,7 +102,8 @@ class Pulse:
     def _begin(self) -> None:
         beat, self._next = self._next, None
         if beat is not None:
-            task = asyncio.create_task(self._beat(beat))
+            with deadlines.under(None):  # others wait for it than whoever asked first
+                task = asyncio.create_task(self._beat(beat))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from domain import deadlines
 from domain.users import User
 from storage.cells import Cell, ShardMap
 from storage.entries import Versioned, leave_word, read_word, write_newer
@@ -170,6 +171,10 @@ class Remembered:
         self.forget_name(name_key)
 
     async def _tell(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
+        with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
+            await self._insist(people, work, waits=waits)
+
+    async def _insist(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         try:
             for _ in range(ATTEMPTS - 1):
                 with contextlib.suppress(CacheUnavailable):

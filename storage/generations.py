@@ -14,6 +14,7 @@ from typing import Final
 
 from domain.errors import Overloaded
 from storage.cells import Cell, ShardMap
+from storage.limits import Priority
 
 LEASE_S: Final = 2.0
 LOOK_EVERY_S: Final = 0.5
@@ -54,7 +55,7 @@ class Generations:
 
     async def _begin(self, cell: Cell) -> None:
         started = time.monotonic()
-        [row] = await cell.fetch(BEGIN_GENERATION)
+        [row] = await cell.fetch(BEGIN_GENERATION, priority=Priority.FACT)
         self._saw(cell.number, row["generation"], started)
 
     @contextlib.asynccontextmanager
@@ -82,7 +83,7 @@ class Generations:
     async def look(self, cell: Cell) -> None:
         """Read a cell's generation; raises Overloaded."""
         started = time.monotonic()
-        [row] = await cell.fetch(_READ)
+        [row] = await cell.fetch(_READ, priority=Priority.FACT)
         self._saw(cell.number, row["generation"], started)
 
     def _saw(self, cell: int, generation: int, at: float) -> None:
@@ -94,4 +95,4 @@ class Generations:
 
 async def begin_everywhere(shards: ShardMap) -> None:
     """Begin new generations of all cells, for tools that change much and tell nobody; raises Overloaded."""
-    await asyncio.gather(*(cell.fetch(BEGIN_GENERATION) for cell in shards.cells))
+    await asyncio.gather(*(cell.fetch(BEGIN_GENERATION, priority=Priority.FACT) for cell in shards.cells))

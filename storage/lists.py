@@ -10,6 +10,7 @@ from domain.relationships import FollowOrder, ListKind
 from domain.users import Counts
 from storage.cells import Record
 from storage.database import Database
+from storage.limits import Priority
 from storage.own_lists import OWN_STATEMENTS
 
 
@@ -178,7 +179,7 @@ async def fetch_list(
     statement = _STATEMENTS[kind, span.downward]
     further = () if among is None else (among,)
     rows = await database.shards.fetch_by_home(
-        statement, owner_ids, since, start.minor, span.limit, span.without, *further
+        statement, owner_ids, since, start.minor, span.limit, span.without, *further, priority=Priority.LIST
     )
     lists: dict[int, list[ListEntry]] = {owner_id: [] for owner_id in owner_ids}
     for row in rows:
@@ -190,13 +191,14 @@ async def fetch_list(
 
 async def fetch_followed_ids(database: Database, viewer_id: int) -> list[int]:
     """Fetch whom the viewer follows, the latest 10,000 at most."""
-    rows = await database.shards.home(viewer_id).fetch(_FOLLOWED, viewer_id, _MOST_FOLLOWED)
+    rows = await database.shards.home(viewer_id).fetch(_FOLLOWED, viewer_id, _MOST_FOLLOWED, priority=Priority.LIST)
     return [row["other_id"] for row in rows]
 
 
 async def fetch_blocked_ids(database: Database, viewer_id: int, now: dt.datetime) -> list[int]:
     """Fetch everybody whom a block, either way, hides from the viewer."""
-    rows: list[Record] = await database.shards.home(viewer_id).fetch(_BLOCKED, viewer_id, now)
+    cell = database.shards.home(viewer_id)
+    rows: list[Record] = await cell.fetch(_BLOCKED, viewer_id, now, priority=Priority.FACT)
     return [row["other_id"] for row in rows]
 
 
@@ -204,5 +206,5 @@ async def fetch_hidden_counts(
     database: Database, owner_ids: Sequence[int], hidden_ids: Sequence[int]
 ) -> dict[int, Counts]:
     """Count, per owner, the followers and the followed that are among `hidden_ids`; owners with none are left out."""
-    rows = await database.shards.fetch_by_home(_HIDDEN, owner_ids, hidden_ids)
+    rows = await database.shards.fetch_by_home(_HIDDEN, owner_ids, hidden_ids, priority=Priority.COUNT)
     return {row["owner_id"]: Counts(row["followers"], row["following"]) for row in rows}

@@ -16,3 +16,32 @@ REDIS_FAILURES: Final = Counter(
     "Redis calls without an answer: refused, late, lost, or an error.",
     ["kind"],
 )
+LIMIT: Final = Gauge(
+    "kith_cell_limit",
+    "How many statements and transactions a cell is given at once.",
+    ["dependency"],
+    multiprocess_mode="livesum",
+)
+IN_FLIGHT: Final = Gauge(
+    "kith_cell_in_flight",
+    "Statements and transactions that a cell works on.",
+    ["dependency"],
+    multiprocess_mode="livesum",
+)
+QUEUED: Final = Gauge(
+    "kith_cell_queued",
+    "Statements and transactions that wait for a place.",
+    ["dependency"],
+    multiprocess_mode="livesum",
+)
+SHED: Final = Counter(
+    "kith_cell_shed_total", "Statements and transactions refused for lack of a place.", ["dependency", "priority"]
+)
+REFUSED: Final = Counter(
+    "kith_cell_refused_total", "Statements and transactions refused because the breaker is open.", ["dependency"]
+)
+DEADLINES: Final = Counter(
+    "kith_deadline_exceeded_total",
+    "Statements and transactions ended by the deadline of their request.",
+    ["dependency"],
+)

@@ -6,6 +6,7 @@ from typing import Final
 from domain.relationships import STRANGERS, FollowState, Relationship
 from storage.cells import Connection, Record
 from storage.database import Database
+from storage.limits import Priority
 
 _FETCH: Final = """
 SELECT other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, blocked_by, blocked_by_until,
@@ -35,7 +36,8 @@ LIMIT $2
 
 async def fetch_relationships(database: Database, viewer_id: int, other_ids: Sequence[int]) -> dict[int, Relationship]:
     """Fetch the viewer's side of many pairs in one statement on the viewer's cell; strangers are left out."""
-    rows = await database.shards.home(viewer_id).fetch(_FETCH, viewer_id, other_ids)
+    cell = database.shards.home(viewer_id)
+    rows = await cell.fetch(_FETCH, viewer_id, other_ids, priority=Priority.FACT)
     return {row["other_id"]: relationship_of(row) for row in rows}
 
 
@@ -47,7 +49,7 @@ async def hold_relationship(connection: Connection, owner_id: int, other_id: int
 
 async def fetch_side(database: Database, viewer_id: int, limit: int) -> dict[int, Relationship]:
     """Fetch the viewer's side of all pairs there are, at most `limit`, by the other's id."""
-    rows = await database.shards.home(viewer_id).fetch(_FETCH_SIDE, viewer_id, limit)
+    rows = await database.shards.home(viewer_id).fetch(_FETCH_SIDE, viewer_id, limit, priority=Priority.FACT)
     return {row["other_id"]: relationship_of(row) for row in rows}
 
 

@@ -19,6 +19,7 @@ from storage import outbox
 from storage.audit import write_audit
 from storage.cells import Cell, Connection, Record
 from storage.database import Database
+from storage.limits import Priority
 
 _FETCH: Final = """
 SELECT u.id, u.username, u.display_name, u.bio, u.avatar_url, u.pronouns, u.location, u.links::text AS links, u.policy,
@@ -83,7 +84,7 @@ async def fetch_ids_by_name(database: Database, keys: Sequence[str]) -> dict[str
 
 async def fetch_active(database: Database, user_ids: Sequence[int]) -> set[int]:
     """Fetch which of some people may act, in one statement per cell: whoever is not among them is gone or suspended."""
-    return {row["id"] for row in await database.shards.fetch_by_home(_FETCH_ACTIVE, user_ids)}
+    return {row["id"] for row in await database.shards.fetch_by_home(_FETCH_ACTIVE, user_ids, priority=Priority.FACT)}
 
 
 Within = Callable[[Connection, User, User], Awaitable[None]]

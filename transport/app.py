@@ -17,6 +17,7 @@ from transport.lines import Caps, Lines
 from transport.metrics import serve_metrics
 from transport.operations import Operations
 from transport.origins import Origins
+from transport.patience import Patience
 from transport.rest import Rest
 from transport.sse import EventStreams
 from transport.websocket import GraphQLWebSockets
@@ -38,11 +39,12 @@ class Parts:
     allowed_origins: tuple[str, ...]
     needed: dict[str, Ping]
     helpful: dict[str, Ping]
+    patience: Patience
 
 
 def make_app(parts: Parts) -> web.Application:
     """Put the parts behind their paths; on shutdown all sockets and streams are asked to come back elsewhere."""
-    operations = Operations(parts.engine, parts.backend)
+    operations = Operations(parts.engine, parts.backend, parts.patience)
     lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
     http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer)
     sockets = GraphQLWebSockets(operations, parts.access, lines, origins)

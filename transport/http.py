@@ -16,6 +16,7 @@ from transport.graphiql import Explorer
 from transport.metrics import REFUSALS
 from transport.negotiation import GRAPHQL_RESPONSE, negotiate, takes_events, wants_page
 from transport.operations import Operations
+from transport.patience import HEADER, Undone, undone
 from transport.problems import PREFIX, problem
 from transport.sse import EventStreams
 
@@ -60,7 +61,9 @@ class GraphQLHttp:
             return await self._streams.answer(request, caller, prepared)
         if isinstance(prepared, dict):
             return respond(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
-        return respond(await self._operations.run(prepared), media_type)
+        response = await self._operations.run(prepared, request.headers.get(HEADER))
+        nothing = undone(response)
+        return respond(response, media_type) if nothing is None else _apologise(nothing, media_type)
 
 
 def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:
@@ -69,6 +72,12 @@ def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> 
         raise web.HTTPMethodNotAllowed("GET", ["POST"])
     if kind is OperationType.SUBSCRIPTION and not streams:
         raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
+
+
+def _apologise(nothing: Undone, media_type: str) -> web.Response:
+    answer = respond(nothing.response, media_type, status=nothing.status)
+    answer.headers.update(nothing.headers)
+    return answer
 
 
 def respond(response: Response, media_type: str, *, status: int = 200) -> web.Response:

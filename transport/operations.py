@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from domain import deadlines
 from domain.errors import InvalidInput
 from execution.engine import Engine, GraphQLRequest, Operation, Response
 from resolvers.context import Backend, new_context
@@ -13,14 +14,16 @@ from schema.fields import OperationContext
 from transport.access import Caller
 from transport.bodies import BadRequest, consistency_token_of
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
+from transport.patience import Patience
 
 
 class Operations:
     """Prepares and runs operations for callers."""
 
-    def __init__(self, engine: Engine, backend: Backend) -> None:
+    def __init__(self, engine: Engine, backend: Backend, patience: Patience) -> None:
         self._engine = engine
         self._backend = backend
+        self._patience = patience
 
     def prepare(self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()) -> Operation | Response:
         """Make a request ready to run, or give the response that says why it cannot be.
@@ -40,10 +43,15 @@ class Operations:
             return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
         return self._engine.prepare(asked, OperationContext(context))
 
-    async def run(self, operation: Operation) -> Response:
-        """Run a query or a mutation."""
+    async def run(self, operation: Operation, asked: str | None = None) -> Response:
+        """Run a query or a mutation; `asked` is what the client says of the seconds it may take.
+
+        Raises:
+            BadRequest: that is not a number of seconds.
+        """
         started = time.perf_counter()
-        response = await operation.run()
+        with deadlines.within(self._patience.of(operation.type, asked)):
+            response = await operation.run()
         _observe(operation, response, started)
         return response
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 _METHODS: Final = "GET, POST"
-_HEADERS: Final = "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key"
+_HEADERS: Final = "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key, Request-Timeout"
 _REMEMBERED_S: Final = "600"
 
 

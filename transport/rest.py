@@ -18,6 +18,7 @@ from execution.engine import GraphQLRequest, Response
 from transport.access import Access, Caller
 from transport.bodies import BadRequest, read_object
 from transport.operations import Operations
+from transport.patience import HEADER
 from transport.problems import private, problem
 
 OPENAPI: Final = "/v1/openapi.json"
@@ -150,7 +151,11 @@ class Rest:
 
     async def _run(self, asked: GraphQLRequest, caller: Caller, request: web.Request) -> Response:
         prepared = self._operations.prepare(asked, caller, tokens=request.headers.getall("X-Consistency-Token", []))
-        return prepared if isinstance(prepared, dict) else await self._operations.run(prepared)
+        return (
+            prepared
+            if isinstance(prepared, dict)
+            else await self._operations.run(prepared, request.headers.get(HEADER))
+        )
 
 
 async def _serve_openapi(_request: web.Request) -> web.Response:

@@ -83,9 +83,9 @@ class Statements:
                 self._seen.append(" ".join(statement.split()))
             return await fetch(cell, statement, arguments)
 
-        async def transacting(cell: Cell, work: Callable[[Connection], Awaitable[Any]]) -> Any:
+        async def transacting(cell: Cell, work: Callable[[Connection], Awaitable[Any]], scope: asyncio.Timeout) -> Any:
             self._seen.append("BEGIN")
-            return await attempt(cell, work)
+            return await attempt(cell, work, scope)
 
         with mock.patch.object(Cell, "_fetch", counting), mock.patch.object(Cell, "_attempt", transacting):
             yield

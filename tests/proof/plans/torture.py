@@ -187,6 +187,7 @@ class World:
     waits: int = 0
     log: list[object] = dataclasses.field(default_factory=list)
     budget: int = 400
+    degraded: frozenset[str] = frozenset()
 
 
 class TooMuch(Exception):

@@ -1,0 +1,189 @@
+"""How much is asked of a database at once: a limit that follows how it does, a short queue, and who goes first."""
+
+import asyncio
+import collections
+import contextlib
+import enum
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Final
+
+from domain import deadlines
+from domain.errors import DeadlineExceeded, Overloaded
+from storage.metrics import IN_FLIGHT, LIMIT, QUEUED, SHED
+
+RETRY_AFTER_S: Final = 1
+
+
+class Priority(enum.IntEnum):
+    """What a statement is for; what is worth less is refused earlier and served later."""
+
+    FACT = 0
+    """Who somebody is, and how two people stand to each other: nothing may be shown without it."""
+    MUTATION = 1
+    PROFILE = 2
+    LIST = 3
+    COUNT = 4
+
+
+_ROOM: Final = {
+    Priority.FACT: 1.0,
+    Priority.MUTATION: 0.8,
+    Priority.PROFILE: 0.6,
+    Priority.LIST: 0.4,
+    Priority.COUNT: 0.2,
+}
+"""How full the queue may be for one more of this priority to be let in, as a share of its places."""
+
+_MUTATIONS: Final = 0.75
+"""The share of the limit that mutations may have: those that wait for each other's locks leave room for reads."""
+
+_SHRINK: Final = 0.9
+
+
+class Limit:
+    """Lets `most` in at once, fewer while the database is slow; the others wait for a place, or are refused at once.
+
+    Additive increase, multiplicative decrease. A read that takes longer than `slow` seconds, or anything that fails,
+    takes a tenth off the limit, once per `window` seconds; a window in which the limit was reached and nothing was slow
+    adds one. A read takes a millisecond or two, so that a slow one tells of the database and not of itself; a mutation
+    may just have waited for another's lock.
+    """
+
+    def __init__(
+        self,
+        dependency: str,
+        most: int,
+        *,
+        least: int = 2,
+        slow: float = 0.25,
+        window: float = 0.1,
+        places: int | None = None,
+        longest_wait: float = 0.5,
+    ) -> None:
+        self._dependency = dependency
+        self._most = float(most)
+        self._least = float(min(least, most))
+        self._slow = slow
+        self._window = window
+        self._places = most * 4 if places is None else places
+        self._longest_wait = longest_wait
+        self._limit = self._most
+        self._changed = monotonic()
+        self._was_reached = False
+        self._in_flight = 0
+        self._mutations = 0
+        self._waiting: dict[Priority, collections.deque[asyncio.Future[None]]] = {
+            priority: collections.deque() for priority in Priority
+        }
+        LIMIT.labels(dependency).set(most)
+
+    @property
+    def limit(self) -> int:
+        """Give how many are let in at once now."""
+        return int(self._limit)
+
+    @property
+    def in_flight(self) -> int:
+        """Count who is in."""
+        return self._in_flight
+
+    @property
+    def queued(self) -> int:
+        """Count who waits."""
+        return sum(map(len, self._waiting.values()))
+
+    @contextlib.asynccontextmanager
+    async def slot(self, priority: Priority, *failures: type[BaseException]) -> AsyncIterator[None]:
+        """Have a place while the body runs; these of its exceptions say that the database is in trouble.
+
+        Raises:
+            Overloaded: the queue has no room for this priority, or the wait was too long.
+            DeadlineExceeded: the request has no time left.
+        """
+        await self._enter(priority)
+        began = monotonic()
+        try:
+            yield
+            if priority is not Priority.MUTATION and monotonic() - began > self._slow:
+                self._shrink()
+        except failures:
+            self._shrink()
+            raise
+        finally:
+            self._leave(priority)
+            self._grow()
+
+    async def _enter(self, priority: Priority) -> None:
+        if self._has_place(priority):
+            self._take(priority)
+            return
+        self._was_reached = True
+        if self.queued >= self._places * _ROOM[priority]:
+            raise self._shed(priority)
+        await self._wait(priority)
+
+    def _has_place(self, priority: Priority) -> bool:
+        free = self._in_flight < self.limit
+        return free and (priority is not Priority.MUTATION or self._mutations < max(1, int(self.limit * _MUTATIONS)))
+
+    def _take(self, priority: Priority) -> None:
+        self._in_flight += 1
+        self._mutations += priority is Priority.MUTATION
+        IN_FLIGHT.labels(self._dependency).set(self._in_flight)
+
+    def _leave(self, priority: Priority) -> None:
+        self._in_flight -= 1
+        self._mutations -= priority is Priority.MUTATION
+        IN_FLIGHT.labels(self._dependency).set(self._in_flight)
+        self._call_in()
+
+    def _call_in(self) -> None:
+        """Give free places to those who wait, the most urgent first, and of those who came first."""
+        for priority, waiting in self._waiting.items():
+            while waiting and self._has_place(priority):
+                waiter = waiting.popleft()
+                if not waiter.done():
+                    self._take(priority)
+                    waiter.set_result(None)
+
+    async def _wait(self, priority: Priority) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting[priority].append(waiter)
+        QUEUED.labels(self._dependency).set(self.queued)
+        try:
+            async with asyncio.timeout(deadlines.left(self._longest_wait)):
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():  # called in, and gone
+                self._leave(priority)
+            else:
+                self._forget(priority, waiter)
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded if deadlines.is_over() else self._shed(priority) from None
+            raise
+        finally:
+            QUEUED.labels(self._dependency).set(self.queued)
+
+    def _forget(self, priority: Priority, waiter: asyncio.Future[None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._waiting[priority].remove(waiter)
+
+    def _shed(self, priority: Priority) -> Overloaded:
+        SHED.labels(self._dependency, priority.name.lower()).inc()
+        return Overloaded(retryAfter=RETRY_AFTER_S)
+
+    def _shrink(self) -> None:
+        if monotonic() - self._changed >= self._window:
+            self._change_to(max(self._least, self._limit * _SHRINK))
+
+    def _grow(self) -> None:
+        if self._was_reached and monotonic() - self._changed >= self._window:
+            self._change_to(min(self._most, self._limit + 1))
+            self._call_in()
+
+    def _change_to(self, limit: float) -> None:
+        self._limit = limit
+        self._changed = monotonic()
+        self._was_reached = False
+        LIMIT.labels(self._dependency).set(self.limit)

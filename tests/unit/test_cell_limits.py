@@ -1,0 +1,148 @@
+"""The limit in front of a cell: who gets a place, who waits, who is refused, and how it follows the database."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from domain import deadlines
+from domain.errors import DeadlineExceeded, Overloaded
+from storage.limits import Limit, Priority
+
+
+@contextlib.asynccontextmanager
+async def held(limit: Limit, *priorities: Priority) -> AsyncIterator[None]:
+    """Hold a place for each of these."""
+    async with contextlib.AsyncExitStack() as stack:
+        for priority in priorities:
+            await stack.enter_async_context(limit.slot(priority))
+        yield
+
+
+async def pass_through(limit: Limit, priority: Priority, order: list[Priority] | None = None) -> None:
+    async with limit.slot(priority):
+        await asyncio.sleep(0)
+        if order is not None:
+            order.append(priority)
+
+
+def is_whole(limit: Limit) -> bool:
+    return (limit.in_flight, limit.queued, limit._mutations) == (0, 0, 0)
+
+
+async def test_no_more_than_the_limit_are_let_in_at_once() -> None:
+    limit, most = Limit("a test", 3), 0
+
+    async def work() -> None:
+        nonlocal most
+        async with limit.slot(Priority.FACT):
+            most = max(most, limit.in_flight)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work() for _ in range(12)))
+    assert most == 3
+    assert is_whole(limit)
+
+
+async def test_the_most_urgent_of_those_who_wait_is_let_in_first() -> None:
+    limit, order = Limit("a test", 1, places=100), list[Priority]()
+    async with held(limit, Priority.FACT):
+        coming = [Priority.COUNT, Priority.LIST, Priority.PROFILE, Priority.FACT, Priority.MUTATION, Priority.FACT]
+        waiting = [asyncio.create_task(pass_through(limit, priority, order)) for priority in coming]
+        while limit.queued < len(coming):
+            await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert order == sorted(coming)
+
+
+async def test_the_fuller_the_queue_the_more_it_takes_to_be_let_in() -> None:
+    limit = Limit("a test", 1, places=10)
+    async with held(limit, Priority.FACT):
+        let_in = dict.fromkeys(Priority, 0)
+        waiting = []
+        for priority in sorted(Priority, reverse=True):
+            while True:
+                task = asyncio.create_task(pass_through(limit, priority))
+                await asyncio.sleep(0)
+                if task.done():
+                    assert isinstance(task.exception(), Overloaded)
+                    break
+                waiting.append(task)
+                let_in[priority] += 1
+    await asyncio.gather(*waiting)
+    assert list(let_in.values()) == [2, 2, 2, 2, 2]
+    assert is_whole(limit)
+
+
+async def test_a_refusal_says_when_to_come_again() -> None:
+    limit = Limit("a test", 1, places=0)
+    async with held(limit, Priority.FACT):
+        with pytest.raises(Overloaded) as refused:
+            await pass_through(limit, Priority.FACT)
+    assert refused.value.extensions == {"retryAfter": 1}
+
+
+async def test_mutations_that_wait_for_each_other_leave_room_for_reads() -> None:
+    limit = Limit("a test", 4)
+    async with held(limit, *[Priority.MUTATION] * 3):
+        waiting = asyncio.create_task(pass_through(limit, Priority.MUTATION))
+        await asyncio.sleep(0)
+        assert limit.queued == 1
+        await pass_through(limit, Priority.COUNT)
+        assert not waiting.done()
+    await waiting
+    assert is_whole(limit)
+
+
+async def test_whoever_waits_too_long_is_refused() -> None:
+    limit = Limit("a test", 1, longest_wait=0.01)
+    async with held(limit, Priority.FACT):
+        with pytest.raises(Overloaded):
+            await pass_through(limit, Priority.FACT)
+    assert is_whole(limit)
+
+
+async def test_nobody_waits_beyond_the_deadline_of_the_request() -> None:
+    limit = Limit("a test", 1, longest_wait=60)
+    async with held(limit, Priority.FACT):
+        with deadlines.within(0.01), pytest.raises(DeadlineExceeded):
+            await pass_through(limit, Priority.FACT)
+    assert is_whole(limit)
+
+
+async def test_whoever_is_cancelled_while_waiting_or_just_called_in_leaves_no_trace() -> None:
+    limit = Limit("a test", 1, places=1000)
+    for turn in range(50):
+        async with held(limit, Priority.FACT):
+            waiting = [asyncio.create_task(pass_through(limit, Priority.FACT)) for _ in range(10)]
+            await asyncio.sleep(0)
+            for task in waiting[turn % 3 :: 3]:
+                task.cancel()
+        for task in waiting[::2]:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert is_whole(limit)
+
+
+async def test_it_shrinks_while_reads_are_slow_and_grows_back_when_it_is_reached() -> None:
+    limit = Limit("a test", 10, slow=0.001, window=0.0, places=1000)
+    for _ in range(40):
+        async with limit.slot(Priority.PROFILE):
+            await asyncio.sleep(0.002)
+    assert limit.limit == 2
+    limit._slow = 60.0
+    for _ in range(40):
+        await asyncio.gather(*(pass_through(limit, Priority.PROFILE) for _ in range(50)))
+    assert limit.limit == 10
+
+
+async def test_a_mutation_that_waits_for_a_lock_shrinks_nothing_and_a_failure_does() -> None:
+    limit = Limit("a test", 10, slow=0.001, window=0.0)
+    async with limit.slot(Priority.MUTATION):
+        await asyncio.sleep(0.002)
+    assert limit.limit == 10
+    with contextlib.suppress(ConnectionError):
+        async with limit.slot(Priority.MUTATION, ConnectionError):
+            raise ConnectionError
+    assert limit.limit == 9
