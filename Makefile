@@ -11,6 +11,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 EXPLORER := graphiql/dist/manifest.json
 SPECS := tests/contract/node_modules/.package-lock.json
+CLIENTS := tests/acceptance/clients/node_modules/.package-lock.json
 
 .PHONY: run
 run: ## Start everything on this machine and serve GraphiQL on http://127.0.0.1:8000/graphql
@@ -19,7 +20,7 @@ run: ## Start everything on this machine and serve GraphiQL on http://127.0.0.1:
 
 .PHONY: test
 test: ## Run the whole test suite on the real parts
-	@$(MAKE) --silent -j2 $(TEST_STAMP) $(EXPLORER) $(SPECS)
+	@$(MAKE) --silent -j2 $(TEST_STAMP) $(EXPLORER) $(SPECS) $(CLIENTS)
 	@exec $(PY) -m pytest $(PYTEST)
 
 .PHONY: check
@@ -52,7 +53,7 @@ seed: $(RUN_STAMP) ## Make the named people; with GRAPH=file.csv.gz load a graph
 .PHONY: clean
 clean: ## Remove the data of make run, the virtual environment and all that was built
 	@if [ -x $(PY) ] && [ -d "$(DATA)" ]; then $(PY) -m embedded clean "$(DATA)" && rm -rf "$(DATA)"; fi
-	@rm -rf $(VENV) tests/contract/node_modules graphiql/node_modules graphiql/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) tests/contract/node_modules tests/acceptance/clients/node_modules graphiql/node_modules graphiql/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -98,4 +99,11 @@ $(SPECS): tests/contract/package.json tests/contract/package-lock.json
 	@if command -v npm >/dev/null 2>&1; then \
 		(cd tests/contract && npm ci --silent --no-audit --no-fund) \
 			|| echo "The schema of AsyncAPI could not be had; one test passes over it." >&2; \
+	fi
+
+# The public clients that speak our subscriptions, which tests run against the service.
+$(CLIENTS): tests/acceptance/clients/package.json tests/acceptance/clients/package-lock.json
+	@if command -v npm >/dev/null 2>&1; then \
+		(cd tests/acceptance/clients && npm ci --silent --no-audit --no-fund) \
+			|| echo "The public clients could not be had; their tests are passed over." >&2; \
 	fi

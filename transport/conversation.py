@@ -13,7 +13,7 @@ from domain.errors import TokenRejected
 from execution.engine import GraphQLRequest
 from execution.errors import masked
 from transport.access import Access, Caller
-from transport.lines import FORBIDDEN, PEER_GONE, Ending, Line, Lines
+from transport.lines import FORBIDDEN, PEER_GONE, UNANSWERED, Ending, Line, Lines
 from transport.messages import Closing, read_identity, read_message, read_payload, read_subscribe
 from transport.operations import Operations
 from transport.wire import Wire
@@ -23,9 +23,10 @@ HEARTBEAT_S: Final = 12.0
 FINISH_S: Final = 3.0
 """How long queries and mutations may go on when the process drains."""
 MAX_OPERATIONS: Final = 20
+MAX_ANSWERS: Final = 4
+"""How many answers of queries and mutations one socket may have under way: each is held until there is room for it."""
 MESSAGES_PER_S: Final = 50
 BURST: Final = 500
-UNANSWERED: Final = Ending(1013, "No answer to a ping")
 UNINTRODUCED: Final = Ending(4408, "Connection initialisation timeout")
 
 
@@ -43,6 +44,7 @@ class Conversation:
         self._pace = Pace()
         self._heard = True
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._answers = asyncio.Semaphore(MAX_ANSWERS)
         self._finishing: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers = {
@@ -185,7 +187,8 @@ class Conversation:
             task = asyncio.current_task()
             if task is not None:
                 self._finishing.add(task)
-            await self._wire.send({"id": identity, "type": "next", "payload": await self._engine.run(prepared)})
+            async with self._answers:
+                await self._wire.send({"id": identity, "type": "next", "payload": await self._engine.run(prepared)})
         await self._wire.send({"id": identity, "type": "complete"})
 
 

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import random
+import socket
 import time
 from collections.abc import Iterator
 from typing import Final, TypeVar
@@ -20,6 +21,8 @@ from transport.access import ANONYMOUS, Caller
 from transport.metrics import CLOSINGS, SOCKETS
 
 K = TypeVar("K")
+WRITE_BUFFER_BYTES: Final = 32 * 1024
+KERNEL_BUFFER_BYTES: Final = 128 * 1024
 RETRY_AFTER_MS: Final = (500, 5000)
 """Between these a drained client is asked to wait, so that not all come back at once."""
 
@@ -39,7 +42,10 @@ class Ending:
 FORBIDDEN: Final = Ending(4403, "Forbidden")
 TOO_MANY: Final = Ending(4429, "Too many connections")
 TOO_SLOW: Final = Ending(1013, "Reading too slowly")
+UNANSWERED: Final = Ending(1013, "No answer to a ping")
 PEER_GONE: Final = Ending(1000, "")
+DEAF: Final = (TOO_SLOW, UNANSWERED)
+"""Ends of lines whose other side takes nothing, not even the reason."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,6 +133,15 @@ class Lines:
             line.end(_going_away())
         elif len(self._open) > self._caps.total or (cap is not None and self._by_address[address] > cap):
             line.end(TOO_MANY)
+
+
+def bound_buffers(transport: asyncio.BaseTransport | None) -> None:
+    """Keep what waits for one client small, in this process and in the kernel, which would take megabytes."""
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
 
 
 def _going_away() -> Ending:

@@ -12,14 +12,13 @@ from domain.errors import TokenRejected
 from execution.engine import Operation, Response, failed
 from transport.access import Caller
 from transport.bodies import BadRequest
-from transport.lines import FORBIDDEN, PEER_GONE, TOO_MANY, TOO_SLOW, Ending, Line, Lines
+from transport.lines import FORBIDDEN, PEER_GONE, TOO_MANY, TOO_SLOW, Ending, Line, Lines, bound_buffers
 from transport.operations import Operations
 from transport.origins import Origins
 
 HEARTBEAT_S: Final = 12.0
 LOOK_EVERY_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 15.0
-WRITE_BUFFER_BYTES: Final = 32 * 1024
 _HEARTBEAT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata: \n\n"
 _COMPLETED: Final = Ending(1000, "Complete")
@@ -96,8 +95,7 @@ class _Stream:
 
     async def open(self) -> None:
         """Send the headers, and a first comment that makes proxies pass them on."""
-        if self._request.transport is not None:
-            self._request.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        bound_buffers(self._request.transport)
         await self.response.prepare(self._request)
         await self.send(_HEARTBEAT)
 

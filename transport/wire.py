@@ -7,15 +7,13 @@ from typing import Any, Final
 import orjson
 from aiohttp import WSMessage, WSMsgType, web
 
-from transport.lines import TOO_SLOW, Ending, Line
+from transport.lines import DEAF, TOO_SLOW, Ending, Line, bound_buffers
 
 MAX_MESSAGE_BYTES: Final = 128 * 1024
 SEND_TIMEOUT_S: Final = 15.0
 CLOSE_TIMEOUT_S: Final = 4.0
 ANSWER_TIMEOUT_S: Final = 2.0
 LINGER_S: Final = 5.0
-WRITE_BUFFER_BYTES: Final = 32 * 1024
-"""What may wait in this process for one client; what the kernel holds comes on top."""
 
 
 class _Response(web.WebSocketResponse):
@@ -52,9 +50,7 @@ class Wire:
     async def open(self) -> str | None:
         """Answer the handshake and give the subprotocol that was agreed on."""
         await self.response.prepare(self._request)
-        transport = self._request.transport
-        if transport is not None:
-            transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        bound_buffers(self._request.transport)
         return self.response.ws_protocol
 
     async def receive(self) -> WSMessage:
@@ -83,7 +79,8 @@ class Wire:
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self.response.close(code=ending.code, message=ending.reason_bytes())
                     self.response._close_transport()  # noqa: SLF001 - where the client closed first, nobody else does
-            await self._linger()
+            if ending not in DEAF:
+                await self._linger()
         finally:
             transport = self._request.transport
             if transport is not None:

@@ -1,0 +1,352 @@
+"""The doors for WebSockets and event streams in this process, where what they hold can be counted."""
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import json
+import logging
+import os
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from auth.jwks import development_key
+from auth.token import issue_token
+from domain.events import EventType
+from domain.users import UserState
+from embedded import Addresses
+from keys import Keys
+from server import open_parts
+from settings import Settings, load
+from storage.departures import depart
+from tests.conftest import KEY, MakePerson, Person, eventually
+from tests.raw_sockets import BINARY, CLOSE, PING, TEXT, RawSocket, frame, open_raw
+from transport.app import Parts, make_app
+from transport.lines import Caps
+
+LONG: Final = os.environ.get("PROVE") == "long"
+RESETS: Final = 1000 if LONG else 200
+STALLED: Final = 200 if LONG else 60
+FUZZED: Final = 5000 if LONG else 400
+MEMORY_BYTES: Final = 50_000_000 * STALLED // 200
+LIVE: Final = "subscription { followReceived { cursor actor { username } } }"
+SCHEMA: Final = "{ __schema { types { name description fields { name description type { name } } } } }"
+CODES: Final = {1000, 1002, 1005, 1007, 1009, 4400, 4401, 4403, 4408, 4409, 4429}
+"""What the protocols know: those of RFC 6455 for frames, those of graphql-transport-ws for messages."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Served:
+    """The service on a port, with what it is made of."""
+
+    parts: Parts
+    settings: Settings
+    runner: web.AppRunner
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Give the address of the API."""
+        return f"http://{self.host}:{self.port}/graphql"
+
+    def token(self, person: Person) -> str:
+        """Give a person's access token."""
+        return issue_token(development_key(self.settings), self.settings, person.opaque_id)
+
+    @contextlib.asynccontextmanager
+    async def socket(self, person: Person | None = None, **options: Any) -> AsyncIterator[RawSocket]:
+        """Open a socket and send its introduction."""
+        async with open_raw(self.host, self.port, **options) as opened:
+            payload = {"authorization": f"Bearer {self.token(person)}"} if person is not None else {}
+            await opened.write(text({"type": "connection_init", "payload": payload}))
+            yield opened
+
+    @contextlib.asynccontextmanager
+    async def stream(self, person: Person) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open an event stream of followers."""
+        headers = {"Authorization": f"Bearer {self.token(person)}", "Accept": "text/event-stream"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url, json={"query": LIVE}, headers=headers) as response,
+        ):
+            yield response
+
+
+Serve = Callable[[Caps], Awaitable[Served]]
+
+
+def text(message: object) -> bytes:
+    return frame(TEXT, json.dumps(message).encode())
+
+
+def subscribe(identity: str, query: str) -> bytes:
+    return text({"type": "subscribe", "id": identity, "payload": {"query": query}})
+
+
+@pytest.fixture
+async def serve(addresses: Addresses, dsns: tuple[str, ...], tmp_path: Path) -> AsyncIterator[Serve]:
+    """Serve with some caps, until the test ends."""
+    settings = load(
+        {
+            "KITH_DATA_DIR": str(tmp_path),
+            "KITH_POSTGRES_DSNS": ",".join(dsns),
+            "KITH_REDIS_URL": addresses.redis_url,
+            "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
+        }
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        with mock.patch("server.load_keys", return_value=Keys(KEY, KEY, KEY)):
+            parts = await stack.enter_async_context(open_parts(settings))
+
+        async def start(caps: Caps) -> Served:
+            runner = web.AppRunner(
+                make_app(dataclasses.replace(parts, caps=caps)), access_log=None, shutdown_timeout=1.0
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return Served(parts, settings, runner, *runner.addresses[0][:2])
+
+        yield start
+
+
+@pytest.fixture
+async def served(serve: Serve) -> Served:
+    return await serve(Caps(per_user=5000))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What connections could leave behind."""
+
+    tasks: int
+    descriptors: int
+    channels: int
+
+    @classmethod
+    def now(cls, served: Served) -> "Held":
+        """Count it."""
+        gc.collect()
+        descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counted, not read
+        return cls(len(asyncio.all_tasks()), descriptors, served.parts.backend.listeners.channels)
+
+
+async def test_resets_leave_nothing_behind(served: Served, make_person: MakePerson) -> None:
+    person = await make_person()
+    async with served.socket(person) as socket:  # pools have filled and all is loaded
+        await socket.write(subscribe("1", LIVE))
+        await socket.read_frame()
+    await eventually(lambda: nothing_open(served))
+    before = Held.now(served)
+    for _ in range(RESETS // 20):
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(served.socket(person)) for _ in range(20)]
+            for number, socket in enumerate(sockets):
+                for identity in range(number % 4):
+                    await socket.write(subscribe(str(identity), LIVE))
+                if number % 2:
+                    await socket.read_frame()
+                socket.reset()
+
+    async def is_all_gone() -> bool:
+        now = Held.now(served)
+        # A pooled connection to the database may be there now that was not before.
+        return now.tasks <= before.tasks and now.channels == 0 and now.descriptors <= before.descriptors + 20
+
+    began = asyncio.get_running_loop().time()
+    await eventually(is_all_gone, within=30)
+    seconds = asyncio.get_running_loop().time() - began
+    sys.stdout.write(f"\n{RESETS} resets: {before} before, {Held.now(served)} {seconds:.1f} s after the last\n")
+
+
+async def nothing_open(served: Served) -> bool:
+    return served.parts.backend.listeners.channels == 0
+
+
+async def test_a_stream_that_is_reset_leaves_nothing_behind(served: Served, make_person: MakePerson) -> None:
+    person = await make_person()
+    for _ in range(5):
+        async with served.stream(person) as response:
+            assert await response.content.readline() == b":\n"
+            transport = response.connection.transport  # type: ignore[union-attr] # it is open
+            transport.abort()  # type: ignore[union-attr]
+
+    await eventually(lambda: nothing_open(served))
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_sockets_that_stop_reading_cost_little_and_are_closed(served: Served, make_person: MakePerson) -> None:
+    person = await make_person()
+    async with served.socket(person) as socket:
+        await socket.write(subscribe("1", SCHEMA))
+        assert (await socket.read_frame())[0] == TEXT
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(served.socket(person, receive_buffer=4096)) for _ in range(STALLED)]
+        gc.collect()
+        before = peak = resident_bytes()
+        began = asyncio.get_running_loop().time()
+        for socket in sockets:
+            await socket.write(subscribe("live", LIVE) + b"".join(subscribe(str(n), SCHEMA) for n in range(8)))
+
+        async def are_closed() -> bool:
+            nonlocal peak
+            peak = max(peak, resident_bytes())
+            return await nothing_open(served)
+
+        await eventually(lambda: someone_listens(served))
+        await eventually(are_closed, within=120)
+        seconds = asyncio.get_running_loop().time() - began
+    grown = peak - before
+    sys.stdout.write(f"\n{STALLED} sockets that read nothing: +{grown / 1e6:.1f} MB, gone after {seconds:.1f} s\n")
+    assert grown < MEMORY_BYTES
+
+
+async def someone_listens(served: Served) -> bool:
+    return served.parts.backend.listeners.channels > 0
+
+
+async def test_more_sockets_than_a_person_may_have_are_refused(serve: Serve, make_person: MakePerson) -> None:
+    served, ana, bo = await serve(Caps(per_user=2)), await make_person(), await make_person()
+    async with served.socket(ana) as one, served.stream(ana) as other:
+        assert (await one.read_frame())[0] == TEXT
+        assert await other.content.readline() == b":\n"
+        async with served.socket(ana) as third:
+            assert await third.close_code() == 4429
+        async with served.stream(ana) as third:
+            assert (third.status, third.headers["Retry-After"]) == (429, "5")
+        async with served.socket(bo) as another:
+            assert (await another.read_frame())[0] == TEXT
+
+
+@pytest.mark.parametrize("caps", [Caps(total=2), Caps(per_address=2)], ids=["in all", "from one address"])
+async def test_more_sockets_than_there_may_be_are_refused(serve: Serve, caps: Caps) -> None:
+    served = await serve(caps)
+    async with served.socket(), served.socket() as other:
+        assert (await other.read_frame())[0] == TEXT
+        async with served.socket() as third:
+            assert await third.close_code() == 4429
+        other.reset()
+
+        async def there_is_room() -> bool:
+            async with served.socket() as fourth:
+                return (await fourth.read_frame())[0] == TEXT
+
+        await eventually(there_is_room)
+
+
+@pytest.mark.parametrize("state", [UserState.DELETED, UserState.SUSPENDED])
+async def test_whoever_goes_is_cut_off_at_every_door(served: Served, make_person: MakePerson, state: UserState) -> None:
+    person = await make_person()
+    async with served.socket(person) as socket, served.stream(person) as stream:
+        await socket.write(subscribe("1", LIVE))
+        await depart(served.parts.backend.database, person.id, state, event=EventType.USER_UPDATED)
+        began = asyncio.get_running_loop().time()
+        assert await socket.close_code() == 4403
+        seconds = asyncio.get_running_loop().time() - began
+        said = await stream.content.read()
+    sys.stdout.write(f"\ncut off {seconds:.2f} s after the departure\n")
+    assert b'"code":"UNAUTHENTICATED"' in said
+    assert said.endswith(b"event: complete\ndata: \n\n")
+
+
+async def test_a_drain_says_when_to_come_back(served: Served, make_person: MakePerson) -> None:
+    person = await make_person()
+    async with served.socket(person) as socket, served.stream(person) as stream:
+        assert (await socket.read_frame())[0] == TEXT
+        assert await stream.content.readline() == b":\n"
+        draining = asyncio.create_task(served.runner.cleanup())
+        opcode, payload = await socket.read_frame()
+        assert (opcode, payload[:2]) == (CLOSE, (1001).to_bytes(2, "big"))
+        assert 500 <= json.loads(payload[2:])["retryAfterMs"] <= 5000
+        await socket.write(frame(CLOSE, payload[:2]))
+        said = (await stream.content.read()).decode().split()
+        assert said[0] == "retry:"
+        assert 500 <= int(said[1]) <= 5000
+        assert "complete" not in said
+        await draining
+
+
+async def test_frames_of_any_shape_get_a_code_and_the_next_socket_works(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed = random.randrange(1 << 32)
+    sys.stdout.write(f"\nframes from seed {seed}\n")
+    chance = random.Random(seed)
+    caplog.set_level(logging.ERROR)
+    codes: dict[int | None, int] = {}
+    for _ in range(FUZZED):
+        shapes = b"".join(shape(chance) for _ in range(chance.randint(1, 4)))
+        async with open_raw(served.host, served.port) as socket:
+            with contextlib.suppress(ConnectionError):
+                await socket.write(shapes + frame(TEXT, b"end"))
+            code = await socket.close_code()
+            codes[code] = codes.get(code, 0) + 1
+            assert code in CODES, shapes
+    assert [record.getMessage() for record in caplog.records] == []
+    async with served.socket() as socket:
+        assert await socket.read_frame() == (TEXT, b'{"type":"connection_ack"}')
+    sys.stdout.write(f"{codes}\n")
+
+
+MESSAGES: Final = [
+    {"type": "connection_init"},
+    {"type": "connection_init", "payload": {"authorization": "Bearer x"}},
+    {"type": "ping", "payload": {}},
+    {"type": "pong"},
+    {"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }", "variables": {"a": [1, None]}}},
+    {"type": "subscribe", "id": "1", "payload": {"query": LIVE}},
+    {"type": "complete", "id": "1"},
+]
+
+
+def shape(chance: random.Random) -> bytes:
+    """Make a whole frame of which something may be wrong; one that is not whole would only be waited for."""
+    payload = json.dumps(chance.choice(MESSAGES)).encode()
+    for _ in range(chance.randint(0, 3)):
+        payload = _changed(payload, chance)
+    cut = chance.randint(0, len(payload))
+    return chance.choice(
+        [
+            frame(chance.randint(0, 15), payload[: chance.choice([0, 1, 2, 125, 126, 500])]),
+            frame(TEXT, payload, rsv=chance.randint(0, 7)),
+            frame(TEXT, payload[:cut], fin=0) + frame(0, payload[cut:], fin=chance.randint(0, 1)),
+            frame(chance.choice([BINARY, PING, CLOSE]), os.urandom(chance.randint(0, 125))),
+            frame(TEXT, payload, masked=False),
+            frame(TEXT, payload * chance.choice([1, 2000])),
+            *[frame(TEXT, payload)] * 4,
+        ]
+    )
+
+
+def _changed(payload: bytes, chance: random.Random) -> bytes:
+    at = chance.randint(0, len(payload))
+    junk = chance.choice(
+        [
+            b"",
+            b"\xff",
+            b"\x00",
+            b"{",
+            b"]",
+            b'"',
+            b"9" * 400,
+            b"[" * 3000,
+            b"\\ud800",
+            b',"id":1',
+            b"null",
+            b"-",
+            b"1e999",
+        ]
+    )
+    return payload[:at] + junk + payload[at + chance.randint(0, 9) :]
