@@ -44,6 +44,11 @@ class RawSocket:
         self.writer.write(data)
         await self.writer.drain()
 
+    def push(self, data: bytes) -> None:
+        """Send as much as the kernel takes, and keep nothing of the rest."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self.writer.get_extra_info("socket").fileno(), data)
+
     async def read_frame(self) -> tuple[int, bytes]:
         """Read one frame of the server; raises IncompleteReadError where the connection ends."""
         first, second = await self.reader.readexactly(2)

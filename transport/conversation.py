@@ -10,7 +10,7 @@ from aiohttp import WSMsgType
 from graphql import OperationType
 
 from domain.errors import TokenRejected
-from execution.engine import GraphQLRequest
+from execution.engine import GraphQLRequest, Operation, Response
 from execution.errors import masked
 from transport.access import Access, Caller
 from transport.lines import FORBIDDEN, PEER_GONE, UNANSWERED, Ending, Line, Lines
@@ -24,7 +24,7 @@ FINISH_S: Final = 3.0
 """How long queries and mutations may go on when the process drains."""
 MAX_OPERATIONS: Final = 20
 MAX_ANSWERS: Final = 4
-"""How many answers of queries and mutations one socket may have under way: each is held until there is room for it."""
+"""How many queries and mutations of one socket run at once; the next is not even read before there is room for it."""
 MESSAGES_PER_S: Final = 50
 BURST: Final = 500
 UNINTRODUCED: Final = Ending(4408, "Connection initialisation timeout")
@@ -145,8 +145,27 @@ class Conversation:
             raise Closing(4409, f"Subscriber for {identity} already exists")
         if len(self._operations) >= MAX_OPERATIONS:
             raise Closing(4429, "Too many operations on one socket")
-        task = self._operations[identity] = self._start(self._run(identity, asked, self._caller))
+        await self._wire.room()
+        await self._answers.acquire()
+        prepared = self._prepare(asked, self._caller)
+        if isinstance(prepared, dict):
+            self._answers.release()
+            await self._refuse(identity, prepared["errors"])
+            return
+        task = self._operations[identity] = self._start(self._run(identity, prepared))
         task.add_done_callback(lambda done: self._release(identity, done))
+        if prepared.type is OperationType.SUBSCRIPTION:
+            self._answers.release()
+        else:
+            self._finishing.add(task)
+            task.add_done_callback(lambda _done: self._answers.release())
+
+    def _prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
+        """Make a request ready at once: what waits for its turn then holds no text of the client."""
+        try:
+            return self._engine.prepare(asked, caller)
+        except Exception as error:  # noqa: BLE001 - the last line: masked and logged
+            return {"errors": [{"message": "Internal error.", "extensions": masked(error)}]}
 
     async def _on_complete(self, fields: dict[str, Any]) -> None:
         """Stop an operation; its id is free at once, while the task may still be letting go of what it holds."""
@@ -165,31 +184,26 @@ class Conversation:
         if self._operations.get(identity) is task:
             del self._operations[identity]
 
-    async def _run(self, identity: str, asked: GraphQLRequest, caller: Caller) -> None:
+    async def _run(self, identity: str, operation: Operation) -> None:
         """Run one operation; whatever goes wrong, its client is told that it has ended."""
         try:
-            await self._answer(identity, asked, caller)
+            if operation.type is OperationType.SUBSCRIPTION:
+                await self._stream(identity, operation)
+            else:
+                response = await self._engine.run(operation)
+                await self._wire.send({"id": identity, "type": "next", "payload": response})
+            await self._wire.send({"id": identity, "type": "complete"})
         except Exception as error:  # noqa: BLE001 - the last line: masked and logged
-            payload = [{"message": "Internal error.", "extensions": masked(error)}]
-            await self._wire.send({"id": identity, "type": "error", "payload": payload})
+            await self._refuse(identity, [{"message": "Internal error.", "extensions": masked(error)}])
 
-    async def _answer(self, identity: str, asked: GraphQLRequest, caller: Caller) -> None:
-        prepared = self._engine.prepare(asked, caller)
-        if isinstance(prepared, dict):
-            await self._wire.send({"id": identity, "type": "error", "payload": prepared["errors"]})
-            return
-        if prepared.type is OperationType.SUBSCRIPTION:
-            responses: Any = self._engine.stream(prepared)
-            async with contextlib.aclosing(responses) as stream:
-                async for response in stream:
-                    await self._wire.send({"id": identity, "type": "next", "payload": response})
-        else:
-            task = asyncio.current_task()
-            if task is not None:
-                self._finishing.add(task)
-            async with self._answers:
-                await self._wire.send({"id": identity, "type": "next", "payload": await self._engine.run(prepared)})
-        await self._wire.send({"id": identity, "type": "complete"})
+    async def _stream(self, identity: str, operation: Operation) -> None:
+        responses: Any = self._engine.stream(operation)
+        async with contextlib.aclosing(responses) as stream:
+            async for response in stream:
+                await self._wire.send({"id": identity, "type": "next", "payload": response})
+
+    async def _refuse(self, identity: str, errors: list[dict[str, Any]]) -> None:
+        await self._wire.send({"id": identity, "type": "error", "payload": errors})
 
 
 class Pace:

@@ -1,12 +1,13 @@
 """The messages of graphql-transport-ws, read strictly: what is none ends the socket with the protocol's code."""
 
-from typing import Any
+from typing import Any, Final
 
 from execution.engine import GraphQLRequest
 from transport.bodies import BadRequest, decode_object, request_of
 from transport.lines import Ending
 
-KINDS = frozenset({"connection_init", "ping", "pong", "subscribe", "complete"})
+MAX_ID_CHARACTERS: Final = 128
+KINDS: Final = frozenset({"connection_init", "ping", "pong", "subscribe", "complete"})
 """What clients may send."""
 
 
@@ -41,8 +42,8 @@ def read_payload(fields: dict[str, Any]) -> dict[str, Any]:
 def read_identity(fields: dict[str, Any]) -> str:
     """Read the id of an operation; raises Closing."""
     identity = fields.get("id")
-    if not isinstance(identity, str) or not identity:
-        raise Closing(4400, "The id must be a string")
+    if not isinstance(identity, str) or not 0 < len(identity) <= MAX_ID_CHARACTERS:
+        raise Closing(4400, f"The id must be a string of at most {MAX_ID_CHARACTERS} characters")
     return identity
 
 

@@ -58,9 +58,16 @@ class Wire:
         message: WSMessage = await self.response.receive()
         return message
 
+    async def room(self) -> None:
+        """Wait until nothing waits to be sent: whoever does not read answers may not go on asking."""
+        async with self._sending:
+            pass
+
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message; a client that does not take it in time loses the socket."""
-        await self.send_frame(orjson.dumps(message), WSMsgType.TEXT)
+        frame = orjson.dumps(message)
+        del message  # one form of it is enough while it waits
+        await self.send_frame(frame, WSMsgType.TEXT)
 
     async def send_frame(self, frame: bytes, opcode: WSMsgType) -> None:
         """Send a frame, one after the other, and wait until there is room for the next."""

@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.people import People, claims_of, cursor_of_now, sign
+from tests.acceptance.people import Data, People, claims_of, cursor_of_now, sign
 from tests.acceptance.probes import GRAPHQL, JSON, expect_refusal, send, send_json
-from tests.acceptance.streams import EVENTS, open_stream
+from tests.acceptance.streams import EVENTS, EventStream, open_stream
 
 TYPENAME: Final = "{ __typename }"
 LIVE: Final = "subscription($after: String) { followReceived(after: $after) { cursor actor { username } } }"
@@ -45,14 +45,21 @@ async def test_who_takes_json_as_well_gets_streams_of_subscriptions_only(
         assert stream.response.headers["Content-Type"].startswith(EVENTS)
 
 
+async def told_of(stream: EventStream, name: str) -> Data:
+    """Read on until somebody is told of: whoever made the cursor may have needed more than one follow for it."""
+    while (told := (await stream.next())["data"]["followReceived"])["actor"] != {"username": name}:
+        pass
+    event: Data = told
+    return event
+
+
 async def test_each_follow_is_an_event(people: People) -> None:
     owner, followers = people.take(), [people.take() for _ in range(3)]
     cursor = await cursor_of_now(people, owner)
     async with open_stream(people.job, LIVE, owner.token, after=cursor) as stream:
         for follower in followers:
             await follower.follow(owner)
-            event = await stream.next()
-            assert event["data"]["followReceived"]["actor"] == {"username": follower.name}
+            await told_of(stream, follower.name)
         assert stream.comments >= 1
 
 
@@ -61,8 +68,7 @@ async def test_a_stream_resumes_after_a_cursor_of_a_socket_and_the_other_way(peo
     cursor = await cursor_of_now(people, owner)
     await one.follow(owner)
     async with open_stream(people.job, LIVE, owner.token, after=cursor) as stream:
-        told = (await stream.next())["data"]["followReceived"]
-    assert told["actor"] == {"username": one.name}
+        told = await told_of(stream, one.name)
     await other.follow(owner)
     async with owner.live(after=told["cursor"]) as live:
         assert (await live.next())["actor"] == {"username": other.name}

@@ -155,7 +155,7 @@ async def test_a_subscription_without_payload_closes_with_4400(job: MainJob) -> 
     assert await closed_by(job, INIT, {"type": "subscribe", "id": "1"}) == 4400
 
 
-@pytest.mark.parametrize("identity", [None, "", 1, [], {}])
+@pytest.mark.parametrize("identity", [None, "", 1, [], {}, "x" * 129], ids=lambda identity: repr(identity)[:9])
 @pytest.mark.parametrize("kind", ["subscribe", "complete"])
 async def test_an_id_that_is_no_text_closes_with_4400(job: MainJob, kind: str, identity: object) -> None:
     assert await closed_by(job, INIT, {"type": kind, "id": identity, "payload": TYPENAME}) == 4400

@@ -16,7 +16,7 @@ function overWebSocket() {
     url: url.replace("http", "ws"),
     webSocketImpl: WebSocket,
     connectionParams: { authorization },
-    retryAttempts: 20,
+    retryAttempts: 300,
     retryWait: () => sleep(wait),
     shouldRetry: () => true,
     on: {
@@ -33,7 +33,7 @@ function overEvents() {
   return createSseClient({
     url,
     headers: { authorization },
-    retryAttempts: 20,
+    retryAttempts: 300,
     retry: () => sleep(wait),
     on: { connected: (again) => print({ connected: again }) },
   });
