@@ -41,6 +41,7 @@ from storage.channels import Listeners
 from storage.named_world import ABOUT
 from storage.outbox import Bell
 from storage.redis_client import open_redis
+from storage.replicas import open_replicas
 from transport.access import Access
 from transport.app import Parts, make_app
 from transport.graphiql import Explorer, Person
@@ -68,7 +69,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
         bell = Bell()
         stack.push_async_callback(bell.close)
-        caches = await stack.enter_async_context(open_caches(shards, ids, redis))
+        replicas = await stack.enter_async_context(open_replicas(shards, settings.replicas))
+        caches = await stack.enter_async_context(open_caches(shards, ids, redis, replicas=replicas))
         hear = functools.partial(forget_what_changed, caches.database, caches)
         hearing = Broadcast(addresses.kafka_bootstrap, on_change=hear, on_gap=caches.forget_all)
         await stack.enter_async_context(hearing.listening())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "KITH_"
@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     postgres_dsns: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="postgresql:// addresses, one per cell, separated by commas"
     )
+    replica_dsns: Annotated[tuple[tuple[SecretStr, ...], ...], NoDecode] = Field(
+        (),
+        description="addresses of read replicas: those of one cell by |, cells by commas in KITH_POSTGRES_DSNS' order",
+    )
     redis_url: SecretStr | None = Field(
         None, description="a redis://, rediss:// or unix:// address, or redis+cluster://"
     )
@@ -99,6 +103,25 @@ class Settings(BaseSettings):
             raise ValueError
         return value
 
+    @field_validator("replica_dsns", mode="before")
+    @classmethod
+    def _split_by_cell(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(tuple(part.strip() for part in cell.split("|") if part.strip()) for cell in value.split(","))
+
+    @field_validator("replica_dsns")
+    @classmethod
+    def _are_replicas(
+        cls, value: tuple[tuple[SecretStr, ...], ...], info: ValidationInfo
+    ) -> tuple[tuple[SecretStr, ...], ...]:
+        cells = len(info.data.get("postgres_dsns", ())) or info.data.get("cells", 0)
+        if len(value) > cells:
+            raise ValueError
+        for dsns in value:
+            cls._are_postgres(dsns)
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
@@ -135,6 +158,11 @@ class Settings(BaseSettings):
     def dsns(self) -> tuple[str, ...]:
         """Give the cells' addresses, secrets included: for the driver only."""
         return tuple(dsn.get_secret_value() for dsn in self.postgres_dsns)
+
+    @property
+    def replicas(self) -> tuple[tuple[str, ...], ...]:
+        """Give the addresses of each cell's replicas, secrets included: for the driver only."""
+        return tuple(tuple(dsn.get_secret_value() for dsn in dsns) for dsns in self.replica_dsns)
 
 
 _REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key", "auth_jwks_file")

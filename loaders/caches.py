@@ -22,6 +22,7 @@ from storage.epochs import Pulse
 from storage.freshness import Remembered
 from storage.generations import LOOK_EVERY_S, Generations
 from storage.redis_client import Redis
+from storage.replicas import Replicas
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,12 +42,20 @@ DEFAULT_BOUNDS: Final = Bounds()
 class Caches:
     """One reader per kind of fact over one memory, and the database whose changes they hear of."""
 
-    def __init__(self, shards: ShardMap, ids: OpaqueIds, redis: Redis, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(
+        self,
+        shards: ShardMap,
+        ids: OpaqueIds,
+        redis: Redis,
+        bounds: Bounds = DEFAULT_BOUNDS,
+        *,
+        replicas: Replicas | None = None,
+    ) -> None:
         self.memory = Memory(entries=bounds.entries, size=bounds.size)
         self.generations = Generations(shards, self.forget_all)
         self.pulse = Pulse(redis, lambda user_id: self.forget((user_id,)), self.forget_all)
         freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name)
-        self.database = Database(shards, ids, freshness)
+        self.database = Database(shards, ids, freshness, replicas or Replicas())
         shared = (self.memory, redis, self.generations)
         self.users = ReadThrough(USERS, self._fetch_users, *shared)
         self.names = ReadThrough(NAMES, self._fetch_names, *shared)
@@ -162,10 +171,15 @@ async def _never(_keys: Sequence[object]) -> Mapping[Any, Counts]:
 
 @contextlib.asynccontextmanager
 async def open_caches(
-    shards: ShardMap, ids: OpaqueIds, redis: Redis, bounds: Bounds = DEFAULT_BOUNDS
+    shards: ShardMap,
+    ids: OpaqueIds,
+    redis: Redis,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    *,
+    replicas: Replicas | None = None,
 ) -> AsyncIterator[Caches]:
     """Open the caches, and keep watch over the generations of the cells."""
-    caches = Caches(shards, ids, redis, bounds)
+    caches = Caches(shards, ids, redis, bounds, replicas=replicas)
     async with caches.generations.watched():
         yield caches
         await caches.settle()

@@ -14,19 +14,25 @@ from loaders.memory import Held
 from loaders.read_through import ReadThrough
 from storage import lists
 from storage.lists import ListEntry, Span
+from storage.replicas import Positions
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Floors(NamedTuple):
-    """The versions below which nothing is to be shown: of people, and of what the viewer is to them."""
+    """The versions below which nothing is to be shown: of people, and of what the viewer is to them.
 
-    users: dict[int, int]
-    pairs: dict[int, int]
+    `positions` are how far a replica must have come; None: none has come far enough.
+    """
+
+    users: Mapping[int, int]
+    pairs: Mapping[int, int]
+    positions: Positions | None = None
 
 
-NO_FLOORS: Final = Floors({}, {})
+NO_FLOORS: Final = Floors({}, {}, {})
+"""What is shown may be as old as anything ever is."""
 
 
 class Loaders:
@@ -40,6 +46,7 @@ class Loaders:
         self._floors = floors
         self._viewer_id = viewer_id
         self._now = now
+        self._positions = floors.positions
         self.users: Loader[int, User | None]
         self.counts: Loader[int, Counts]
         self.hidden_counts: Loader[int, Counts]
@@ -49,10 +56,14 @@ class Loaders:
         self._blocked: Loader[int, Sequence[int]]
         self._followed: Loader[int, Sequence[int]]
         self._heads: dict[ListKind, Loader[int, Head]]
-        self.forget()
+        self._start()
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
+        self._positions = None
+        self._start()
+
+    def _start(self) -> None:
         caches = self._caches
         self._begun = False
         self._epoch: bytes | None = None
@@ -166,13 +177,16 @@ class Loaders:
 
         The newest rows are remembered before anything is left out. Whether they are looked at depends on how many are
         to be left out, never on who is in a list: what a page costs says nothing of who is hidden.
+        What is not remembered may come from replicas, but for the viewer's own lists: who changes those looks at once.
         """
+        database = self._caches.database
+        positions = self._positions if self._viewer_id not in owner_ids else None
         if kind not in self._heads or not span.downward or span.limit + len(span.without) > HEAD:
-            return await lists.fetch_list(self._caches.database, kind, owner_ids, span, among)
+            return await lists.fetch_list(database, kind, owner_ids, span, among, positions=positions)
         heads = await self._heads[kind].load_many(owner_ids)
         rows = {owner_id: _within(head, span) for owner_id, head in zip(owner_ids, heads, strict=True)}
         beyond = [owner_id for owner_id, found in rows.items() if found is None]
-        read = await lists.fetch_list(self._caches.database, kind, beyond, span) if beyond else {}
+        read = await lists.fetch_list(database, kind, beyond, span, positions=positions) if beyond else {}
         return {owner_id: found if found is not None else read[owner_id] for owner_id, found in rows.items()}
 
     def _side_key(self, viewer_id: int) -> SideKey:

@@ -15,7 +15,7 @@ from typing import Final
 from domain.errors import FellBehind
 from domain.notifications import Notification, NotificationKind
 from domain.overflow import OverflowPolicy
-from resolvers.context import Context, new_context
+from resolvers.context import Context, context_of_event
 from resolvers.delivery import encode_cursor
 from resolvers.visibility import meet
 from storage import notifications
@@ -126,6 +126,6 @@ class Backlog:
         return [row for row in rows if row.kind in self.kinds]
 
     async def _visible(self, rows: list[Notification]) -> list[Notification]:
-        fresh = new_context(self.context.backend, self.context.viewer_id)
+        fresh = context_of_event(self.context.backend, self.context.viewer_id)
         actors = await meet(fresh, [row.actor_id for row in rows])
         return [row for row, actor in zip(rows, actors, strict=True) if actor is not None]

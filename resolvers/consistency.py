@@ -1,4 +1,4 @@
-"""Consistency tokens: the versions that a mutation produced, sealed, for a reader to present.
+"""Consistency tokens: the versions that a mutation produced, and how far the cells had come then, sealed for a reader.
 
 Sealed and not only signed, and never twice the same: a version also counts what the other person does, which a reader
 of the token must not learn.
@@ -17,9 +17,11 @@ from domain.errors import InvalidInput
 
 PROFILE: Final = "u:"
 """What a version in a token is of: a person's profile and policy, or what the viewer and a person are to each other."""
+POSITION: Final = "w:"
+"""What stands before a cell's number where a token holds a place in the cell's log, for a replica to have passed."""
 PAIR: Final = "p:"
 _NONCE_BYTES: Final = 12
-_LENGTH: Final = 64
+_LENGTH: Final = 128
 
 
 class ConsistencyTokens:

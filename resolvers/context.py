@@ -2,14 +2,14 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from domain.errors import Unauthenticated
 from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
 from domain.pages import Cursors
 from loaders import NO_FLOORS, Caches, Floors, Loaders
-from resolvers.consistency import PAIR, PROFILE, ConsistencyTokens
+from resolvers.consistency import PAIR, POSITION, PROFILE, ConsistencyTokens
 from storage.channels import Listeners
 from storage.database import Database
 from storage.outbox import Bell
@@ -56,6 +56,12 @@ class Context:
         """Give the codec of the ids that clients hold."""
         return self.backend.database.ids
 
+    async def issue_token(self, versions: Mapping[str, int], changed: Collection[int]) -> str:
+        """Seal what a mutation produced, and how far the cells of the people whom it changed have come."""
+        positions = await self.database.replicas.fetch_positions(self.database.shards, changed)
+        places = {f"{POSITION}{number}": position for number, position in (positions or {}).items()}
+        return self.backend.consistency.issue({**versions, **places})
+
     def user_ids(self, opaque_ids: Sequence[str]) -> list[int]:
         """Read user ids that a client sent; what is none becomes NOBODY."""
         return [self.ids.decode(NodeType.USER, opaque_id) or NOBODY for opaque_id in opaque_ids]
@@ -74,15 +80,27 @@ def new_context(backend: Backend, viewer_id: int | None, *, consistency_token: s
     return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, floors))
 
 
+def context_of_event(backend: Backend, viewer_id: int | None) -> Context:
+    """Make the context in which one event is delivered: it shows no less than the event tells."""
+    now = dt.datetime.now(dt.UTC)
+    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, Floors({}, {})))
+
+
 def _floors(backend: Backend, token: str) -> Floors:
+    """Read the floors out of a token. One without positions says nothing of where replicas must be: none is used."""
     versions = backend.consistency.read(token)
-    floors = Floors({}, {})
-    for prefix, of in ((PROFILE, floors.users), (PAIR, floors.pairs)):
-        for name, version in versions.items():
-            user_id = backend.database.ids.decode(NodeType.USER, name.removeprefix(prefix))
-            if name.startswith(prefix) and user_id is not None:
-                of[user_id] = version
-    return floors
+    positions = {int(name): version for name, version in _named(versions, POSITION)}
+    users, pairs = (_of_people(backend, _named(versions, prefix)) for prefix in (PROFILE, PAIR))
+    return Floors(users, pairs, positions or None)
+
+
+def _named(versions: Mapping[str, int], prefix: str) -> list[tuple[str, int]]:
+    return [(name.removeprefix(prefix), version) for name, version in versions.items() if name.startswith(prefix)]
+
+
+def _of_people(backend: Backend, versions: Sequence[tuple[str, int]]) -> dict[int, int]:
+    found = ((backend.database.ids.decode(NodeType.USER, name), version) for name, version in versions)
+    return {user_id: version for user_id, version in found if user_id is not None}
 
 
 async def require_viewer(context: Context) -> int:

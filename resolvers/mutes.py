@@ -35,5 +35,6 @@ async def _change(context: Context, opaque_id: str, change: Mute | Unmute) -> Ou
     if await change_mute(context.database, viewer_id, target_id, change):
         context.backend.bell.ring(context.database.shards.home(viewer_id))
     context.loaders.forget()
-    token = context.backend.consistency.issue({PAIR + target.user.opaque_id: target.relationship.version})
+    version = {PAIR + target.user.opaque_id: target.relationship.version}
+    token = await context.issue_token(version, (viewer_id, target_id))
     return Outcome(user=await meet_one(context, target_id), consistency_token=token)

@@ -75,5 +75,5 @@ async def _marked(context: Context, owner_id: int, sequences: Sequence[int], gro
     shown = await fetch_by_key(context, owner_id, list(keys))
     viewer = await meet_one(context, owner_id)
     versions = {PROFILE + viewer.user.opaque_id: viewer.user.version} if viewer else {}
-    token = context.backend.consistency.issue(versions)
+    token = await context.issue_token(versions, (owner_id,))
     return Marked(shown, await fetch_unread_count(context, owner_id), token)

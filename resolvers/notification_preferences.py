@@ -51,5 +51,5 @@ async def update_preferences(
     preferences = await change_notification_preferences(context.database, owner_id, change)
     viewer = await meet_one(context, owner_id)
     versions = {PROFILE + viewer.user.opaque_id: viewer.user.version} if viewer else {}
-    token = context.backend.consistency.issue(versions)
+    token = await context.issue_token(versions, (owner_id,))
     return PreferencesOutcome(preferences, consistency_token=token)

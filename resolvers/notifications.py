@@ -14,7 +14,7 @@ from domain.errors import CursorExpired, Unauthenticated
 from domain.notifications import Notification, NotificationKind
 from domain.overflow import OverflowPolicy
 from resolvers.backlog import Backlog
-from resolvers.context import Context, new_context, require_viewer
+from resolvers.context import Context, context_of_event, require_viewer
 from resolvers.delivery import Delivered, cursor_scope, deliver
 from resolvers.visibility import meet
 from storage import notifications
@@ -66,7 +66,7 @@ async def _start(context: Context, viewer_id: int, after: str | None) -> int:
 
 async def _decide(context: Context, row: Notification) -> Delivered | None:
     """Ask the gate anew, with nothing remembered from earlier events; a hidden actor's notification is not told."""
-    fresh = new_context(context.backend, context.viewer_id)
+    fresh = context_of_event(context.backend, context.viewer_id)
     owner, actor = await meet(fresh, [row.owner_id, row.actor_id])
     if owner is None:
         raise Unauthenticated

@@ -80,5 +80,6 @@ async def _show_changed(context: Context, target: Visible, change: Change, show:
     if change.events:
         context.backend.bell.ring(context.database.shards.home(min(target.user.id, target.viewer_id or NOBODY)))
     context.loaders.forget()
-    token = context.backend.consistency.issue({PAIR + target.user.opaque_id: change.after.version})
+    changed = (target.user.id, target.viewer_id or NOBODY)
+    token = await context.issue_token({PAIR + target.user.opaque_id: change.after.version}, changed)
     return Outcome(user=await show(context, target.user.id), consistency_token=token)

@@ -9,6 +9,7 @@ from domain.events import EventType
 from domain.policies import MAX_LISTED, AudienceSetting, PrivacyPolicy, PrivacyPreset, apply_preset, listed
 from domain.relationships import WaitingRequests
 from domain.users import User
+from resolvers.consistency import PROFILE
 from resolvers.context import Context, require_viewer
 from resolvers.outcomes import Outcome
 from resolvers.settings import change_viewer, invalid
@@ -89,7 +90,10 @@ async def _settled(context: Context, outcome: Outcome, viewer_id: int) -> Outcom
     for cell in context.database.shards.cells:  # each pair's event lies in the cell that decided about the pair
         context.backend.bell.ring(cell)
     context.loaders.forget()
-    return dataclasses.replace(outcome, user=await meet_one(context, viewer_id))
+    user = await meet_one(context, viewer_id)
+    # Rows of many cells have changed: a token without their positions keeps its reader away from all replicas.
+    versions = {PROFILE + user.user.opaque_id: user.user.version} if user is not None else {}
+    return dataclasses.replace(outcome, user=user, consistency_token=context.backend.consistency.issue(versions))
 
 
 async def _unseen(context: Context, viewer_id: int) -> frozenset[int]:

@@ -78,7 +78,7 @@ async def change_viewer(
         raise Unauthenticated
     context.backend.bell.ring(context.database.shards.home(viewer_id))
     context.loaders.forget()
-    token = context.backend.consistency.issue({PROFILE + after.opaque_id: after.version})
+    token = await context.issue_token({PROFILE + after.opaque_id: after.version}, (viewer_id,))
     return Outcome(user=await meet_one(context, viewer_id), consistency_token=token)
 
 

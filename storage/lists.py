@@ -12,6 +12,7 @@ from storage.cells import Record
 from storage.database import Database
 from storage.limits import Priority
 from storage.own_lists import OWN_STATEMENTS
+from storage.replicas import Positions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,6 +140,9 @@ _STATEMENTS: Final = {
     **OWN_STATEMENTS,
 }
 
+ON_REPLICAS: Final = frozenset({_FOLLOWERS_DOWN, _FOLLOWERS_UP, _FOLLOWING_DOWN, _FOLLOWING_UP})
+"""What a replica may answer: who is in a list. Everybody in it is met at the gate, which reads the cells."""
+
 # More than anybody may follow, unless the limits are set wider: what is beyond is left out of what both know.
 _MOST_FOLLOWED: Final = 10_000
 
@@ -168,19 +172,30 @@ def is_downward(order: FollowOrder, *, backward: bool) -> bool:
 
 
 async def fetch_list(
-    database: Database, kind: ListKind, owner_ids: Sequence[int], span: Span, among: Sequence[int] | None = None
+    database: Database,
+    kind: ListKind,
+    owner_ids: Sequence[int],
+    span: Span,
+    among: Sequence[int] | None = None,
+    *,
+    positions: Positions | None = None,
 ) -> dict[int, list[ListEntry]]:
     """Fetch the rows of each owner's list in a span, in reading order; of MUTUAL those `among` the ids given.
 
     Whoever is in `span.without` is left out before rows are counted: a page is as long as if they were not there.
+    With `positions` replicas that have come so far may be asked, and what they tell must not be remembered.
     """
     start = span.beyond or (_LAST if span.downward else _FIRST)
     since = _UNIX_EPOCH + dt.timedelta(microseconds=start.major)
     statement = _STATEMENTS[kind, span.downward]
     further = () if among is None else (among,)
-    rows = await database.shards.fetch_by_home(
-        statement, owner_ids, since, start.minor, span.limit, span.without, *further, priority=Priority.LIST
-    )
+    arguments = (since, start.minor, span.limit, span.without, *further)
+    if positions is not None and statement in ON_REPLICAS:
+        rows = await database.replicas.fetch_by_home(
+            database.shards, statement, owner_ids, *arguments, positions=positions, priority=Priority.LIST
+        )
+    else:
+        rows = await database.shards.fetch_by_home(statement, owner_ids, *arguments, priority=Priority.LIST)
     lists: dict[int, list[ListEntry]] = {owner_id: [] for owner_id in owner_ids}
     for row in rows:
         lists[row["owner_id"]].append(ListEntry(row["other_id"], row["since"]))

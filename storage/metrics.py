@@ -11,6 +11,11 @@ BREAKER: Final = Gauge(
     multiprocess_mode="livemax",
 )
 BREAKER_OPENED: Final = Counter("kith_breaker_opened_total", "How often a breaker has opened.", ["dependency"])
+REPLICA_READS: Final = Counter(
+    "kith_replica_reads_total",
+    "Reads that a replica may answer: who did, and why it was not a replica (or that it was fresh).",
+    ["by", "why"],
+)
 REDIS_FAILURES: Final = Counter(
     "kith_redis_failures_total",
     "Redis calls without an answer: refused, late, lost, or an error.",

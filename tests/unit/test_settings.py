@@ -36,6 +36,11 @@ def test_a_production_that_has_everything_starts() -> None:
     assert len(settings.dsns) == 2
 
 
+def test_replicas_are_listed_by_cell() -> None:
+    given = load({**PRODUCTION, "KITH_REPLICA_DSNS": ", postgresql://b1 | postgresql://b2"})
+    assert given.replicas == ((), ("postgresql://b1", "postgresql://b2"))
+
+
 @pytest.mark.parametrize("missing", [name for name in PRODUCTION if name != "KITH_ENV"])
 def test_production_names_what_it_lacks(missing: str) -> None:
     environ = {name: value for name, value in PRODUCTION.items() if name != missing}
@@ -53,6 +58,8 @@ def test_production_names_what_it_lacks(missing: str) -> None:
         ("KITH_WORKERS", "0"),
         ("KITH_CELLS", "65"),
         ("KITH_POSTGRES_DSNS", "mysql://hunter2@db"),
+        ("KITH_REPLICA_DSNS", "mysql://hunter2@db"),
+        ("KITH_REPLICA_DSNS", "postgresql://a,postgresql://hunter2@b"),
         ("KITH_REDIS_URL", "http://hunter2"),
         ("KITH_SECRET_KEY", "hunter2"),
         ("KITH_SECRET_KEY", base64.b64encode(b"hunter2").decode()),
