@@ -41,6 +41,10 @@ prove: $(TEST_STAMP) ## Prove privacy and consistency at length: model, races, l
 leak-hunt: $(TEST_STAMP) ## Compare every way to a hidden person with one to nobody; LEAK=gate makes a leak to find
 	@$(PY) -m tests.proof.leaks.hunt $(if $(LEAK),--leak $(LEAK))
 
+.PHONY: chaos
+chaos: $(TEST_STAMP) ## Kill and freeze every part under load, by a seed, and account for every event (ARGS="--seed 7")
+	@$(PY) -W ignore -m tests.chaos $(ARGS)
+
 .PHONY: bench
 bench: $(TEST_STAMP) ## Measure: requests, notifications and start-up
 	@$(PY) -m benchmarks
