@@ -20,7 +20,7 @@ from typing import Final
 import asyncpg
 
 from domain.errors import KithError
-from storage.cells import Cell, Record, ShardMap
+from storage.cells import Cell, Connection, Record, ShardMap
 from storage.limits import Priority
 from storage.metrics import REPLICA_READS
 
@@ -92,28 +92,48 @@ class Replica:
             return Why.BEHIND
         return Why.TOKEN if self._position < position else Why.FRESH
 
-    async def fetch(self, statement: str, arguments: Sequence[object]) -> list[Record] | None:
-        """Run one reading statement; None where it fails, and the replica is then not used until it is looked at."""
+    async def fetch(self, statement: str, arguments: Sequence[object], position: int) -> list[Record] | None:
+        """Run one reading statement for who must not see less than a position.
+
+        None where the replica turns out not to have come so far, or fails; it is then not used until it is looked at.
+        """
         try:
-            return await self._fetch(statement, arguments)
+            async with self.pool.acquire(timeout=ATTEMPT_S) as connection:
+                if self.judge(position) is not Why.FRESH:
+                    return None
+                return await connection.fetch(statement, *arguments, timeout=ATTEMPT_S)
         except _FAILURES:
             self._position = None
             return None
-
-    async def _fetch(self, statement: str, arguments: Sequence[object]) -> list[Record]:
-        async with self.pool.acquire(timeout=ATTEMPT_S) as connection:
-            return await connection.fetch(statement, *arguments, timeout=ATTEMPT_S)
 
     async def look(self) -> None:
         """Compare the replica with its cell: what it shows is what the cell was when its log had come that far."""
         asked = time.monotonic()
         homes = await self.cell.fetch(_HOME, priority=Priority.FACT)  # a busy cell is when replicas are needed
-        copies = await self.fetch(_COPY, ())
+        copies = await self._fetch_copy()
         if not homes or not copies or _origin(homes[0]) != _origin(copies[0]):
             self._position = None
             return
         self._homes.append((asked, homes[0]["position"]))
-        self._position = position = copies[0]["position"]
+        self._place(copies[0]["position"])
+
+    async def _fetch_copy(self) -> list[Record]:
+        try:
+            async with self.pool.acquire(timeout=ATTEMPT_S) as connection:
+                return await connection.fetch(_COPY, timeout=ATTEMPT_S)
+        except _FAILURES:
+            return []
+
+    async def meet(self, connection: Connection) -> None:
+        """Take note of where a new connection has led: a replica that was started again may be behind what it was."""
+        rows = await connection.fetch(_COPY, timeout=ATTEMPT_S)
+        if not rows:
+            self._position = None
+        elif self._position is not None:
+            self._place(min(self._position, rows[0]["position"]))
+
+    def _place(self, position: int) -> None:
+        self._position = position
         self._as_of = max((at for at, home in self._homes if home <= position), default=-math.inf)
 
     async def watch(self) -> None:
@@ -172,7 +192,8 @@ class Replicas:
             return await cell.fetch(statement, *arguments, priority=priority)
         judged = [(replica, replica.judge(position)) for replica in replicas]
         fresh = [replica for replica, why in judged if why is Why.FRESH]
-        rows = await random.choice(fresh).fetch(statement, arguments) if fresh else None  # noqa: S311 - no secret
+        chosen = random.choice(fresh) if fresh else None  # noqa: S311 - no secret: it spreads readers
+        rows = await chosen.fetch(statement, arguments, position) if chosen is not None else None
         if rows is not None:
             REPLICA_READS.labels("replica", Why.FRESH.value).inc()
             return rows
@@ -210,6 +231,9 @@ async def open_replicas(shards: ShardMap, dsns: Sequence[Sequence[str]]) -> Asyn
 
 
 async def _open(stack: contextlib.AsyncExitStack, cell: Cell, dsn: str) -> Replica:
+    async def meet(connection: Connection) -> None:
+        await replica.meet(connection)
+
     pool = await asyncpg.create_pool(
         dsn,
         min_size=0,
@@ -217,6 +241,8 @@ async def _open(stack: contextlib.AsyncExitStack, cell: Cell, dsn: str) -> Repli
         timeout=ATTEMPT_S,
         max_inactive_connection_lifetime=60.0,
         server_settings=_SETTINGS,
+        init=meet,
     )
     stack.callback(pool.terminate)
-    return Replica(cell, pool)
+    replica = Replica(cell, pool)
+    return replica

@@ -1,5 +1,6 @@
 """Read replicas: what they may answer, how far they must have come, and that nobody notices when they go."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -101,18 +102,19 @@ async def test_a_replica_that_keeps_up_answers_for_lists_and_for_nothing_else(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    original = Replica._fetch
+    original = Replica.fetch
 
-    async def recording(self: Replica, statement: str, arguments: Sequence[object]) -> list[Record]:
+    async def recording(
+        self: Replica, statement: str, arguments: Sequence[object], position: int
+    ) -> list[Record] | None:
         asked.append(statement)
-        return await original(self, statement, arguments)
+        return await original(self, statement, arguments, position)
 
-    monkeypatch.setattr(Replica, "_fetch", recording)
+    monkeypatch.setattr(Replica, "fetch", recording)
     before = answered("replica", Why.FRESH)
     assert await world.seen(world.eve.context) == world.expected()
     assert answered("replica", Why.FRESH) == before + 1
-    told = set(asked) - {replicas._COPY}
-    assert told == {lists._FOLLOWERS_UP}
+    assert asked == [lists._FOLLOWERS_UP]
 
 
 async def test_a_replica_that_does_not_keep_up_is_left_alone(
@@ -201,6 +203,24 @@ async def test_the_copy_of_another_database_and_a_server_that_copies_nothing_are
         await itself.look()
         await misplaced.look()
         assert (itself.judge(0), misplaced.judge(0)) == (Why.AWAY, Why.AWAY)
+
+
+async def test_a_replica_that_comes_back_with_less_than_it_had_is_found_out_by_its_first_connection(
+    addresses: Addresses, replica: RunningReplica
+) -> None:
+    own, far = addresses.postgres_dsns[1], 2**62
+    async with open_cells([own]) as shards, contextlib.AsyncExitStack() as stack:
+        copy = await replicas._open(stack, shards.cells[0], replica.dsn(own))
+
+        async def is_fresh() -> bool:
+            await copy.look()
+            return copy.judge(0) is Why.FRESH
+
+        await eventually(is_fresh, within=60)
+        copy._position, copy._as_of = far, math.inf
+        await copy.pool.expire_connections()
+        assert await copy.fetch("SELECT 1", (), far) is None
+        assert copy.judge(far) is not Why.FRESH
 
 
 def test_only_follower_and_following_lists_may_come_from_a_replica() -> None:
