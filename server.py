@@ -10,7 +10,7 @@ import gc
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,8 @@ from embedded.configured import find_addresses
 from events.broadcast import Broadcast
 from events.remembering import forget_what_changed
 from execution.engine import Engine, PlanMode
+from execution.persisted import PersistedDocuments
+from execution.trusted import BadManifest, read_manifest
 from keys import load_keys
 from loaders import open_caches
 from logs import configure_logs
@@ -35,11 +37,12 @@ from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
 from resolvers.presence import Presence
 from schema.schema import GRAPHQL_SCHEMA
-from settings import Settings, leaving_on_bad_settings, load_or_exit
+from settings import Settings, SettingsError, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.channels import Listeners
 from storage.named_world import ABOUT
 from storage.outbox import Bell
+from storage.persisted_documents import PersistedInRedis
 from storage.redis_client import open_redis
 from storage.replicas import open_replicas
 from transport.access import Access
@@ -80,8 +83,12 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits)
         presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
         cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}
+        persisted = PersistedDocuments(
+            PersistedInRedis(redis), trusted_documents(settings), only_trusted=settings.only_trusted
+        )
         yield Parts(
             engine=Engine(GRAPHQL_SCHEMA, introspection=not settings.is_production, plans=PlanMode(settings.plans)),
+            persisted=persisted,
             backend=backend,
             presence=presence,
             access=Access(verifier, ids),
@@ -92,6 +99,20 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             helpful={"redis": redis.ping},
             patience=Patience(settings.query_timeout, settings.mutation_timeout),
         )
+
+
+def trusted_documents(settings: Settings) -> Mapping[str, str]:
+    """Read the manifest of trusted documents, if there is one.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    if settings.trusted_documents is None:
+        return {}
+    try:
+        return read_manifest(settings.trusted_documents, GRAPHQL_SCHEMA, introspection=not settings.is_production)
+    except BadManifest as error:
+        raise SettingsError(f"The file of KITH_TRUSTED_DOCUMENTS {error}.") from error
 
 
 def _people(settings: Settings, verifier: Verifier) -> list[Person]:
@@ -129,6 +150,7 @@ def main(arguments: list[str]) -> int:
             configure_logs()
             uvloop.run(serve(settings))
             return 0
+        trusted_documents(settings)  # a child that cannot start would be started again and again
         return development.run(settings)
 
 

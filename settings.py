@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     follow_free: int = Field(2000, ge=0, description="how many people one may follow whatever one's own followers")
     follow_ratio: float = Field(1.1, ge=0, description="how many one may follow per own follower beyond the free ones")
     plans: Plans = Field(Plans.ON, description="off, on or shadow")
+    trusted_documents: Path | None = Field(
+        None, description='a JSON file {"sha256:…": "document"} of documents that clients may name'
+    )
+    only_trusted: bool = Field(False, description="true or false")  # noqa: FBT003 - the default of a field
     metrics_port: int | None = Field(None, ge=1, le=65535, description="a port for /metrics of the relay or consumer")
     test_services: TestServices = Field(TestServices.EMBEDDED, description="embedded or containers")
 
@@ -186,6 +190,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(_bad_value(name)) from None
     if settings.is_production:
         _check_production(settings)
+    if settings.only_trusted and settings.trusted_documents is None:
+        raise SettingsError("KITH_ONLY_TRUSTED needs documents to trust; set KITH_TRUSTED_DOCUMENTS as well.")
     return settings
 
 

@@ -40,12 +40,16 @@ Response = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """What a client asks to be run."""
+    """What a client asks to be run; `query` is empty where it names the document in another way."""
 
     query: str
     operation_name: str | None = None
     variables: Mapping[str, Any] | None = None
     extensions: Mapping[str, Any] | None = None
+    document_id: str | None = None
+    """The name of a document in the manifest."""
+    own: bool = False
+    """Whether the document is the server's own."""
 
 
 class PlanMode(enum.StrEnum):

@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from execution.engine import Engine
+from execution.persisted import PersistedDocuments
 from resolvers.context import Backend
 from resolvers.presence import Presence
 from transport.access import Access
@@ -31,6 +32,7 @@ class Parts:
     """What the application is made of."""
 
     engine: Engine
+    persisted: PersistedDocuments
     backend: Backend
     presence: Presence
     access: Access
@@ -44,7 +46,7 @@ class Parts:
 
 def make_app(parts: Parts) -> web.Application:
     """Put the parts behind their paths; on shutdown all sockets and streams are asked to come back elsewhere."""
-    operations = Operations(parts.engine, parts.backend, parts.patience)
+    operations = Operations(parts.engine, parts.backend, parts.persisted, parts.patience)
     lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
     http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer)
     sockets = GraphQLWebSockets(operations, parts.access, lines, origins)

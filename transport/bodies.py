@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 
 from domain.errors import KithError
 from execution.engine import GraphQLRequest
+from execution.persisted import EXTENSION
 
 MAX_BODY_BYTES: Final = 128 * 1024
 READ_TIMEOUT_S: Final = 10.0
@@ -89,16 +90,19 @@ def read_query_string(request: web.Request) -> GraphQLRequest:
 
 def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
     """Check the types of a request's fields; raises BadRequest."""
-    query = fields.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise BadRequest("`query` must be a GraphQL document.")
-    operation_name = fields.get("operationName")
-    if operation_name is not None and not isinstance(operation_name, str):
-        raise BadRequest("`operationName` must be a string.")
+    for name in ("operationName", "documentId"):
+        if not isinstance(fields.get(name), str | None):
+            raise BadRequest(f"`{name}` must be a string.")
     for name in ("variables", "extensions"):
         if not isinstance(fields.get(name), dict | None):
             raise BadRequest(f"`{name}` must be an object.")
-    return GraphQLRequest(query, operation_name or None, fields.get("variables"), fields.get("extensions"))
+    query, extensions, document_id = fields.get("query"), fields.get("extensions"), fields.get("documentId")
+    is_named = document_id is not None or (extensions or {}).get(EXTENSION) is not None
+    if not (query is None and is_named) and (not isinstance(query, str) or not query.strip()):
+        raise BadRequest("`query` must be a GraphQL document.")
+    return GraphQLRequest(
+        query or "", fields.get("operationName") or None, fields.get("variables"), extensions, document_id
+    )
 
 
 def consistency_token_of(asked: GraphQLRequest, headers: Sequence[str] = ()) -> str | None:

@@ -147,7 +147,7 @@ class Conversation:
             raise Closing(4429, "Too many operations on one socket")
         await self._wire.room()
         await self._answers.acquire()
-        prepared = self._prepare(asked, self._caller)
+        prepared = await self._prepare(asked, self._caller)
         if isinstance(prepared, dict):
             self._answers.release()
             await self._refuse(identity, prepared["errors"])
@@ -160,10 +160,10 @@ class Conversation:
             self._finishing.add(task)
             task.add_done_callback(lambda _done: self._answers.release())
 
-    def _prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
+    async def _prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
         """Make a request ready at once: what waits for its turn then holds no text of the client."""
         try:
-            return self._engine.prepare(asked, caller)
+            return await self._engine.prepare(asked, caller)
         except Exception as error:  # noqa: BLE001 - the last line: masked and logged
             return {"errors": [{"message": "Internal error.", "extensions": masked(error)}]}
 

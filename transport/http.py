@@ -22,6 +22,7 @@ from transport.sse import EventStreams
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 _ALLOWED: Final = "GET, POST"
+_NAMES_A_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
 
 
 class GraphQLHttp:
@@ -41,7 +42,7 @@ class GraphQLHttp:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /graphql`: the page for a browser, a query for everybody else."""
-        if wants_page(request.headers.get("Accept")) and "query" not in request.query:
+        if wants_page(request.headers.get("Accept")) and _NAMES_A_DOCUMENT.isdisjoint(request.query):
             if self._explorer is None:
                 raise web.HTTPNotFound
             return self._explorer.page()
@@ -53,7 +54,8 @@ class GraphQLHttp:
         if media_type is None and not takes_stream:
             raise web.HTTPNotAcceptable
         caller = self._access.of_headers(request.headers.getall("Authorization", []))
-        prepared = self._operations.prepare(asked, caller, tokens=request.headers.getall("X-Consistency-Token", []))
+        tokens = request.headers.getall("X-Consistency-Token", [])
+        prepared = await self._operations.prepare(asked, caller, tokens=tokens)
         kind = None if isinstance(prepared, dict) else prepared.type
         streams = takes_stream and (media_type is None or kind is OperationType.SUBSCRIPTION)
         _check_method(request.method, kind, streams=streams)

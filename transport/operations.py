@@ -8,6 +8,7 @@ from typing import Any
 from domain import deadlines
 from domain.errors import InvalidInput
 from execution.engine import Engine, GraphQLRequest, Operation, Response
+from execution.persisted import DocumentRefused, PersistedDocuments
 from resolvers.context import Backend, new_context
 from resolvers.delivery import Delivered
 from schema.fields import OperationContext
@@ -20,28 +21,35 @@ from transport.patience import Patience
 class Operations:
     """Prepares and runs operations for callers."""
 
-    def __init__(self, engine: Engine, backend: Backend, patience: Patience) -> None:
+    def __init__(self, engine: Engine, backend: Backend, persisted: PersistedDocuments, patience: Patience) -> None:
         self._engine = engine
         self._backend = backend
+        self._persisted = persisted
         self._patience = patience
 
-    def prepare(self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()) -> Operation | Response:
+    async def prepare(
+        self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()
+    ) -> Operation | Response:
         """Make a request ready to run, or give the response that says why it cannot be.
 
         `tokens` are the consistency tokens of its headers, beside the one it may hold itself.
         """
-        prepared = self._prepare(asked, caller, tokens)
+        prepared = await self._prepare(asked, caller, tokens)
         if isinstance(prepared, dict):
             REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
         return prepared
 
-    def _prepare(self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str]) -> Operation | Response:
+    async def _prepare(self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str]) -> Operation | Response:
         try:
+            found = await self._persisted.find(asked)
             token = consistency_token_of(asked, tokens)
             context = new_context(self._backend, caller.user_id, consistency_token=token)
-        except (BadRequest, InvalidInput) as error:
+        except (BadRequest, DocumentRefused, InvalidInput) as error:
             return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
-        return self._engine.prepare(asked, OperationContext(context))
+        prepared = self._engine.prepare(found, OperationContext(context))
+        if isinstance(prepared, Operation):
+            await self._persisted.keep(asked)
+        return prepared
 
     async def run(self, operation: Operation, asked: str | None = None) -> Response:
         """Run a query or a mutation; `asked` is what the client says of the seconds it may take.

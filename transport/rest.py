@@ -142,7 +142,7 @@ class Rest:
         caller = self._access.of_headers(request.headers.getall("Authorization", []))
         if caller.user_id is None and (route.is_mutation or route.field == "me"):
             raise Unauthenticated
-        asked = GraphQLRequest(route.document, variables={**request.match_info, **body})
+        asked = GraphQLRequest(route.document, variables={**request.match_info, **body}, own=True)
         response = await self._run(asked, caller, request)
         if "errors" in response:
             return _failed(response["errors"][0])
@@ -150,12 +150,11 @@ class Rest:
         return _changed(found) if route.is_mutation else _shown(route, request, found)
 
     async def _run(self, asked: GraphQLRequest, caller: Caller, request: web.Request) -> Response:
-        prepared = self._operations.prepare(asked, caller, tokens=request.headers.getall("X-Consistency-Token", []))
-        return (
-            prepared
-            if isinstance(prepared, dict)
-            else await self._operations.run(prepared, request.headers.get(HEADER))
-        )
+        tokens = request.headers.getall("X-Consistency-Token", [])
+        prepared = await self._operations.prepare(asked, caller, tokens=tokens)
+        if isinstance(prepared, dict):
+            return prepared
+        return await self._operations.run(prepared, request.headers.get(HEADER))
 
 
 async def _serve_openapi(_request: web.Request) -> web.Response:

@@ -1,57 +1,22 @@
 """One web server with production's settings, on the parts of a development run."""
 
-import asyncio
 import base64
-import contextlib
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from tests.acceptance.main_job import UP_WITHIN_S, MainJob, free_port, launch
+from tests.acceptance.main_job import MainJob
+from tests.acceptance.operators import serving_production
 from tests.acceptance.people import People
 from tests.acceptance.probes import GRAPHQL, expect_refusal, send, send_json, send_raw
 
 
 @pytest.fixture(scope="module")
 async def job(people_of_one_cell: People, short_folder: Path) -> AsyncIterator[MainJob]:
-    """Run the server as an operator would: every address and key set, nothing embedded."""
-    parts, folder = people_of_one_cell.job, short_folder / "production"
-    folder.mkdir()
-    (folder / "keys.json").write_text(json.dumps({"keys": [people_of_one_cell.key.as_dict(private=False)]}))
-    addresses = json.loads((parts.data_dir / "run.json").read_text())["addresses"]
-    variables = {
-        "KITH_ENV": "production",
-        "KITH_POSTGRES_DSNS": ",".join(addresses["postgres_dsns"]),
-        "KITH_REDIS_URL": addresses["redis_url"],
-        "KITH_KAFKA_BOOTSTRAP": addresses["kafka_bootstrap"],
-        "KITH_SECRET_KEY": (parts.data_dir / "secret.key").read_text().strip(),
-        "KITH_AUTH_JWKS_FILE": str(folder / "keys.json"),
-        "KITH_AUTH_ISSUER": "https://auth.kith.localhost",
-        "KITH_AUTH_AUDIENCE": "kith",
-    }
-    made = launch(folder, port=free_port(), **variables)
-    try:
-        await answering(made)
+    """Run the server as an operator would."""
+    async with serving_production(people_of_one_cell, short_folder / "production") as made:
         yield made
-        made.process.terminate()
-        assert await made.ended() == 0, made.said()
-    finally:
-        made.process.kill()
-        made.process.wait()
-
-
-async def answering(job: MainJob) -> None:
-    """Wait until the server answers."""
-    async with asyncio.timeout(UP_WITHIN_S):
-        while job.process.poll() is None:
-            with contextlib.suppress(aiohttp.ClientError):
-                await send(job, method="GET")
-                return
-            await asyncio.sleep(0.05)
-    raise AssertionError(job.said())
 
 
 async def test_the_page_is_not_there(job: MainJob) -> None:
