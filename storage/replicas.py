@@ -20,7 +20,7 @@ from typing import Final
 import asyncpg
 
 from domain.errors import KithError
-from storage.cells import Cell, Connection, Record, ShardMap
+from storage.cells import Cell, Record, ShardMap
 from storage.limits import Priority
 from storage.metrics import REPLICA_READS
 
@@ -124,7 +124,7 @@ class Replica:
         except _FAILURES:
             return []
 
-    async def meet(self, connection: Connection) -> None:
+    async def meet(self, connection: "asyncpg.Connection[Record]") -> None:
         """Take note of where a new connection has led: a replica that was started again may be behind what it was."""
         rows = await connection.fetch(_COPY, timeout=ATTEMPT_S)
         if not rows:
@@ -231,7 +231,7 @@ async def open_replicas(shards: ShardMap, dsns: Sequence[Sequence[str]]) -> Asyn
 
 
 async def _open(stack: contextlib.AsyncExitStack, cell: Cell, dsn: str) -> Replica:
-    async def meet(connection: Connection) -> None:
+    async def meet(connection: "asyncpg.Connection[Record]") -> None:
         await replica.meet(connection)
 
     pool = await asyncpg.create_pool(
