@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from domain.errors import Overloaded
 from domain.ids import new_id
 from domain.transitions import block, follow, unfollow
 from storage.cells import Cell
@@ -107,7 +108,10 @@ async def folding(cell: Cell, thresholds: list[Threshold]) -> AsyncIterator[list
 
     async def again() -> None:
         while True:
-            folded.append(await fold(cell, thresholds[len(folded) % len(thresholds)], limit=1000))
+            try:
+                folded.append(await fold(cell, thresholds[len(folded) % len(thresholds)], limit=1000))
+            except Overloaded:  # as upkeep does, it tries again
+                await asyncio.sleep(0.1)
 
     task = asyncio.create_task(again())
     try:

@@ -8,6 +8,7 @@ import datetime as dt
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -22,11 +23,14 @@ from storage.counters import Sample, sample
 from storage.database import Database
 from storage.pairs import apply_side, change_pair
 from storage.relationships import fetch_relationships, fetch_truth
+from tests.proof.leaks.service import patiently
 from tests.proof.races.history import Answer, Operation, is_linearizable, plain
 
 CLIENTS: Final = 16
 PEOPLE: Final = 40
 HOT_PAIRS: Final = 6
+AFTER_REFUSAL_S: Final = 0.2
+"""How long a client leaves a cell alone that has just refused it: on a busy machine, to ask at once refuses again."""
 
 _ACTIONS: Final = {
     "follow": 5,
@@ -127,7 +131,11 @@ class Crowd:
 
     async def _look(self, database: Database, actor: int, target: int) -> None:
         promised = self._promised[_pair(actor, target)]
-        sides = await fetch_relationships(database, actor, [target])
+        try:
+            sides = await fetch_relationships(database, actor, [target])
+        except Overloaded:
+            await asyncio.sleep(AFTER_REFUSAL_S)
+            return
         self.record.looks.append(Look(sides.get(target, Relationship()), promised))
 
     async def _change(self, database: Database, actor: int, target: int, name: str) -> None:
@@ -139,6 +147,7 @@ class Crowd:
         except (Overloaded, asyncpg.CheckViolationError):
             self.record.unanswered += 1
             self.record.histories[pair].append(dataclasses.replace(operation, is_known=False))
+            await asyncio.sleep(AFTER_REFUSAL_S)
             return
         answer = None
         if change is not None:
@@ -178,8 +187,8 @@ async def open_clients(dsns: Sequence[str], database: Database) -> AsyncIterator
 
 async def judge(database: Database, people: Sequence[int], record: Record) -> Verdict:
     """Compare what the clients were answered with what the cells hold now."""
-    sides = {pair: await _sides(database, pair, record) for pair in record.histories}
-    samples = [await _sample(database, user_id) for user_id in people]
+    sides = {pair: await patiently(partial(_sides, database, pair, record)) for pair in record.histories}
+    samples = [await patiently(partial(_sample, database, user_id)) for user_id in people]
     following = collections.Counter(
         owner
         for pair, (low, _) in sides.items()
@@ -194,7 +203,7 @@ async def judge(database: Database, people: Sequence[int], record: Record) -> Ve
             not is_linearizable(history, plain(sides[pair][0])) for pair, history in record.histories.items()
         ),
         stale=sum(not look.is_right for look in record.looks),
-        missing_events=await _missing_events(database, people, record),
+        missing_events=await patiently(partial(_missing_events, database, people, record)),
     )
 
 
