@@ -6,7 +6,8 @@ from typing import Final
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, GraphQLSyntaxError, parse, validate
 from graphql.validation import NoSchemaIntrospectionCustomRule, specified_rules
 
-from execution.limits import MAX_TOKENS, check_limits
+from domain.errors import KithError
+from execution.limits import MAX_TOKENS, check_limits, check_namesakes
 
 MAX_SOURCE_CHARACTERS: Final = 65_536
 MAX_REMEMBERED: Final = 1000
@@ -50,11 +51,23 @@ class Documents:
             return [_with_code(error, "GRAPHQL_PARSE_FAILED")]
         except RecursionError:
             return [GraphQLError("The document is nested too deeply.", extensions={"code": "GRAPHQL_PARSE_FAILED"})]
+        too_much = check_namesakes(document)
+        if too_much is not None:
+            return [too_much]
         errors = validate(self._schema, document, self._rules, max_errors=_MAX_ERRORS, hide_suggestions=True)
         if errors:
-            return [_with_code(error, _validation_code(error)) for error in errors]
+            return [_with_code(_explained(error), _validation_code(error)) for error in errors]
         too_much = check_limits(document)
         return [too_much] if too_much is not None else document
+
+
+def _explained(error: GraphQLError) -> GraphQLError:
+    """Give an error for clients where a value failed to be read in a way that its type did not expect."""
+    cause: BaseException | None = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    expected = cause is None or isinstance(cause, KithError)
+    return error if expected else GraphQLError("A value cannot be read as one of its type.", error.nodes)
 
 
 def _validation_code(error: GraphQLError) -> str:

@@ -1,5 +1,6 @@
 """What a document may ask for, measured in one pass that looks at each fragment once however often it is spread."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping
 from typing import Final
@@ -12,6 +13,7 @@ from graphql import (
     GraphQLError,
     InlineFragmentNode,
     IntValueNode,
+    Node,
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
@@ -26,18 +28,26 @@ MAX_DEPTH: Final = 12
 MAX_ALIASES: Final = 30
 MAX_ROOT_MUTATIONS: Final = 10
 MAX_NODES: Final = 25_000
+MAX_FIELDS: Final = 2000
+MAX_DIRECTIVES: Final = 50
+MAX_NAMESAKES: Final = 60
 _PAGE_ARGUMENTS: Final = ("first", "last")
 _BATCH_ARGUMENTS: Final = frozenset({"ids", "usernames"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measure:
-    """How large a selection is once its fragments are spread: levels, aliases, root fields, and people at most."""
+    """How large a selection is once its fragments are spread: levels, aliases, root fields, and people at most.
+
+    `expanded` counts the fields of all levels and `directives` what stands at them, as often as they are spread.
+    """
 
     depth: int = 0
     aliases: int = 0
     fields: int = 0
     nodes: int = 0
+    expanded: int = 0
+    directives: int = 0
 
     def beside(self, other: "Measure") -> "Measure":
         """Measure both side by side."""
@@ -46,7 +56,37 @@ class Measure:
             self.aliases + other.aliases,
             self.fields + other.fields,
             self.nodes + other.nodes,
+            self.expanded + other.expanded,
+            self.directives + other.directives,
         )
+
+    def under(self, node: OperationDefinitionNode | FragmentDefinitionNode | SelectionNode) -> "Measure":
+        """Add the directives that stand at a node itself."""
+        own = len(node.directives or ())
+        return dataclasses.replace(self, directives=self.directives + own) if own else self
+
+
+def check_namesakes(document: DocumentNode) -> GraphQLError | None:
+    """Refuse a document in which too many fields with fields of their own have one name in the response.
+
+    To be asked before validation, which compares each with each, and all that is inside them.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    waiting: list[Node] = list(document.definitions)
+    while waiting:
+        selection_set: SelectionSetNode | None = getattr(waiting.pop(), "selection_set", None)
+        if selection_set is not None:
+            waiting.extend(selection_set.selections)
+            counts.update(filter(None, map(_name_of_object, selection_set.selections)))
+    if max(counts.values(), default=0) <= MAX_NAMESAKES:
+        return None
+    return _error("QUERY_TOO_COMPLEX", f"More than {MAX_NAMESAKES} fields have the same name in the response.")
+
+
+def _name_of_object(selection: SelectionNode) -> str | None:
+    if not isinstance(selection, FieldNode) or selection.selection_set is None:
+        return None
+    return (selection.alias or selection.name).value
 
 
 def check_limits(document: DocumentNode) -> GraphQLError | None:
@@ -59,7 +99,9 @@ def check_limits(document: DocumentNode) -> GraphQLError | None:
     ruler = _Ruler(fragments)
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     try:
-        judged = [_judge(operation, ruler.measure(operation.selection_set)) for operation in operations]
+        judged = [
+            _judge(operation, ruler.measure(operation.selection_set).under(operation)) for operation in operations
+        ]
     except PageOutOfBounds as error:
         return _error("BAD_USER_INPUT", str(error))
     return next(filter(None, judged), None)
@@ -76,6 +118,14 @@ def _judge(operation: OperationDefinitionNode, measure: Measure) -> GraphQLError
         extensions = {"cost": measure.nodes, "limit": MAX_NODES}
         message = f"The query could reach {measure.nodes} people; {MAX_NODES} are allowed. Ask for smaller pages."
         return _error("QUERY_TOO_COMPLEX", message, **extensions)
+    return _judge_length(measure)
+
+
+def _judge_length(measure: Measure) -> GraphQLError | None:
+    if measure.expanded > MAX_FIELDS:
+        return _error("QUERY_TOO_COMPLEX", f"With its fragments the query has more than {MAX_FIELDS} fields.")
+    if measure.directives > MAX_DIRECTIVES:
+        return _error("QUERY_TOO_COMPLEX", f"The query has more than {MAX_DIRECTIVES} directives.")
     return None
 
 
@@ -100,24 +150,30 @@ class _Ruler:
 
     def _measure_selection(self, selection: SelectionNode) -> Measure:
         if isinstance(selection, FragmentSpreadNode):
-            return self._measure_fragment(selection.name.value)
+            return self._measure_fragment(selection.name.value).under(selection)
         if isinstance(selection, InlineFragmentNode):
-            return self.measure(selection.selection_set)
-        return self._measure_field(selection) if isinstance(selection, FieldNode) else Measure()
+            return self.measure(selection.selection_set).under(selection)
+        return self._measure_field(selection).under(selection) if isinstance(selection, FieldNode) else Measure()
 
     def _measure_fragment(self, name: str) -> Measure:
         if name not in self._measured:
-            self._measured[name] = self.measure(self._fragments[name].selection_set)
+            fragment = self._fragments[name]
+            self._measured[name] = self.measure(fragment.selection_set).under(fragment)
         return self._measured[name]
 
     def _measure_field(self, field: FieldNode) -> Measure:
         aliases = 1 if field.alias is not None else 0
         if field.selection_set is None or field.name.value.startswith("__"):  # introspection has its own limit
-            return Measure(depth=1, aliases=aliases, fields=1)
+            return Measure(depth=1, aliases=aliases, fields=1, expanded=1)
         inside = self.measure(field.selection_set)
         many = _how_many(field)
         return Measure(
-            depth=inside.depth + 1, aliases=inside.aliases + aliases, fields=1, nodes=many * (1 + inside.nodes)
+            depth=inside.depth + 1,
+            aliases=inside.aliases + aliases,
+            fields=1,
+            nodes=many * (1 + inside.nodes),
+            expanded=inside.expanded + 1,
+            directives=inside.directives,
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.acceptance.main_job import MainJob
 from tests.acceptance.people import People
 from tests.acceptance.probes import GRAPHQL, JSON, expect_refusal, expect_service, send, send_json
+from tests.hostile import HOSTILE
 
 SOON_S: Final = 1.0
 """Far above what any refusal takes, and far below what an expensive document would."""
@@ -97,6 +98,14 @@ async def test_a_document_is_refused_soon(job: MainJob, what: str) -> None:
     query, code = REFUSED[what]
     codes = await expect_refused_soon(job, query)
     assert code is None or set(codes) == {code}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_a_hostile_document_gets_an_answer_and_so_does_the_next_request(job: MainJob, what: str) -> None:
+    answer = await send_json(job, GRAPHQL, query=HOSTILE[what])
+    assert answer.status in (200, 400, 413)
+    assert answer.status == 200 or "data" not in answer.json
+    assert b"INTERNAL_SERVER_ERROR" not in answer.body
 
 
 async def test_under_the_older_media_type_a_bad_document_answers_200_without_data(job: MainJob) -> None:
