@@ -7,12 +7,10 @@ from typing import Final, Protocol
 
 from domain.events import BlockPayload, FollowPayload, UserPayload
 from domain.ids import NodeType
-from domain.users import User
 from events.records import ReceivedEvent, UnreadableRecord
 from storage.block_sets import write_block_set
 from storage.database import Database
 from storage.redis_client import CacheUnavailable, Redis
-from storage.users import fetch_users
 
 FORGOTTEN_BY: Final = dt.timedelta(minutes=15)
 """By this age of a fact nothing from before it is left, whatever its maker could do."""
@@ -24,10 +22,6 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
     if now - event.time > FORGOTTEN_BY:
         return
 
-    async def fetch(user_id: int) -> User | None:
-        found = await fetch_users(database, [user_id])
-        return found[user_id][0] if user_id in found else None
-
     match event.payload:
         case FollowPayload(follower_id=one, followee_id=other, pair_version=version):
             await database.freshness.pair_heard(_internal(database, one), _internal(database, other), version)
@@ -36,7 +30,7 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
             with contextlib.suppress(CacheUnavailable):  # it lapses by itself, and the next block writes it whole
                 await write_block_set(database, redis, _internal(database, one), now)
         case UserPayload(user_id=one, user_version=version):
-            await database.freshness.user_heard(_internal(database, one), version, fetch)
+            await database.freshness.user_heard(_internal(database, one), version)
         case _:
             pass
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from domain.ids import OpaqueIds
+from domain.ids import OpaqueIds, cell_of
 from domain.relationships import ListKind, Relationship
 from domain.users import Counts, User
 from loaders.kinds import COUNTS, HEAD, HEADS, HIDDEN, NAMES, PAIRS, SIDE, SIDES, USERS, Head, PairKey, Side, SideKey
@@ -50,29 +50,37 @@ class Caches:
         bounds: Bounds = DEFAULT_BOUNDS,
         *,
         replicas: Replicas | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.memory = Memory(entries=bounds.entries, size=bounds.size)
-        self.generations = Generations(shards, self.forget_all)
+        self.memory = Memory(entries=bounds.entries, size=bounds.size, clock=clock)
+        self.generations = Generations(shards, self.forget_all, clock)
         self.pulse = Pulse(redis, lambda user_id: self.forget((user_id,)), self.forget_all)
         freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name)
         self.database = Database(shards, ids, freshness, replicas or Replicas())
         shared = (self.memory, redis, self.generations)
-        self.users = ReadThrough(USERS, self._fetch_users, *shared)
-        self.names = ReadThrough(NAMES, self._fetch_names, *shared)
-        self.counts = ReadThrough(COUNTS, self._fetch_counts, *shared)
-        self.followers = ReadThrough(HEADS[ListKind.FOLLOWERS], self._fetch_followers, *shared)
-        self.following = ReadThrough(HEADS[ListKind.FOLLOWING], self._fetch_following, *shared)
-        self.sides = ReadThrough(SIDES, self._fetch_sides, *shared)
-        self.pairs = ReadThrough(PAIRS, self._fetch_pairs, *shared)
-        self.hidden = ReadThrough(HIDDEN, _never, *shared)
+        self.users = ReadThrough(USERS, self._fetch_users, *shared, clock=clock)
+        self.names = ReadThrough(NAMES, self._fetch_names, *shared, clock=clock)
+        self.counts = ReadThrough(COUNTS, self._fetch_counts, *shared, clock=clock)
+        self.followers = ReadThrough(HEADS[ListKind.FOLLOWERS], self._fetch_followers, *shared, clock=clock)
+        self.following = ReadThrough(HEADS[ListKind.FOLLOWING], self._fetch_following, *shared, clock=clock)
+        self.sides = ReadThrough(SIDES, self._fetch_sides, *shared, clock=clock)
+        self.pairs = ReadThrough(PAIRS, self._fetch_pairs, *shared, clock=clock)
+        self.hidden = ReadThrough(HIDDEN, _never, *shared, clock=clock)
         self._all: tuple[ReadThrough[Any, Any], ...] = (
             self.users, self.names, self.counts, self.followers, self.following, self.sides, self.pairs, self.hidden,
         )  # fmt: skip
         self._by_id = (self.users, self.counts, self.followers, self.following)
 
     async def begin(self, viewer_id: int | None) -> bytes | None:
-        """Begin an operation: give the viewer's epoch, or None where nothing that is remembered may be used."""
+        """Begin an operation: give the viewer's epoch, or None where nothing that is remembered may be used.
+
+        The generation of the viewer's cell is part of it: what depends on the viewer's side is remembered in the cells
+        of others too, where a change that could not be told to Redis begins no generation.
+        """
         epoch = await self.pulse.read(viewer_id)
+        if epoch and viewer_id is not None:
+            generation = self.generations.of(cell_of(viewer_id))
+            epoch = epoch + generation.to_bytes(8) if generation is not None else None
         if epoch is None:
             DIRECT.inc()
         return epoch
@@ -128,10 +136,9 @@ class Caches:
             await reader.settle()
 
     async def _fetch_users(self, user_ids: Sequence[int]) -> Mapping[int, User | None]:
-        born = time.monotonic()
-        found = await users.fetch_users(self.database, user_ids)
-        for user_id, (_, counts) in found.items():
-            self.counts.remember(user_id, counts, born=born)
+        with self.counts.brought_along(user_ids) as brought:
+            found = await users.fetch_users(self.database, user_ids)
+            brought.keep({user_id: counts for user_id, (_, counts) in found.items()})
         return {user_id: user for user_id, (user, _) in found.items()}
 
     async def _fetch_names(self, keys: Sequence[str]) -> Mapping[str, int | None]:

@@ -10,7 +10,8 @@ import msgspec
 
 from domain.relationships import STRANGERS, ListKind, Relationship
 from domain.users import Counts, User
-from storage.freshness import NAME_TTL_S, USER_TTL_S, decode_user, encode_name, encode_user, name_entry_key, user_key
+from storage.epochs import epoch_key, profile_epoch_key
+from storage.freshness import NAME_TTL_S, encode_name, name_entry_key
 from storage.lists import ListEntry
 
 K = TypeVar("K", bound=Hashable)
@@ -23,7 +24,7 @@ SIDE: Final = 256
 
 
 class SideKey(NamedTuple):
-    """A viewer's side, as of an epoch."""
+    """A viewer's side, as of an epoch of the viewer; see `Caches.begin`."""
 
     viewer_id: int
     epoch: bytes
@@ -74,8 +75,8 @@ class Head(NamedTuple):
 class Kind(Generic[K, V]):
     """One kind of fact.
 
-    A fact holds under the epoch of the person named by `owner_of`, or, where it has versions, until a higher one is
-    written. `key` is given the generation of the fact's cell. Times are seconds, from the moment of storing.
+    A fact holds under the epoch whose key `epoch_of` names, or, where it has versions, until a higher one is written.
+    `key` is given the generation of its owner's cell. Times are seconds, from the moment of storing.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Kind(Generic[K, V]):
     missing: V
     ttl: float
     missing_ttl: float
+    epoch_of: Callable[[K], str] | None = None
     version_of: Callable[[V], int] | None = None
     shared: bool = True
     """Whether requests of several viewers may wait for one fetch: never where the fact is a viewer's own."""
@@ -95,10 +97,15 @@ def _key(name: str, suffix: str = "") -> Callable[[int, int], str]:
     return lambda generation, user_id: f"{name}{generation}:{{{user_id}}}{suffix}"
 
 
+_USERS: Final = msgspec.msgpack.Decoder(User)
 _COUNTS: Final = struct.Struct(">QQ")
 _HEADS: Final = msgspec.msgpack.Decoder(tuple[bool, tuple[ListEntry, ...]])
 _SIDES: Final = msgspec.msgpack.Decoder(tuple[bool, dict[int, Relationship]])
 _PAIRS: Final = msgspec.msgpack.Decoder(Relationship)
+
+
+def _encode_user(user: User | None) -> bytes:
+    return msgspec.msgpack.encode(user) if user is not None else b""
 
 
 def _encode_counts(counts: Counts) -> bytes:
@@ -119,17 +126,17 @@ def _decode_side(value: bytes) -> Side:
     return Side(pairs, complete)
 
 
-# A new version of the profile, the policy or the state is written over the old one by whoever makes it.
+# Every change of the profile, the policy or the state renews the profile's epoch.
 USERS: Final[Kind[int, User | None]] = Kind(
     name="user",
-    key=user_key,
+    key=_key("user"),
     owner_of=int,
-    encode=encode_user,
-    decode=decode_user,
+    encode=_encode_user,
+    decode=lambda value: _USERS.decode(value) if value else None,
     missing=None,
-    ttl=USER_TTL_S,
+    ttl=600.0,
     missing_ttl=5.0,
-    version_of=lambda user: user.version if user is not None else 0,
+    epoch_of=profile_epoch_key,
 )
 
 # Names are kept in the first cell.
@@ -155,6 +162,7 @@ COUNTS: Final[Kind[int, Counts]] = Kind(
     missing=Counts(),
     ttl=120.0,
     missing_ttl=5.0,
+    epoch_of=epoch_key,
 )
 
 
@@ -168,6 +176,7 @@ def _heads(kind: ListKind) -> Kind[int, Head]:
         missing=Head((), whole=True),
         ttl=120.0,
         missing_ttl=5.0,
+        epoch_of=epoch_key,
     )
 
 
@@ -182,6 +191,7 @@ SIDES: Final[Kind[SideKey, Side]] = Kind(
     missing=Side({}, complete=True),
     ttl=600.0,
     missing_ttl=600.0,
+    epoch_of=lambda key: epoch_key(key.viewer_id),
     shared=False,
 )
 
@@ -194,6 +204,7 @@ PAIRS: Final[Kind[PairKey, Relationship]] = Kind(
     missing=STRANGERS,
     ttl=600.0,
     missing_ttl=600.0,
+    epoch_of=lambda key: epoch_key(key.viewer_id),
     shared=False,
 )
 
@@ -207,5 +218,6 @@ HIDDEN: Final[Kind[HiddenKey, Counts]] = Kind(
     missing=Counts(),
     ttl=120.0,
     missing_ttl=120.0,
+    epoch_of=lambda key: epoch_key(key.owner_id),
     shared=False,
 )

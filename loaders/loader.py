@@ -73,7 +73,9 @@ class Loader(Generic[K, V]):
 
     async def _load_one(self, key: K) -> None:
         try:
-            value = await asyncio.shield(self._loader.load(key))
+            asked = self._loader.load(key)
+            asked.add_done_callback(_note)
+            value = await asyncio.shield(asked)
         except Exception:
             self._loader.clear(key)
             raise
@@ -85,3 +87,9 @@ class Loader(Generic[K, V]):
         except asyncio.CancelledError as error:  # would leave everybody who waits hanging
             raise Overloaded(retryAfter=1) from error
         return [found.get(key, self._missing) for key in keys]
+
+
+def _note(asked: asyncio.Future[V]) -> None:
+    """Look at an error that nobody may be left to be told of: whoever asked may have been cancelled."""
+    if not asked.cancelled():
+        asked.exception()

@@ -54,17 +54,17 @@ class Memory:
         held.hits += 1
         return held
 
-    def put(self, key: Hashable, value: object, *, size: int, born: float) -> None:
-        """Remember a value that was asked for at `born`.
+    def put(self, key: Hashable, value: object, *, size: int, until: float) -> None:
+        """Remember a value until a time, at most LEASE_S from before it was asked for.
 
         When room is short only what is asked for a second time within a lease is remembered, so that a pass over
         millions of people does not push out whom everybody looks at.
         """
         now = self._clock()
-        if born + LEASE_S <= now or not (self._is_roomy() or self._is_seen_again(key, now)):
+        if until <= now or not (self._is_roomy() or self._is_seen_again(key, now)):
             return
         self.drop(key)
-        self._held[key] = Held(value, born + LEASE_S, size + ENTRY_OVERHEAD)
+        self._held[key] = Held(value, until, size + ENTRY_OVERHEAD)
         self._used += size + ENTRY_OVERHEAD
         self._make_room(now)
 

@@ -1,8 +1,8 @@
 """What is remembered in Redis: values with the version of their row, or with the epoch under which they were read.
 
-A versioned value is replaced only by one of a higher version; a stamped one is stored only while its owner's epoch is
-still the one that was seen before the database was read, and is used only under that epoch. A fill that comes late
-therefore never hides a change.
+A versioned value is replaced only by one of a higher version: enough for what soon ends by itself, for the higher one
+may be lost before a late fill comes. A stamped value is stored only while its epoch is still the one that was seen
+before the database was read, and is used only under that epoch: no late fill hides a change, whatever was lost.
 """
 
 import dataclasses
@@ -11,11 +11,12 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-from storage.epochs import EPOCH_LIVES_S, epoch_key, new_epoch
+from storage.epochs import EPOCH_LIVES_S, new_epoch
 from storage.redis_client import Redis
 
 _HEAD: Final = 8
 _JITTER: Final = 0.1
+_CLAIM_MS: Final = 100
 _WORD_LIVES_S: Final = 60
 
 _WRITE_NEWER: Final = """
@@ -25,16 +26,9 @@ redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return 1
 """
 
-_WRITE_UNDER_EPOCH: Final = f"""
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then
-    if ARGV[1] ~= '' then return 0 end
-    epoch = ARGV[2]
-    redis.call('SET', KEYS[1], epoch, 'EX', {EPOCH_LIVES_S})
-elseif epoch ~= ARGV[1] then
-    return 0
-end
-redis.call('SET', KEYS[2], epoch .. ARGV[3], 'PX', ARGV[4])
+_WRITE_UNDER_EPOCH: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return 1
 """
 
@@ -51,11 +45,11 @@ class Versioned:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stamped:
-    """A value to store under its owner's epoch, as seen (None: there was none) before the value was read."""
+    """A value to store under an epoch, as seen before the value was read."""
 
     key: str
-    owner_id: int
-    epoch: bytes | None
+    epoch_key: str
+    epoch: bytes
     value: bytes
     ttl: float
 
@@ -72,26 +66,28 @@ async def read_versioned(redis: Redis, keys: Sequence[str]) -> list[bytes | None
     return await redis.run(work)
 
 
-async def read_stamped(redis: Redis, keys: Sequence[tuple[int, str]]) -> list[tuple[bytes | None, bytes | None]]:
-    """Read the epochs of owners and the values that hold under them, in one round trip; raises CacheUnavailable.
+async def read_stamped(redis: Redis, keys: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes | None]]:
+    """Read values with the epochs that they must be under, in one round trip; raises CacheUnavailable.
 
-    Each key comes with its owner, and gives the owner's epoch and the value, None where there is none.
+    Takes the keys of an epoch and a value, and gives the epoch and the value, None where there is none. An epoch that
+    is not there begins: what is read afterwards must have one to be stored under.
     """
+    proposed = [new_epoch() for _ in keys]
 
     async def work(client: Any) -> list[bytes | None]:
         pipeline: Any = client.pipeline(transaction=False)
-        for owner_id, key in keys:
-            pipeline.get(epoch_key(owner_id)).get(key)
+        for (epoch, key), begun in zip(keys, proposed, strict=True):
+            pipeline.set(epoch, begun, nx=True, get=True, ex=EPOCH_LIVES_S).get(key)
         answers: list[bytes | None] = await pipeline.execute()
         return answers
 
     answers = await redis.run(work)
-    return [_under(epoch, found) for epoch, found in zip(answers[::2], answers[1::2], strict=True)]
+    epochs = [found or begun for found, begun in zip(answers[::2], proposed, strict=True)]
+    return [_under(epoch, found) for epoch, found in zip(epochs, answers[1::2], strict=True)]
 
 
-def _under(epoch: bytes | None, found: bytes | None) -> tuple[bytes | None, bytes | None]:
-    holds = epoch is not None and found is not None and found[:_HEAD] == epoch
-    return epoch, found[_HEAD:] if holds and found is not None else None
+def _under(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:
+    return epoch, found[_HEAD:] if found is not None and found[:_HEAD] == epoch else None
 
 
 async def write_newer(redis: Redis, entries: Sequence[Versioned]) -> None:
@@ -108,17 +104,29 @@ async def write_newer(redis: Redis, entries: Sequence[Versioned]) -> None:
 
 
 async def write_under_epoch(redis: Redis, entries: Sequence[Stamped]) -> None:
-    """Store values whose owners' epochs are still those that were seen; raises CacheUnavailable."""
+    """Store values whose epochs are still those that were seen; raises CacheUnavailable."""
 
     async def work(client: Any) -> None:
         pipeline: Any = client.pipeline(transaction=False)
         for entry in entries:
-            seen, life = entry.epoch or b"", _milliseconds(entry.ttl)
-            keys = (epoch_key(entry.owner_id), entry.key)
-            pipeline.eval(_WRITE_UNDER_EPOCH, 2, *keys, seen, new_epoch(), entry.value, life)
+            keys, life = (entry.epoch_key, entry.key), _milliseconds(entry.ttl)
+            pipeline.eval(_WRITE_UNDER_EPOCH, 2, *keys, entry.epoch, entry.value, life)
         await pipeline.execute()
 
     await redis.run(work)
+
+
+async def claim_fills(redis: Redis, keys: Sequence[str]) -> frozenset[str]:
+    """Claim, for 100 ms, the filling of keys among all processes; gives those claimed; raises CacheUnavailable."""
+
+    async def work(client: Any) -> list[bool | None]:
+        pipeline: Any = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(f"fill:{key}", b"", nx=True, px=_CLAIM_MS)
+        answers: list[bool | None] = await pipeline.execute()
+        return answers
+
+    return frozenset(key for key, claimed in zip(keys, await redis.run(work), strict=True) if claimed)
 
 
 def _milliseconds(ttl: float) -> int:

@@ -1,12 +1,14 @@
 """Epochs: under which relationship facts hold, and what changed lately, both in Redis.
 
-A person's epoch is eight random bytes. Whatever changes a pair gives both people new ones before it answers, so that
-nothing that was remembered under the old ones is used by a read that starts later. Profiles and policies are not
-under an epoch: whose changed is listed in a stream, which every read looks at first.
+An epoch is eight random bytes, and every person has two: one for what the person is to others, and one for the profile.
+Whatever changes a pair renews the first of both people before it answers, so that nothing that was remembered under the
+old ones is used by a read that starts later. Whoever changes a profile or its policy renews the second, and lists the
+person in a stream, which every read looks at first: processes need no look at the epochs of all whom they show.
 """
 
 import asyncio
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -20,6 +22,7 @@ _BYTES: Final = 8
 _CHANGES: Final = "changes"
 _KEPT: Final = 10_000
 _PAGE: Final = 1000
+NOBODY: Final = 0
 
 Changed = Callable[[int], None]
 
@@ -29,23 +32,28 @@ def epoch_key(user_id: int) -> str:
     return f"epoch:{{{user_id}}}"
 
 
+def profile_epoch_key(user_id: int) -> str:
+    """Name the key of the epoch of a person's profile and policy."""
+    return f"profile:{{{user_id}}}"
+
+
 def new_epoch() -> bytes:
     """Make an epoch that was never there."""
     return os.urandom(_BYTES)
 
 
-async def renew_epochs(redis: Redis, user_ids: Iterable[int]) -> None:
-    """Give people new epochs.
+async def renew_epochs(redis: Redis, keys: Iterable[str]) -> None:
+    """Renew the epochs that these keys name.
 
     Raises:
-        CacheUnavailable: Redis did not confirm it; some may have them.
+        CacheUnavailable: Redis did not confirm it; some may be new.
     """
-    wanted = sorted(set(user_ids))
+    wanted = sorted(set(keys))
 
     async def work(client: Any) -> None:
         pipeline: Any = client.pipeline(transaction=False)
-        for user_id in wanted:
-            pipeline.set(epoch_key(user_id), new_epoch(), ex=EPOCH_LIVES_S)
+        for key in wanted:
+            pipeline.set(key, new_epoch(), ex=EPOCH_LIVES_S)
         await pipeline.execute()
 
     await redis.run(work)
@@ -69,13 +77,17 @@ class _Beat:
 
 
 class Pulse:
-    """Reads viewers' epochs and the latest changes; whoever asks in one tick of the loop shares a round trip."""
+    """Reads viewers' epochs and the latest changes; whoever asks in one tick of the loop shares a round trip.
+
+    The changes are read from the last one known, which must still be there: where it is not, Redis has lost some, or
+    there were too many, and everything is forgotten.
+    """
 
     def __init__(self, redis: Redis, changed: Changed, lost: Callable[[], None]) -> None:
         self._redis = redis
         self._changed = changed
         self._lost = lost
-        self._last: str | None = None
+        self._last: bytes | None = None
         self._next: _Beat | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -117,37 +129,51 @@ class Pulse:
             beat.done.set_result(alive)
 
     async def _look(self, beat: _Beat) -> bool:
-        first = self._last is None
-        answers = await self._redis.run(lambda client: self._ask(client, list(beat.viewers)))
-        *epochs, entries = answers
+        last = self._last
+        *epochs, entries = await self._redis.run(lambda client: _ask(client, list(beat.viewers), last))
         for viewer_id, (proposed, found) in zip(beat.viewers, epochs, strict=True):
             beat.viewers[viewer_id] = found or proposed
-        self._apply(entries)
-        while len(entries) == _PAGE and not first:
-            entries = await self._redis.run(lambda client: client.xrange(_CHANGES, f"({self._last}", "+", _PAGE))
-            self._apply(entries)
+        while last is not None and entries and entries[0][0] == last:
+            self._apply(entries[1:])
+            last = entries[-1][0]
+            if len(entries) < _PAGE:
+                return True
+            entries = await self._redis.run(functools.partial(_page, last=last))
+        await self._start_over()
         return True
 
-    async def _ask(self, client: Any, viewers: Sequence[int]) -> list[Any]:
-        pipeline: Any = client.pipeline(transaction=False)
-        proposed = [new_epoch() for _ in viewers]
-        for viewer_id, epoch in zip(viewers, proposed, strict=True):
-            pipeline.set(epoch_key(viewer_id), epoch, nx=True, get=True, ex=EPOCH_LIVES_S)
-        if self._last is None:
-            pipeline.xrevrange(_CHANGES, "+", "-", 1)
-        else:
-            pipeline.xrange(_CHANGES, f"({self._last}", "+", _PAGE)
-        *found, entries = await pipeline.execute()
-        return [*zip(proposed, found, strict=True), entries]
+    async def _start_over(self) -> None:
+        """Begin at the newest change there is; what was read before it was seen is forgotten."""
+        self._last = await self._redis.run(_find_newest)
+        self._lost()
 
     def _apply(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        if self._last is None:
-            self._last = "0-0"
         for identity, fields in entries:
-            self._last = max(self._last, identity.decode(), key=_order)
+            self._last = max(self._last or identity, identity, key=_order)
             self._changed(int(fields[b"u"]))
 
 
-def _order(identity: str) -> tuple[int, int]:
-    milliseconds, _, number = identity.partition("-")
+async def _ask(client: Any, viewers: Sequence[int], last: bytes | None) -> list[Any]:
+    pipeline: Any = client.pipeline(transaction=False)
+    proposed = [new_epoch() for _ in viewers]
+    for viewer_id, epoch in zip(viewers, proposed, strict=True):
+        pipeline.set(epoch_key(viewer_id), epoch, nx=True, get=True, ex=EPOCH_LIVES_S)
+    pipeline.xrange(_CHANGES, last or "-", "+", _PAGE if last else 1)
+    *found, entries = await pipeline.execute()
+    return [*zip(proposed, found, strict=True), entries]
+
+
+async def _page(client: Any, last: bytes) -> Any:
+    return await client.xrange(_CHANGES, last, "+", _PAGE)
+
+
+async def _find_newest(client: Any) -> bytes:
+    """Give the newest change; where there is none, one that concerns nobody is listed: the loss of all would show."""
+    entries = await client.xrevrange(_CHANGES, "+", "-", 1)
+    newest: bytes = entries[0][0] if entries else await client.xadd(_CHANGES, {"u": NOBODY})
+    return newest
+
+
+def _order(identity: bytes) -> tuple[int, int]:
+    milliseconds, _, number = identity.partition(b"-")
     return int(milliseconds), int(number)

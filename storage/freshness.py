@@ -8,24 +8,17 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final, Protocol
 
-import msgspec
-
 from domain import deadlines
-from domain.users import User
 from storage.cells import Cell, ShardMap
 from storage.entries import Versioned, leave_word, read_word, write_newer
-from storage.epochs import announce_change, renew_epochs
+from storage.epochs import announce_change, epoch_key, profile_epoch_key, renew_epochs
 from storage.generations import LEASE_S, Generations
 from storage.redis_client import CacheUnavailable, Redis
 
-USER_TTL_S: Final = 600.0
 NAME_TTL_S: Final = 30.0
 ATTEMPTS: Final = 3
 _MARGIN_S: Final = 0.3
 _LOG: Final = logging.getLogger(__name__)
-
-
-FetchUser = Callable[[int], Awaitable[User | None]]
 
 
 class Freshness(Protocol):
@@ -34,13 +27,13 @@ class Freshness(Protocol):
     async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
         """Take note that what two people are to each other may have changed; `stricter` where somebody sees less."""
 
-    async def user_changed(self, user: User) -> None:
-        """Take note of a profile's or policy's new version."""
+    async def user_changed(self, user_id: int, *, stricter: bool, version: int = 0) -> None:
+        """Take note of a profile's or policy's new version; `stricter` where somebody may see less."""
 
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
         """Take note of what an event tells, unless that has been done: its maker may have died before."""
 
-    async def user_heard(self, user_id: int, version: int, fetch: FetchUser) -> None:
+    async def user_heard(self, user_id: int, version: int) -> None:
         """Take note of what an event tells, unless that has been done: its maker may have died before."""
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
@@ -56,10 +49,10 @@ class NothingRemembered:
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
         """Do nothing."""
 
-    async def user_heard(self, user_id: int, version: int, fetch: FetchUser) -> None:
+    async def user_heard(self, user_id: int, version: int) -> None:
         """Do nothing."""
 
-    async def user_changed(self, user: User) -> None:
+    async def user_changed(self, user_id: int, *, stricter: bool, version: int = 0) -> None:
         """Do nothing."""
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
@@ -75,11 +68,6 @@ def _word_of_user(user_id: int) -> str:
     return f"told:{{{user_id}}}"
 
 
-def user_key(generation: int, user_id: int) -> str:
-    """Name the key under which a profile is remembered."""
-    return f"user{generation}:{{{user_id}}}"
-
-
 def name_entry_key(generation: int, name_key: str) -> str:
     """Name the key under which a name's owner is remembered: by a digest, a name is not to be read off a key."""
     return f"name{generation}:{{{hashlib.blake2b(name_key.encode(), digest_size=16).hexdigest()}}}"
@@ -88,19 +76,6 @@ def name_entry_key(generation: int, name_key: str) -> str:
 def encode_name(user_id: int | None) -> bytes:
     """Write a name's owner as it is remembered; a free name is no bytes."""
     return user_id.to_bytes(8) if user_id is not None else b""
-
-
-def encode_user(user: User | None) -> bytes:
-    """Write a profile as it is remembered; nobody is no bytes."""
-    return msgspec.msgpack.encode(user) if user is not None else b""
-
-
-def decode_user(value: bytes) -> User | None:
-    """Read a profile as it is remembered."""
-    return _USER.decode(value) if value else None
-
-
-_USER: Final = msgspec.msgpack.Decoder(User)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,12 +95,8 @@ class Remembered:
     async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
         """Give both people new epochs, and leave word of the version for which it was done."""
         people = (one_id, other_id)
-
-        async def renew() -> None:
-            await renew_epochs(self.redis, people)
-            await leave_word(self.redis, _word_of_pair(*people), version)
-
-        await self._tell(people, renew, waits=stricter)
+        await self._tell(people, lambda: renew_epochs(self.redis, map(epoch_key, people)), waits=stricter)
+        await self._leave_word(_word_of_pair(*people), version)
 
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
         """Give both people new epochs, unless word was left that it was done."""
@@ -134,28 +105,26 @@ class Remembered:
                 return
         await self.pair_changed(one_id, other_id, stricter=False, version=version)
 
-    async def user_heard(self, user_id: int, version: int, fetch: FetchUser) -> None:
-        """Write the present version, unless word was left of one as new."""
+    async def user_heard(self, user_id: int, version: int) -> None:
+        """End what is remembered of a profile, unless word was left that it was done."""
         with contextlib.suppress(CacheUnavailable):
             if await read_word(self.redis, _word_of_user(user_id)) >= version:
                 return
-        user = await fetch(user_id)
-        if user is not None:
-            await self.user_changed(user)
+        await self.user_changed(user_id, stricter=False, version=version)
 
-    async def user_changed(self, user: User) -> None:
-        """Write the new version over the old one, and list the person as changed."""
+    async def user_changed(self, user_id: int, *, stricter: bool, version: int = 0) -> None:
+        """Give the profile a new epoch, and list the person as changed.
 
-        async def write() -> None:
-            generation = self.generations.of(self.shards.home(user.id).number)
-            if generation is None:
-                raise CacheUnavailable
-            entry = Versioned(user_key(generation, user.id), user.version, encode_user(user), USER_TTL_S)
-            await write_newer(self.redis, [entry])
-            await announce_change(self.redis, user.id)
-            await leave_word(self.redis, _word_of_user(user.id), user.version)
+        In this order: whoever hears of the change must not find the old profile in Redis once more. The new one is not
+        written there: nothing would keep it from being the older of two.
+        """
 
-        await self._tell((user.id,), write, waits=True)
+        async def work() -> None:
+            await renew_epochs(self.redis, [profile_epoch_key(user_id)])
+            await announce_change(self.redis, user_id)
+
+        await self._tell((user_id,), work, waits=stricter)
+        await self._leave_word(_word_of_user(user_id), version)
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Write the name over its having been free."""
@@ -173,6 +142,11 @@ class Remembered:
     async def _tell(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
             await self._insist(people, work, waits=waits)
+
+    async def _leave_word(self, key: str, version: int) -> None:
+        """Spare whoever hears of the change from telling it once more."""
+        with deadlines.under(None), contextlib.suppress(CacheUnavailable):
+            await leave_word(self.redis, key, version)
 
     async def _insist(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         try:

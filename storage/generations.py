@@ -8,10 +8,12 @@ remembers nothing about the cell. So whoever began a generation and waited that 
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+from domain import deadlines
 from domain.errors import Overloaded
 from storage.cells import Cell, ShardMap
 from storage.limits import Priority
@@ -27,18 +29,21 @@ BEGIN_GENERATION: Final = "UPDATE cache_generations SET generation = generation 
 class Generations:
     """This process's view of the generations, no older than the lease."""
 
-    def __init__(self, shards: ShardMap, lost: Callable[[], None]) -> None:
+    def __init__(self, shards: ShardMap, lost: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._shards = shards
         self._lost = lost
+        self._clock = clock
         self._known: dict[int, int] = {}
         self._looked_at: dict[int, float] = {}
         self._beginning: dict[int, asyncio.Task[None]] = {}
 
     def of(self, cell: int) -> int | None:
         """Give a cell's generation; None where it is not known for sure, and nothing may be remembered."""
-        if time.monotonic() - self._looked_at.get(cell, -LEASE_S) >= LEASE_S:
-            return None
-        return self._known.get(cell)
+        return self._known.get(cell) if self._clock() < self.known_until(cell) else None
+
+    def known_until(self, cell: int) -> float:
+        """Give until when a cell's generation may be relied on, and with it what was found under its name."""
+        return self._looked_at.get(cell, -math.inf) + LEASE_S
 
     async def begin(self, cell: Cell) -> None:
         """Begin a generation that whatever was read before this call has no part in; raises Overloaded.
@@ -50,11 +55,12 @@ class Generations:
             await asyncio.wait([running])
         task = self._beginning.get(cell.number)
         if task is None or task.done():
-            task = self._beginning[cell.number] = asyncio.create_task(self._begin(cell))
+            with deadlines.under(None):
+                task = self._beginning[cell.number] = asyncio.create_task(self._begin(cell))
         await asyncio.shield(task)
 
     async def _begin(self, cell: Cell) -> None:
-        started = time.monotonic()
+        started = self._clock()
         [row] = await cell.fetch(BEGIN_GENERATION, priority=Priority.FACT)
         self._saw(cell.number, row["generation"], started)
 
@@ -82,7 +88,7 @@ class Generations:
 
     async def look(self, cell: Cell) -> None:
         """Read a cell's generation; raises Overloaded."""
-        started = time.monotonic()
+        started = self._clock()
         [row] = await cell.fetch(_READ, priority=Priority.FACT)
         self._saw(cell.number, row["generation"], started)
 

@@ -124,7 +124,7 @@ async def change_user(
     user = await database.shards.home(user_id).transact(work)
     if user is not None:
         # Also where nothing changed: it may be the repeat of a change whose news got lost.
-        await database.freshness.user_changed(user)
+        await database.freshness.user_changed(user.id, stricter=True, version=user.version)
     return user
 
 

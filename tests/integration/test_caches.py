@@ -77,6 +77,7 @@ def spending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spent]:
 async def another_process(backend: Backend, shards: ShardMap, redis: Redis) -> Any:
     """Run a second set of caches beside the first, as another process has it."""
     async with open_caches(shards, OpaqueIds(KEY), redis) as caches:
+        await asyncio.gather(*map(caches.generations.look, shards.cells))
         yield dataclasses.replace(backend, caches=caches)
 
 

@@ -1,0 +1,96 @@
+"""What Redis holds of one kind of fact (L2)."""
+
+import asyncio
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from loaders.kinds import Kind
+from loaders.metrics import READ
+from storage.entries import (
+    Stamped,
+    Versioned,
+    claim_fills,
+    read_stamped,
+    read_versioned,
+    write_newer,
+    write_under_epoch,
+)
+from storage.redis_client import CacheUnavailable, Redis
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+FILLS: Final = 64
+Found = tuple[dict[K, V], dict[K, bytes]]
+"""Values, and the epochs under which what is lacking is to be stored."""
+
+
+class Stored(Generic[K, V]):
+    """Reads and fills; a Redis that fails is a miss, except that reading says so."""
+
+    def __init__(self, kind: Kind[K, V], redis: Redis) -> None:
+        self._kind = kind
+        self._redis = redis
+        self._fills: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """Give the fills that are not done."""
+        return set(self._fills)
+
+    async def read(self, names: Mapping[K, str]) -> Found[K, V]:
+        """Read what there is, by the names of the keys; raises CacheUnavailable."""
+        epoch_of = self._kind.epoch_of
+        if epoch_of is None:
+            versioned = await read_versioned(self._redis, list(names.values()))
+            return self._decoded(zip(names, versioned, strict=True)), {}
+        pairs = await read_stamped(self._redis, [(epoch_of(key), name) for key, name in names.items()])
+        epochs = {key: epoch for key, (epoch, _) in zip(names, pairs, strict=True)}
+        return self._decoded((key, value) for key, (_, value) in zip(names, pairs, strict=True)), epochs
+
+    def fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
+        """Store what was fetched, while nobody waits for it; too much at once is left out."""
+        if len(self._fills) < FILLS:
+            fill = asyncio.create_task(self._fill(names, values, epochs))
+            self._fills.add(fill)
+            fill.add_done_callback(self._fills.discard)
+
+    async def claim(self, names: Sequence[str]) -> frozenset[str]:
+        """Claim the filling of keys for a moment, and give those that are claimed by nobody else."""
+        try:
+            return await claim_fills(self._redis, names)
+        except CacheUnavailable:
+            return frozenset(names)
+
+    def _decoded(self, stored: Iterable[tuple[K, bytes | None]]) -> dict[K, V]:
+        found: dict[K, V] = {}
+        for key, value in stored:
+            if value is None:
+                continue
+            try:
+                found[key] = self._kind.decode(value)
+            except (msgspec.MsgspecError, ValueError, OverflowError):
+                READ.labels(self._kind.name, "unreadable").inc()  # of another version of Kith: a miss
+        return found
+
+    async def _fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
+        kind, epoch_of, version_of = self._kind, self._kind.epoch_of, self._kind.version_of
+        stored = [(key, names[key], value, kind.encode(value), self._ttl(value)) for key, value in values.items()]
+        try:
+            if epoch_of is not None:
+                stamped = [
+                    Stamped(name, epoch_of(key), epochs[key], encoded, ttl) for key, name, _, encoded, ttl in stored
+                ]
+                await write_under_epoch(self._redis, stamped)
+            elif version_of is not None:
+                versioned = [
+                    Versioned(name, version_of(value), encoded, ttl) for _, name, value, encoded, ttl in stored
+                ]
+                await write_newer(self._redis, versioned)
+        except CacheUnavailable:
+            READ.labels(kind.name, "not_stored").inc(len(values))
+
+    def _ttl(self, value: V) -> float:
+        return self._kind.missing_ttl if value == self._kind.missing else self._kind.ttl

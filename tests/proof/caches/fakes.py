@@ -1,0 +1,265 @@
+"""What lies below the read-through, made of dictionaries and delays: Redis, with the commands used, and the cells.
+
+Every answer takes its time. A call may fail before it has an effect, after it, or seem to fail and have it later.
+"""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from domain import deadlines
+from domain.errors import DeadlineExceeded, Overloaded
+from storage import entries, generations, relationships, users
+from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable
+
+POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
+THEN: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(slots=True)
+class Faults:
+    """How likely things go wrong, from 0 to 1, and who is cut off."""
+
+    redis_fails: float = 0.0
+    redis_late: float = 0.0
+    cell_fails: float = 0.0
+    cell_slow: float = 0.0
+    cut_off: set[object] = dataclasses.field(default_factory=set)
+
+
+class Timing:
+    """Seeded delays."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.faults = Faults()
+
+    def happens(self, likely: float) -> bool:
+        return likely > 0 and self.random.random() < likely
+
+    def short(self) -> float:
+        return self.random.choice((0.0, 0.001, 0.002, 0.005, 0.012))
+
+    def long(self) -> float:
+        return self.random.choice((0.02, 0.1, 0.6, 1.4, 2.6))
+
+
+def _answer(future: asyncio.Future[Any], found: object) -> None:
+    if not future.done():
+        future.set_result(found)
+
+
+async def pause(seconds: float) -> None:
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, _answer, future, None)
+    await future
+
+
+class RedisServer:
+    """One Redis: values with ends, one stream, and the two scripts by what they promise."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.values: dict[str, tuple[bytes, float]] = {}
+        self.stream: list[tuple[bytes, dict[bytes, bytes]]] = []
+        self._sequence = 0
+        self._time = 1000
+
+    def forget(self) -> None:
+        """Restart without anything; the clock of the new life is behind that of the old one."""
+        self.values.clear()
+        self.stream.clear()
+        self._sequence = 0
+        self._time -= 1
+
+    def read(self, key: str) -> bytes | None:
+        value, end = self.values.get(key, (None, 0.0))
+        return value if end > self._now() else None
+
+    def get(self, key: str) -> bytes | None:
+        return self.read(key)
+
+    def set(
+        self, key: str, value: bytes, *, nx: bool = False, get: bool = False, ex: int = 0, px: int = 0
+    ) -> bytes | bool | None:
+        before = self.read(key)
+        if not (nx and before is not None):
+            self.values[key] = (value, self._now() + (ex or px / 1000))
+        return before if get else (before is None or not nx) or None
+
+    def eval(self, script: str, _count: int, *arguments: Any) -> int:
+        if script == entries._WRITE_NEWER:
+            return self.write_newer(*arguments)
+        assert script == entries._WRITE_UNDER_EPOCH
+        return self.write_under_epoch(*arguments)
+
+    def write_newer(self, key: str, version: bytes, value: bytes, life: int) -> int:
+        held = (self.read(key) or b"")[:8]
+        if len(held) == 8 and held > version:
+            return 0
+        self.set(key, version + value, px=life)
+        return 1
+
+    def write_under_epoch(self, epoch_key: str, key: str, epoch: bytes, value: bytes, life: int) -> int:
+        if self.read(epoch_key) != epoch:
+            return 0
+        self.set(key, epoch + value, px=life)
+        return 1
+
+    def xadd(self, _stream: str, fields: dict[str, int], **_bounds: object) -> bytes:
+        self._sequence += 1
+        self.stream.append((b"%d-%d" % (self._time, self._sequence), {b"u": b"%d" % fields["u"]}))
+        return self.stream[-1][0]
+
+    def xrange(self, _stream: str, first: str | bytes, _last: str, count: int) -> list[Any]:
+        start = (0, 0) if isinstance(first, str) else _order(first)
+        return [entry for entry in self.stream if _order(entry[0]) >= start][:count]
+
+    def xrevrange(self, _stream: str, _last: str, _first: str, count: int) -> list[Any]:
+        return self.stream[::-1][:count]
+
+
+def _order(identity: bytes) -> tuple[int, int]:
+    time, _, number = identity.partition(b"-")
+    return int(time), int(number)
+
+
+class Client:
+    """What redis-py's client is to a call: single commands and pipelines."""
+
+    def __init__(self, link: "FakeRedis") -> None:
+        self._link = link
+        self._commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def pipeline(self, *, transaction: bool) -> "Client":
+        assert not transaction
+        return Client(self._link)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def add(*arguments: Any, **options: Any) -> "Client":
+            self._commands.append((name, arguments, options))
+            return self
+
+        return add
+
+    def __await__(self) -> Any:
+        return self._one().__await__()
+
+    async def _one(self) -> Any:
+        commands, self._commands = self._commands, []
+        return (await self._link.send(commands))[0]
+
+    async def execute(self) -> list[Any]:
+        return await self._link.send(self._commands)
+
+
+class FakeRedis:
+    """One process's way to Redis."""
+
+    def __init__(self, server: RedisServer, timing: Timing) -> None:
+        self._server = server
+        self._timing = timing
+
+    async def run(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        if self in self._timing.faults.cut_off or deadlines.is_over():
+            await pause(0.0)
+            raise CacheUnavailable
+        return await call(Client(self))
+
+    async def send(self, commands: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        """Have commands take effect after a while, whether or not anybody waits, and answer or fail after another."""
+        timing, loop = self._timing, asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+        way, back = timing.short(), timing.short()
+        if timing.happens(timing.faults.redis_late):
+            way, back = (timing.long(), 0.0) if timing.happens(0.5) else (way, 0.1)
+        if timing.happens(timing.faults.redis_fails):
+            await pause(way)
+            raise CacheUnavailable
+
+        def act() -> None:
+            found = [getattr(self._server, name)(*arguments, **options) for name, arguments, options in commands]
+            loop.call_later(back, _answer, answer, found)
+
+        loop.call_later(way, act)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await answer
+        except TimeoutError:
+            raise CacheUnavailable from None
+
+
+class CellStore:
+    """What one cell's database holds: whatever is committed is there for whoever reads later."""
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self.versions: dict[int, int] = {}
+        self.edges: dict[int, int] = {}
+        self.pairs: dict[tuple[int, int], int] = {}
+
+    def answer(self, statement: str, arguments: Sequence[Any]) -> list[Row]:
+        if statement == generations._READ:
+            return [{"generation": self.generation}]
+        if statement == generations.BEGIN_GENERATION:
+            self.generation += 1
+            return [{"generation": self.generation}]
+        if statement == users._FETCH:
+            return [user_row(user_id, self.versions[user_id], self.edges[user_id]) for user_id in arguments[0]]
+        if statement == relationships._FETCH_SIDE:
+            pairs = [(other, version) for (owner, other), version in self.pairs.items() if owner == arguments[0]]
+            return [pair_row(other, version) for other, version in pairs][: arguments[1]]
+        assert statement == relationships._FETCH
+        owner, others = arguments
+        return [pair_row(other, self.pairs[owner, other]) for other in others if (owner, other) in self.pairs]
+
+
+class FakeCell:
+    """One process's way to a cell."""
+
+    def __init__(self, number: int, store: CellStore, timing: Timing) -> None:
+        self.number = number
+        self.store = store
+        self._timing = timing
+
+    async def fetch(self, statement: str, *arguments: object, priority: object = None) -> list[Row]:
+        del priority
+        timing = self._timing
+        if deadlines.is_over():
+            raise DeadlineExceeded
+        if self in timing.faults.cut_off:
+            await pause(timing.long())
+            raise Overloaded(retryAfter=1)
+        await pause(self._delay())
+        fails = timing.happens(timing.faults.cell_fails)
+        if fails and timing.happens(0.5):
+            raise Overloaded(retryAfter=1)
+        rows = self.store.answer(statement, arguments)
+        await pause(self._delay())
+        if fails or self in timing.faults.cut_off:
+            raise Overloaded(retryAfter=1)
+        return rows
+
+    def _delay(self) -> float:
+        return self._timing.long() if self._timing.happens(self._timing.faults.cell_slow) else self._timing.short()
+
+
+def user_row(user_id: int, version: int, edges: int) -> Row:
+    return {
+        "id": user_id, "username": "n", "display_name": None, "bio": None, "avatar_url": None, "pronouns": None,
+        "location": None, "links": "[]", "policy": POLICY, "state": 1, "version": version, "created_at": THEN,
+        "followers": edges, "following": 0,
+    }  # fmt: skip
+
+
+def pair_row(other_id: int, version: int) -> Row:
+    return {
+        "other_id": other_id, "follows": 0, "follows_at": None, "followed_by": 0, "followed_by_at": None,
+        "blocks": False, "blocks_until": None, "blocked_by": True, "blocked_by_until": None, "blocks_since": None,
+        "blocked_by_since": None, "mutes": False, "mutes_until": None, "version": version, "follows_version": 0,
+        "followed_by_version": 0,
+    }  # fmt: skip

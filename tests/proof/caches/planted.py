@@ -1,0 +1,238 @@
+"""Guards taken away, one at a time: what the schedules must find."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from unittest import mock
+
+from loaders import batches, caches, read_through, stored
+from storage import entries, epochs, freshness, generations
+from storage.redis_client import CacheUnavailable
+from tests.proof.caches import fakes, schedule
+
+Plant = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def _patched(owner: object, name: str, value: object) -> Plant:
+    return lambda: mock.patch.object(owner, name, value)
+
+
+def _epoch_is_not_compared_in_fills(server: fakes.RedisServer, *entry: Any) -> int:
+    epoch_key, key, epoch, value, life = entry
+    server.set(key, (server.read(epoch_key) or epoch) + value, px=life)
+    return 1
+
+
+def _epoch_is_not_compared_in_reads(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:
+    return epoch, found[8:] if found is not None else None
+
+
+def _flights_go_on(self: read_through.ReadThrough[Any, Any], key: object) -> None:
+    self._memory.drop((self.kind.name, key))
+
+
+def _flights_all_go_on(self: read_through.ReadThrough[Any, Any]) -> None:
+    del self
+
+
+def _always_joined(self: batches.Batch[Any, Any], now: float) -> bool:
+    del self, now
+    return True
+
+
+def _counts_are_kept(self: read_through.Brought[Any, Any], key: object) -> None:
+    del self, key
+
+
+def _no_lease(self: generations.Generations, cell: int) -> int | None:
+    return self._known.get(cell)
+
+
+def _known_for_ever(self: generations.Generations, cell: int) -> float:
+    return self._clock() + generations.LEASE_S if cell in self._known else 0.0
+
+
+async def _no_generation(self: generations.Generations, cell: object) -> None:
+    del self, cell
+
+
+async def _changes_from_the_next(client: Any, viewers: Sequence[int], last: bytes | None) -> list[Any]:
+    """Read the changes as if the last one known did not matter: what was lost does not show."""
+    answers = await _ASK(client, viewers, last)
+    if last is not None and (not answers[-1] or answers[-1][0][0] != last):
+        answers[-1] = [(last, {}), *answers[-1]]
+    return answers
+
+
+_ASK: Final = epochs._ask
+_TELL: Final = freshness.Remembered._tell
+_BEGIN: Final = caches.Caches.begin
+_EDIT: Final = schedule.World.edit
+
+
+async def _told_once(
+    self: freshness.Remembered, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool
+) -> None:
+    """Take a failure to tell Redis for nothing."""
+    with contextlib.suppress(CacheUnavailable):
+        await work()
+    self.forget(people)
+    del waits
+
+
+async def _told_without_waiting(
+    self: freshness.Remembered, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool
+) -> None:
+    del waits
+    await _TELL(self, people, work, waits=False)
+
+
+async def _announced_first(self: freshness.Remembered, user_id: int, *, stricter: bool, version: int = 0) -> None:
+    del version
+
+    async def work() -> None:
+        await epochs.announce_change(self.redis, user_id)
+        await epochs.renew_epochs(self.redis, [epochs.profile_epoch_key(user_id)])
+
+    await self._tell((user_id,), work, waits=stricter)
+
+
+async def _not_announced(redis: object, user_id: int) -> None:
+    del redis, user_id
+
+
+async def _told_before_the_commit(self: schedule.World, process: schedule.Process, user_id: int, *, dies: bool) -> None:
+    del dies
+    if not await self._told(process.caches.database.freshness.user_changed(user_id, stricter=True)):
+        return
+    await fakes.pause(self.timing.short())
+    store = self.store_of(user_id)
+    store.versions[user_id] += 1
+    self.profiles[user_id] = max(self.profiles[user_id], store.versions[user_id])
+
+
+async def _without_generation(self: caches.Caches, viewer_id: int | None) -> bytes | None:
+    return await self.pulse.read(viewer_id)
+
+
+async def _always_one_epoch(self: epochs.Pulse, viewer_id: int | None) -> bytes | None:
+    del self, viewer_id
+    return b"epoch000"
+
+
+async def _nobody_tells_again(self: schedule.World) -> None:
+    while True:
+        await self.untold.get()
+        self.untold.task_done()
+
+
+def _deadline_of_the_first() -> contextlib.AbstractContextManager[Any]:
+    return mock.patch("loaders.batches.deadlines", mock.Mock(under=lambda _deadline: contextlib.nullcontext()))
+
+
+async def _abandoned_with_the_caller(done: Any) -> None:
+    """Wait unshielded: who is cancelled cancels for all."""
+    await done
+
+
+async def _read_without_beginning(redis: Any, keys: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes | None]]:
+    """Begin no epoch where there is none: one that the fill itself begins is taken for the one that was seen."""
+
+    async def work(client: Any) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for epoch, key in keys:
+            pipeline.get(epoch).get(key)
+        answers: list[Any] = await pipeline.execute()
+        return answers
+
+    answers = await redis.run(work)
+    return [
+        (epoch or b"", found[8:] if found is not None and found[:8] == epoch else None)
+        for epoch, found in zip(answers[::2], answers[1::2], strict=True)
+    ]
+
+
+def _fill_begins_an_epoch(server: fakes.RedisServer, *entry: Any) -> int:
+    epoch_key, key, epoch, value, life = entry
+    held = server.read(epoch_key)
+    if held is None and not epoch:
+        held = epochs.new_epoch()
+        server.set(epoch_key, held, ex=1000)
+    elif held != epoch:
+        return 0
+    server.set(key, held + value, px=life)
+    return 1
+
+
+@contextlib.contextmanager
+def _absent_epoch_is_one() -> Iterator[None]:
+    with (
+        mock.patch.object(stored, "read_stamped", _read_without_beginning),
+        mock.patch.object(fakes.RedisServer, "write_under_epoch", _fill_begins_an_epoch),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _memory_without_end() -> Iterator[None]:
+    with (
+        mock.patch.object(read_through, "LEASE_S", 1e6),
+        mock.patch.object(generations.Generations, "known_until", _known_for_ever),
+    ):
+        yield
+
+
+_SEEDS: Final[Mapping[str, int]] = {
+    "the epoch is not compared when a fill is stored": 5,
+    "the viewer's epoch is ignored": 3,
+    "flights of a changed person go on": 289,
+    "no generation is begun": 74,
+    "a failure to tell is taken for nothing": 26,
+    "a change is not announced": 2,
+    "lost announcements do not show": 321,
+    "the epoch is not compared when a value is read": 4,
+    "counts that came along are kept though forgotten": 289,
+    "a change that could not be told does not wait": 185,
+    "a change is told before its commit": 0,
+    "nobody tells again of what a dead process changed": 0,
+}
+"""From where on a guard is soon missed; the others take more schedules than a short run has."""
+
+_PLANTS: Final[Mapping[str, Plant]] = {
+    "the epoch is not compared when a fill is stored": _patched(
+        fakes.RedisServer, "write_under_epoch", _epoch_is_not_compared_in_fills
+    ),
+    "the epoch is not compared when a value is read": _patched(entries, "_under", _epoch_is_not_compared_in_reads),
+    "the viewer's epoch is ignored": _patched(epochs.Pulse, "read", _always_one_epoch),
+    "a fill begins the epoch that was not there": _absent_epoch_is_one,
+    "flights of a changed person go on": _patched(read_through.ReadThrough, "forget", _flights_go_on),
+    "all flights go on when everything is forgotten": _patched(
+        read_through.ReadThrough, "forget_flying", _flights_all_go_on
+    ),
+    "flights are joined however old": _patched(batches.Batch, "may_be_joined_at", _always_joined),
+    "counts that came along are kept though forgotten": _patched(read_through.Brought, "forget", _counts_are_kept),
+    "memory has no lease": _memory_without_end,
+    "the generation is known for ever": _patched(generations.Generations, "known_until", _known_for_ever),
+    "no generation is begun": _patched(generations.Generations, "begin", _no_generation),
+    "a change that could not be told does not wait": _patched(freshness.Remembered, "_tell", _told_without_waiting),
+    "a failure to tell is taken for nothing": _patched(freshness.Remembered, "_tell", _told_once),
+    "a change is announced before its epoch is renewed": _patched(
+        freshness.Remembered, "user_changed", _announced_first
+    ),
+    "a change is not announced": _patched(freshness, "announce_change", _not_announced),
+    "a change is told before its commit": _patched(schedule.World, "edit", _told_before_the_commit),
+    "lost announcements do not show": _patched(epochs, "_ask", _changes_from_the_next),
+    "nobody tells again of what a dead process changed": _patched(schedule.World, "tell", _nobody_tells_again),
+    "joint work has the deadline of the first": _deadline_of_the_first,
+    "callers share their cancellation": _patched(read_through, "_wait", _abandoned_with_the_caller),
+}
+
+
+class Planted(NamedTuple):
+    """A guard taken away, and a seed from which on it is soon missed."""
+
+    plant: Plant
+    seed: int | None
+
+
+PLANTED: Final = {name: Planted(plant, _SEEDS.get(name)) for name, plant in _PLANTS.items()}
