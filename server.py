@@ -8,6 +8,7 @@ import contextlib
 import functools
 import gc
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -55,6 +56,8 @@ from transport.patience import Patience
 DIST: Final = Path(__file__).parent / "graphiql" / "dist"
 KEEPALIVE_S: Final = 30.0
 SHUTDOWN_S: Final = 5.0
+LAST_S: Final = 20.0
+"""When a server that cannot close what it works with ends all the same."""
 READ_TIMEOUT_S: Final = 2.0
 
 
@@ -139,6 +142,7 @@ async def serve(settings: Settings) -> None:
         # What start-up made stays for good: the collector need not look at it again.
         gc.freeze()
         await stop.wait()
+        asyncio.get_running_loop().call_later(LAST_S, os._exit, 1)
         await runner.cleanup()
 
 

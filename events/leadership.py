@@ -73,8 +73,8 @@ class Leadership:
         """Lead partitions no longer that somebody else has, or may have by now."""
         for number in numbers:
             self.led.pop(number, None)
-            OUTBOX_AGE.remove(self._cell.number, number)
-            OUTBOX_LAG.remove(self._cell.number, number)
+            OUTBOX_AGE.labels(self._cell.number, number).set(0)  # whoever leads it now tells
+            OUTBOX_LAG.labels(self._cell.number, number).set(0)
         self._tell()
 
     async def give_back_surplus(self) -> None:

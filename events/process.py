@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -63,6 +64,13 @@ async def _supervised(settings: Settings, main: Callable[[Process], Awaitable[No
     ):
         database = Database(shards, OpaqueIds(load_keys(settings).opaque_ids), freshness)
         task = asyncio.ensure_future(main(Process(settings, addresses, database)))
+
+        def stop() -> None:
+            """Finish; where what is worked on is gone as well, and closing hangs, end all the same."""
+            task.cancel()
+            loop.call_later(STOP_TIMEOUT_S, os._exit, 1)
+
+        loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
+            loop.add_signal_handler(signum, stop)
         await task

@@ -25,7 +25,7 @@ async def test_a_killed_main_job_leaves_nothing_running_and_no_data_behind_a_res
         family = descendants(job.process.pid)
         assert family.issuperset(job.children().values())
         job.process.kill()
-        seconds = await until(lambda: not living(family), 10.0)
+        seconds = await until(lambda: not living(family), 25.0)
         sys.stdout.write(f"\nafter kill -9 of the main job all {len(family)} processes were gone in {seconds:.2f} s\n")
     async with running(folder) as job:
         again = dataclasses.replace(one, job=job)
