@@ -75,17 +75,18 @@ async def _row(name: str, web: psutil.Process, send: Send, bare: psutil.Process,
 
 async def _cpu(process: psutil.Process, send: Send) -> float:
     """Measure the CPU seconds of a process per 1,000 requests, 8 of them at once."""
-    before, remaining = _used(process), iter(range(REQUESTS))
+    before, remaining = used(process), iter(range(REQUESTS))
 
     async def worker() -> None:
         for _ in remaining:
             await send()
 
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-    return (_used(process) - before) * 1000 / REQUESTS
+    return (used(process) - before) * 1000 / REQUESTS
 
 
-def _used(process: psutil.Process) -> float:
+def used(process: psutil.Process) -> float:
+    """Give the CPU seconds that a process has had."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -10,6 +10,7 @@ from execution.persisted import PersistedDocuments
 from resolvers.context import Backend
 from resolvers.presence import Presence
 from transport.access import Access
+from transport.admission import Admission
 from transport.bodies import MAX_BODY_BYTES
 from transport.graphiql import Explorer
 from transport.health import Ping, Readiness, serve_liveness
@@ -46,7 +47,8 @@ class Parts:
 
 def make_app(parts: Parts) -> web.Application:
     """Put the parts behind their paths; on shutdown all sockets and streams are asked to come back elsewhere."""
-    operations = Operations(parts.engine, parts.backend, parts.persisted, parts.patience)
+    admission = Admission()
+    operations = Operations(parts.engine, parts.backend, parts.persisted, parts.patience, admission)
     lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
     http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer)
     sockets = GraphQLWebSockets(operations, parts.access, lines, origins)
@@ -63,7 +65,7 @@ def make_app(parts: Parts) -> web.Application:
         if request.path == ENDPOINT:
             origins.mark(request, response)
 
-    app = web.Application(middlewares=[errors_middleware], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[admission.refusing(ENDPOINT), errors_middleware], client_max_size=MAX_BODY_BYTES)
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:
@@ -75,5 +77,6 @@ def make_app(parts: Parts) -> web.Application:
     if parts.explorer is not None:
         app.router.add_get(f"{ENDPOINT}/assets/{{name}}", parts.explorer.asset)
     app.on_response_prepare.append(mark)
+    app.cleanup_ctx.append(admission.watched)
     app.on_shutdown.append(drain)
     return app

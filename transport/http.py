@@ -16,7 +16,7 @@ from transport.graphiql import Explorer
 from transport.metrics import REFUSALS
 from transport.negotiation import GRAPHQL_RESPONSE, negotiate, takes_events, wants_page
 from transport.operations import Operations
-from transport.patience import HEADER, Undone, undone
+from transport.patience import HEADER, undone
 from transport.problems import PREFIX, problem
 from transport.sse import EventStreams
 
@@ -62,10 +62,8 @@ class GraphQLHttp:
         if streams or media_type is None:
             return await self._streams.answer(request, caller, prepared)
         if isinstance(prepared, dict):
-            return respond(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
-        response = await self._operations.run(prepared, request.headers.get(HEADER))
-        nothing = undone(response)
-        return respond(response, media_type) if nothing is None else _apologise(nothing, media_type)
+            return _answered(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
+        return _answered(await self._operations.run(prepared, request.headers.get(HEADER)), media_type)
 
 
 def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:
@@ -76,7 +74,11 @@ def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> 
         raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
 
 
-def _apologise(nothing: Undone, media_type: str) -> web.Response:
+def _answered(response: Response, media_type: str, *, status: int = 200) -> web.Response:
+    """Write a response, with the status and headers that tell when nothing could be done for want of capacity."""
+    nothing = undone(response)
+    if nothing is None:
+        return respond(response, media_type, status=status)
     answer = respond(nothing.response, media_type, status=nothing.status)
     answer.headers.update(nothing.headers)
     return answer

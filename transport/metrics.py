@@ -22,6 +22,8 @@ OPERATIONS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
 REFUSALS: Final = Counter("kith_refusals_total", "Requests that were refused before execution, by code.", ["code"])
+LAG: Final = Gauge("kith_loop_lag_seconds", "How late the event loop typically is.", multiprocess_mode="livemax")
+ADMITTED: Final = Gauge("kith_admission_limit", "How many operations may run at once.", multiprocess_mode="livesum")
 SOCKETS: Final = Gauge("kith_sockets", "Open WebSockets and event streams.", ["transport"], multiprocess_mode="livesum")
 CLOSINGS: Final = Counter(
     "kith_socket_closings_total",

@@ -5,14 +5,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from graphql import GraphQLError
+
 from domain import deadlines
-from domain.errors import InvalidInput
-from execution.engine import Engine, GraphQLRequest, Operation, Response
+from domain.errors import InvalidInput, Overloaded
+from execution.engine import Engine, GraphQLRequest, Operation, Response, failed
 from execution.persisted import DocumentRefused, PersistedDocuments
 from resolvers.context import Backend, new_context
 from resolvers.delivery import Delivered
 from schema.fields import OperationContext
 from transport.access import Caller
+from transport.admission import RETRY_AFTER_S, Admission
 from transport.bodies import BadRequest, consistency_token_of
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
 from transport.patience import Patience
@@ -21,11 +24,19 @@ from transport.patience import Patience
 class Operations:
     """Prepares and runs operations for callers."""
 
-    def __init__(self, engine: Engine, backend: Backend, persisted: PersistedDocuments, patience: Patience) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        backend: Backend,
+        persisted: PersistedDocuments,
+        patience: Patience,
+        admission: Admission,
+    ) -> None:
         self._engine = engine
         self._backend = backend
         self._persisted = persisted
         self._patience = patience
+        self._admission = admission
 
     async def prepare(
         self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()
@@ -34,7 +45,12 @@ class Operations:
 
         `tokens` are the consistency tokens of its headers, beside the one it may hold itself.
         """
-        prepared = await self._prepare(asked, caller, tokens)
+        if self._admission.is_full():
+            prepared: Operation | Response = failed(
+                [GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]
+            )
+        else:
+            prepared = await self._prepare(asked, caller, tokens)
         if isinstance(prepared, dict):
             REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
         return prepared
@@ -58,7 +74,7 @@ class Operations:
             BadRequest: that is not a number of seconds.
         """
         started = time.perf_counter()
-        with deadlines.within(self._patience.of(operation.type, asked)):
+        with deadlines.within(self._patience.of(operation.type, asked)), self._admission.place():
             response = await operation.run()
         _observe(operation, response, started)
         return response

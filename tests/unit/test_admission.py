@@ -1,0 +1,67 @@
+"""The door: how many operations are let in follows how late the loop is."""
+
+import contextlib
+
+from transport.admission import LATE_S, LEAST, WINDOW_S, Admission
+
+
+class Clock:
+    """Windows of a loop that is as late as is said."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
+        self.now = admission._decided
+
+    def windows(self, number: int, lag: float) -> None:
+        for _ in range(number):
+            for _ in range(10):
+                self.now += WINDOW_S / 9
+                self.admission.note(lag, self.now)
+
+
+def test_nobody_is_refused_while_the_loop_is_in_time() -> None:
+    admission = Admission(most=50)
+    Clock(admission).windows(20, 0.0)
+    assert admission.limit == 50
+    with admission.place():
+        assert not admission.is_full()
+
+
+def test_a_late_loop_is_given_less_and_never_nothing() -> None:
+    admission = Admission(most=50)
+    Clock(admission).windows(30, LATE_S * 3)
+    assert admission.limit == LEAST
+    with contextlib.ExitStack() as stack:
+        for _ in range(LEAST):
+            assert not admission.is_full()
+            stack.enter_context(admission.place())
+        assert admission.is_full()
+
+
+def test_one_late_moment_in_a_window_changes_nothing() -> None:
+    admission = Admission(most=50)
+    clock = Clock(admission)
+    for _ in range(10):
+        clock.now += WINDOW_S / 20
+        admission.note(0.0, clock.now)
+    clock.now += WINDOW_S
+    admission.note(1.0, clock.now)
+    assert admission.limit == 50
+
+
+def test_a_loop_that_is_in_time_again_is_given_more_as_long_as_somebody_is_refused() -> None:
+    admission = Admission(most=50)
+    clock = Clock(admission)
+    clock.windows(30, LATE_S * 3)
+    places = [admission.place() for _ in range(60)]
+    for place in places:
+        place.__enter__()
+    for _ in range(10):
+        assert admission.is_full()
+        clock.windows(1, 0.0)
+    assert admission.limit == LEAST + 10
+    for place in places:
+        place.__exit__(None, None, None)
+    before = admission.limit
+    clock.windows(10, 0.0)
+    assert admission.limit <= before + 1

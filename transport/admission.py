@@ -1,0 +1,117 @@
+"""How many operations this process runs at once: as many as it can while it still reacts to the others in time.
+
+One process computes one thing at a time. Asked for more than it can do, it would do a little of everything and finish
+nothing within its time; so it refuses what it cannot begin, before it has spent anything on it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from time import monotonic
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from graphql import GraphQLError
+
+from domain.errors import Overloaded
+from execution.engine import failed
+from transport.metrics import ADMITTED, LAG, REFUSALS
+
+LOOK_EVERY_S: Final = 0.01
+WINDOW_S: Final = 0.1
+LATE_S: Final = 0.01
+LEAST: Final = 8
+MOST: Final = 500
+RETRY_AFTER_S: Final = 1
+_SHRINK: Final = 0.8
+_HEADERS: Final = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Cache-Control": "private, no-store",
+    "Retry-After": str(RETRY_AFTER_S),
+    "Server": "kith",
+}
+_REFUSAL: Final = orjson.dumps(failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]))
+
+
+class Admission:
+    """A limit that follows how late the event loop is.
+
+    Additive increase, multiplicative decrease: a window of 100 ms in which the loop was later than 10 ms half of the
+    time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one.
+    """
+
+    def __init__(self, *, most: int = MOST) -> None:
+        self._limit = float(most)
+        self._most = float(most)
+        self._in_flight = 0
+        self._highest = 0
+        self._was_full = False
+        self._lags: list[float] = []
+        self._decided = monotonic()
+
+    @property
+    def limit(self) -> int:
+        """Give how many operations may run at once now."""
+        return int(self._limit)
+
+    def is_full(self) -> bool:
+        """Tell whether another operation is to be refused."""
+        if self._in_flight < self.limit:
+            return False
+        self._was_full = True
+        return True
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Count an operation while it runs."""
+        self._in_flight += 1
+        self._highest = max(self._highest, self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    def note(self, lag: float, now: float) -> None:
+        """Take in that the loop was that late, and adapt the limit at the end of each window."""
+        self._lags.append(lag)
+        if now - self._decided < WINDOW_S:
+            return
+        typical = sorted(self._lags)[len(self._lags) // 2]
+        if typical > LATE_S:
+            self._limit = max(float(LEAST), min(self._limit, self._highest) * _SHRINK)
+        elif self._was_full:
+            self._limit = min(self._most, self._limit + 1)
+        self._lags, self._was_full, self._decided, self._highest = [], False, now, self._in_flight
+        LAG.set(typical)
+        ADMITTED.set(self.limit)
+
+    def refusing(self, path: str) -> Any:
+        """Give the middleware that refuses POSTs to a path before anything of them is read.
+
+        At three times the load two of three requests end here: what one costs decides what is left for the others.
+        """
+
+        @web.middleware
+        async def refuse(request: web.Request, handler: Any) -> web.StreamResponse:
+            if request.method == "POST" and request.path == path and self.is_full():
+                REFUSALS.labels("OVERLOADED").inc()
+                return web.Response(body=_REFUSAL, status=503, headers=_HEADERS)
+            response: web.StreamResponse = await handler(request)
+            return response
+
+        return refuse
+
+    async def watched(self, _app: web.Application) -> AsyncIterator[None]:
+        """Watch the loop while the application runs."""
+        watching = asyncio.create_task(self._watch())
+        yield
+        watching.cancel()
+        await asyncio.wait({watching})
+
+    async def _watch(self) -> None:
+        while True:
+            due = monotonic() + LOOK_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = monotonic()
+            self.note(now - due, now)
