@@ -89,11 +89,11 @@ class Operation:
         Whatever waits heeds the deadline by itself, so that the rest of the answer can still be given. A query in which
         something does not is cut off a little later; a mutation never is, which must tell of what it has done.
         """
-        seconds = None if self.type is OperationType.MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
         try:
+            seconds = None if self.type is OperationType.MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
             async with asyncio.timeout(seconds):
                 return present(await self._execute(), self.context)
-        except TimeoutError:
+        except (TimeoutError, DeadlineExceeded):
             return failed([GraphQLError("", original_error=DeadlineExceeded())])
 
     async def _execute(self) -> ExecutionResult:

@@ -129,3 +129,11 @@ async def test_a_block_that_was_committed_in_the_last_moment_holds_at_once(
     with deadlines.within(1.0), contextlib.suppress(DeadlineExceeded):
         await blocks.block(ana.context, bo.opaque_id, expires_at=None)
     assert (await ask(bo.context, COUNTS, id=ana.opaque_id))["data"] == {"user": None}
+
+
+async def test_an_operation_whose_time_is_over_before_it_begins_is_told_so(make_person: MakePerson) -> None:
+    ana = await make_person()
+    with deadlines.within(0):
+        answer = await ask(ana.context, "{ me { username } }")
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["DEADLINE_EXCEEDED"]
+    assert "data" not in answer
