@@ -38,6 +38,9 @@ _ROOM: Final = {
 _MUTATIONS: Final = 0.75
 """The share of the limit that mutations may have: those that wait for each other's locks leave room for reads."""
 
+_PATIENCE: Final = 4
+"""How many times as long a change waits as a read: whoever is refused has to find out whether it was done."""
+
 _SHRINK: Final = 0.9
 
 
@@ -152,7 +155,8 @@ class Limit:
         self._waiting[priority].append(waiter)
         QUEUED.labels(self._dependency).set(self.queued)
         try:
-            async with asyncio.timeout(deadlines.left(self._longest_wait)):
+            patience = self._longest_wait * (_PATIENCE if priority is Priority.MUTATION else 1)
+            async with asyncio.timeout(deadlines.left(patience)):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():  # called in, and gone

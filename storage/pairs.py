@@ -20,6 +20,7 @@ from storage.counters import FollowUse, fetch_follow_use, move_counts
 from storage.database import Database
 from storage.notifications import withdraw
 from storage.relationships import relationship_of
+from storage.wholly import wholly
 
 # Takes the row's lock whether or not the row was there, and returns it, in one round trip.
 _LOCK: Final = """
@@ -81,6 +82,17 @@ async def change_pair(
             the actor's counters are in the deciding cell, and otherwise as of just before.
         Overloaded: a cell did not answer; the action may be repeated as it is.
     """
+    return await wholly(_change_pair(database, actor_id, other_id, transition, now, limits))
+
+
+async def _change_pair(  # noqa: PLR0917 - as its caller has them
+    database: Database,
+    actor_id: int,
+    other_id: int,
+    transition: Transition,
+    now: dt.datetime,
+    limits: FollowLimits | None,
+) -> Change | None:
     low, high = sorted((actor_id, other_id))
     cell, actor_cell = database.shards.home(low), database.shards.home(actor_id)
     use = await fetch_follow_use(actor_cell, actor_id) if limits is not None else None

@@ -20,6 +20,7 @@ from storage.audit import write_audit
 from storage.cells import Cell, Connection, Record
 from storage.database import Database
 from storage.limits import Priority
+from storage.wholly import wholly
 
 _FETCH: Final = """
 SELECT u.id, u.username, u.display_name, u.bio, u.avatar_url, u.pronouns, u.location, u.links::text AS links, u.policy,
@@ -121,11 +122,14 @@ async def change_user(
             await within(connection, before, after)
         return await _write_next(database, connection, after, event)
 
-    user = await database.shards.home(user_id).transact(work)
-    if user is not None:
-        # Also where nothing changed: it may be the repeat of a change whose news got lost.
-        await database.freshness.user_changed(user.id, stricter=True, version=user.version)
-    return user
+    async def change_and_tell() -> User | None:
+        user = await database.shards.home(user_id).transact(work)
+        if user is not None:
+            # Also where nothing changed: it may be the repeat of a change whose news got lost.
+            await database.freshness.user_changed(user.id, stricter=True, version=user.version)
+        return user
+
+    return await wholly(change_and_tell())
 
 
 async def _write_next(database: Database, connection: Connection, after: User, event: EventType) -> User:

@@ -300,3 +300,31 @@ async def test_an_event_ends_only_what_is_older_than_it(make_person: MakePerson,
         event = ReceivedEvent(uuid.uuid4(), EventType.USER_UPDATED, now(), star.opaque_id, payload)
         forget_what_changed(caches.database, caches, event)
         assert (caches.users.probe(star.id) is not None) is is_kept
+
+
+async def test_a_caller_that_goes_away_after_the_commit_does_not_stop_the_news(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    arrived, go_on, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    tell = backend.database.freshness.pair_changed
+
+    async def slow(*people: int, **details: Any) -> None:
+        arrived.set()
+        await go_on.wait()
+        await tell(*people, **details)
+        told.set()
+
+    async with another_process(backend, shards, redis) as elsewhere:
+        await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+        monkeypatch.setattr(type(backend.database.freshness), "pair_changed", lambda _self, *a, **k: slow(*a, **k))
+        blocking = asyncio.create_task(blocks.block(star.context, viewer.opaque_id, expires_at=None))
+        await arrived.wait()
+        blocking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await blocking
+        go_on.set()
+        async with asyncio.timeout(10):
+            await told.wait()
+        hidden = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
+        assert hidden["data"]["user"] is None
