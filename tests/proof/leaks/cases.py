@@ -170,6 +170,13 @@ ROUTES: Final = {
     ("GET", "/graphql"): "the queries, by test_doors; the socket is another way to the same doors",
     ("GET", "/graphql/assets/{name}"): "files of the explorer page",
     ("GET", "/healthz"): "says nothing of people",
+    ("GET", "/v1/users/me"): "the viewer alone",
+    ("GET", "/v1/users/{username}"): "by the doors of REST",
+    ("POST", "/v1/social/follow/{id}"): "by the doors of REST",
+    ("DELETE", "/v1/social/follow/{id}"): "by the doors of REST",
+    ("POST", "/v1/social/block/{id}"): "by the doors of REST",
+    ("DELETE", "/v1/social/block/{id}"): "by the doors of REST",
+    ("GET", "/v1/openapi.json"): "a file",
     ("GET", "/readyz"): "says nothing of people",
     ("GET", "/metrics"): "figures without names, by test_canaries",
 }

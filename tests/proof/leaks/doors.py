@@ -10,7 +10,8 @@ from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema, get_named_ty
 from tests.proof.leaks.cases import CASES, Arguments, Case
 from tests.proof.leaks.paths import PERSON, Edge, Path, Walker, is_plain, naming_arguments, needs_arguments
 from tests.proof.leaks.service import Answer, Asker
-from tests.proof.leaks.worlds import World
+from tests.proof.leaks.worlds import TARGETS, World
+from transport.rest import ROUTES, Route
 
 
 class CaseMissing(Exception):
@@ -221,6 +222,21 @@ def walks(sizes: Sequence[int]) -> list[Door]:
         *(_walk("viewer", name, size, way, own=True) for name, size, way in mine),
         *(_walk("viewer", "notifications", size, way, own=True) for size in sizes for way in _WAYS[:2]),
     ]
+
+
+def rest_doors() -> list[Door]:
+    """Give the doors of REST that name a person, each aimed at a target."""
+    return [_rest(route) for route in ROUTES if "{" in route.path]
+
+
+def _rest(route: Route) -> Door:
+    async def ask(world: World, asker: Asker) -> list[Answer]:
+        target = world[TARGETS[0]]
+        return [await asker.send(route.method, route.path.format(username=target.name, id=target.opaque_id))]
+
+    changes = route.is_mutation
+    label = f"{route.method} {route.path}"
+    return Door(label, (), ask, aimed=True, counted=True, writes=changes, mutates=changes, own=changes)
 
 
 _WAYS: Final = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schema.schema import SCHEMA
 from storage.migrate import migrate
-from tests.proof.leaks.doors import Doors, walks
+from tests.proof.leaks.doors import Doors, rest_doors, walks
 from tests.proof.leaks.leaks import LEAKS
 from tests.proof.leaks.service import open_service
 from tests.proof.leaks.walker import EXPERIMENTS, Report, run
@@ -43,7 +43,7 @@ async def hunt(arguments: argparse.Namespace) -> int:
             async with open_service(addresses, Path(folder) / "own", secrets.token_bytes(32)) as service:
                 with LEAKS[arguments.leak]() if arguments.leak else contextlib.nullcontext():
                     for experiment in chosen:
-                        tried = [*doors.all(while_blocking=experiment.viewer_blocks), *walks((1, 2, 3))]
+                        tried = [*doors.all(while_blocking=experiment.viewer_blocks), *walks((1, 2, 3)), *rest_doors()]
                         report = await run(service, experiment, tried)
                         show(report, quiet=arguments.quiet)
                         total += len(report.doors)

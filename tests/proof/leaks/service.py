@@ -32,9 +32,10 @@ T = TypeVar("T")
 ANSWER_WITHIN_S: Final = 20.0
 BUSY: Final = b"OVERLOADED"
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)
-QUIET_S: Final = 0.25
+QUIET_S: Final = 1.0
 """How long a stream says nothing before it counts as having said all."""
 
+TOKEN_HEADER: Final = "X-Consistency-Token"
 _UNCOMPARED: Final = frozenset({"date", "x-request-id"})
 _SEALED: Final = re.compile(rb'"consistencyToken":"([^"]+)"')
 """Two tokens are never equal, whatever they say: only whether there is one, and how long it is, can tell anything."""
@@ -156,6 +157,8 @@ class Asker:
         async with self.service.session.request(method, self.service.origin + path, **details) as response:
             body = await response.read()
         kept = {name: value for name, value in response.headers.items() if name.lower() not in _UNCOMPARED}
+        if TOKEN_HEADER in kept:
+            kept[TOKEN_HEADER] = f"{len(kept[TOKEN_HEADER])} characters"
         return Answer(response.status, kept, _without_tokens(body), self.service.statements.take())
 
     async def listen(self, document: str, *, patience_s: float = ANSWER_WITHIN_S) -> Answer:

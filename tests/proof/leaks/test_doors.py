@@ -11,7 +11,7 @@ from graphql import extend_schema, parse
 from schema.schema import SCHEMA
 from tests.proof.leaks.cases import ROUTES
 from tests.proof.leaks.conftest import LONG
-from tests.proof.leaks.doors import CaseMissing, Door, Doors, missing_cases, stale_cases, walks
+from tests.proof.leaks.doors import CaseMissing, Door, Doors, missing_cases, rest_doors, stale_cases, walks
 from tests.proof.leaks.leaks import LEAKS
 from tests.proof.leaks.paths import Walker
 from tests.proof.leaks.service import Answer, Service
@@ -34,7 +34,7 @@ from transport.app import make_app
 EXPECTED_PATHS = 196
 """Fewer may be only where the schema has lost doors on purpose."""
 
-WALKS = walks((1, 2, 3)) if LONG else walks((2,))[::2]
+WALKS = [*(walks((1, 2, 3)) if LONG else walks((2,))[::2]), *rest_doors()]
 
 
 @pytest.fixture(scope="module")
