@@ -1,0 +1,34 @@
+"""Batches: whoever waits is answered, also where there is more to ask than is under way at once."""
+
+import asyncio
+from collections.abc import Sequence
+
+from loaders.batches import IN_FLIGHT, MAX_BATCH, Batch, Batches, Place
+
+
+async def test_a_batch_that_was_full_while_others_were_under_way_is_asked_in_its_turn() -> None:
+    answers, under_way, most = asyncio.Event(), 0, 0
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        return {key: key for key in keys}
+
+    async def run(_place: Place, batch: Batch[int, int]) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await answers.wait()
+        under_way -= 1
+        batch.succeed(await batch.fetch(list(batch.asked)))
+
+    batches: Batches[int, int] = Batches(run)
+    asked = []
+    for key in range(IN_FLIGHT + 2 * MAX_BATCH + 1):
+        asked.append(batches.join((0, False), fetch))
+        asked[-1].ask(key)
+        if key <= IN_FLIGHT:
+            await asyncio.sleep(0)  # each of the first is under way by itself, and the next begins to wait
+    answers.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(batch.done for batch in asked))
+    assert [batch.found[key] for key, batch in enumerate(asked)] == list(range(len(asked)))
+    assert most == IN_FLIGHT
