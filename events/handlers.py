@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-from domain.events import BlockPayload, FollowPayload
+from domain.events import BlockPayload, EventType, FollowPayload, UserPayload
 from domain.ids import NodeType
 from events.notifying import notify
 from events.records import ReceivedEvent, UnreadableRecord
 from events.remembering import refresh
+from storage.channels import Notice, give_notice
 from storage.database import Database
 from storage.pairs import apply_side
 from storage.redis_client import Redis
@@ -21,7 +22,7 @@ class Handlers:
     def __init__(self, database: Database, redis: Redis) -> None:
         self._database = database
         self._redis = redis
-        self._effects: tuple[Effect, ...] = (self._mirror, self._refresh, self._notify)
+        self._effects: tuple[Effect, ...] = (self._mirror, self._refresh, self._notify, self._cut_off)
 
     async def handle(self, event: ReceivedEvent) -> None:
         """Have every effect of a fact, in order.
@@ -52,6 +53,11 @@ class Handlers:
         pair = self._pair(event)
         if pair is not None:
             await notify(self._database, self._redis, event, pair)
+
+    async def _cut_off(self, event: ReceivedEvent) -> None:
+        """Have the servers look whether somebody who has changed may still be connected."""
+        if isinstance(event.payload, UserPayload) and event.type is not EventType.USER_CREATED:
+            await give_notice(self._redis, Notice(user_id=self._internal(event.payload.user_id)))
 
     def _pair(self, event: ReceivedEvent) -> tuple[int, int] | None:
         """Give (follower, followee) or (blocker, blocked) of a fact about two people."""

@@ -7,10 +7,12 @@ that lie behind the last one told.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator
-from typing import Final
+import functools
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final, TypeVar
 
-from domain.errors import CursorExpired, Unauthenticated
+from domain.errors import CursorExpired, Overloaded, Unauthenticated
 from domain.notifications import Notification, NotificationKind
 from domain.overflow import OverflowPolicy
 from resolvers.backlog import Backlog
@@ -19,6 +21,8 @@ from resolvers.delivery import Delivered, cursor_scope, deliver
 from resolvers.visibility import meet
 from storage import notifications
 
+T = TypeVar("T")
+PAUSE_S: Final = (0.5, 1.5)
 POLL_EVERY_S: Final = 5.0
 """How long a wake-up that got lost can delay a notification."""
 
@@ -42,15 +46,24 @@ async def stream(
         backlog = Backlog(context, viewer_id, kinds, overflow, await _start(context, viewer_id, after))
         while True:
             bell.clear()
-            more = await backlog.refill()
-            while (row := await backlog.take()) is not None:
-                delivered = await _decide(context, row)
+            more = await _patiently(backlog.refill)
+            while (row := await _patiently(backlog.take)) is not None:
+                delivered = await _patiently(functools.partial(_decide, context, row))
                 if delivered is not None:
                     dropped, backlog.dropped = backlog.dropped, 0
                     yield dataclasses.replace(delivered, dropped=dropped, waiting=len(backlog))
             if not more:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), POLL_EVERY_S)
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Wait for a cell that does not answer: the subscriber keeps the place, and a new connection would not help."""
+    while True:
+        try:
+            return await work()
+        except Overloaded:
+            await asyncio.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - it spreads load, and hides nothing
 
 
 async def _start(context: Context, viewer_id: int, after: str | None) -> int:

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from domain.errors import Overloaded
-from domain.events import EventType
+from domain.events import EventType, UserPayload
 from domain.users import UserState
 from embedded import Addresses
+from events.handlers import Handlers
+from events.records import ReceivedEvent
 from resolvers import presence as watched
 from resolvers.presence import Presence
 from storage.channels import Listeners, Notice, give_notice
@@ -83,6 +87,24 @@ async def test_a_notice_about_a_person_is_looked_into(
         await give_notice(redis, Notice(user_id=goes.id))
         await one.ends()
         assert not left.over.is_set()
+
+
+async def test_the_fact_that_somebody_changed_is_a_notice(
+    notified: Presence, database: Database, redis: Redis, make_person: MakePerson
+) -> None:
+    goes, stays = await make_person(), await make_person()
+    handlers = Handlers(database, redis)
+    with connected(notified, goes) as one, connected(notified, stays) as left:
+        await depart(database, goes.id, UserState.SUSPENDED, event=EventType.USER_UPDATED)
+        for person in (stays, goes):
+            await handlers.handle(fact(person))
+        await one.ends()
+        assert not left.over.is_set()
+
+
+def fact(person: Person) -> ReceivedEvent:
+    payload = UserPayload(user_id=person.opaque_id, user_version=2)
+    return ReceivedEvent(uuid.uuid4(), EventType.USER_UPDATED, dt.datetime.now(dt.UTC), person.opaque_id, payload)
 
 
 async def test_a_session_that_ends_loses_its_own_connections(

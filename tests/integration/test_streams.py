@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
-from domain.errors import CursorExpired, FellBehind, InvalidInput
+from domain.errors import CursorExpired, FellBehind, InvalidInput, Overloaded
 from domain.notifications import NotificationKind
 from domain.overflow import OverflowPolicy
-from resolvers import backlog, blocks
+from resolvers import backlog, blocks, notifications
 from resolvers.delivery import Delivered, encode_cursor
 from resolvers.notifications import stream
+from resolvers.visibility import meet
+from storage import notifications as rows
 from storage.database import Database
 from storage.notifications import NewNotification, add_notification
 from tests.conftest import MakePerson, Person
@@ -147,6 +150,29 @@ async def test_what_was_read_and_is_withdrawn_before_its_turn_is_not_told(
             "UPDATE notifications SET withdrawn = true WHERE owner_id = $1 AND actor_id = $2", owner.id, fans[1].id
         )
         assert (await anext(events)).actor.user.id == fans[2].id
+
+
+async def test_a_cell_that_does_not_answer_is_waited_for(
+    database: Database, owner: Person, fans: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tell(database, owner, fans[:3])
+    failing = set(range(1, 12, 2))
+
+    def failing_at_times(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def fail(*arguments: Any) -> Any:
+            turns.append(None)
+            if len(turns) in failing:
+                raise Overloaded
+            return await work(*arguments)
+
+        turns: list[None] = []
+        return fail
+
+    monkeypatch.setattr(notifications, "PAUSE_S", (0.0, 0.0))
+    monkeypatch.setattr(notifications, "meet", failing_at_times(meet))
+    monkeypatch.setattr(rows, "fetch_after", failing_at_times(rows.fetch_after))
+    async with listening(owner, 0) as events:
+        assert actors_of([await anext(events) for _ in range(3)]) == [fan.id for fan in fans[:3]]
 
 
 async def test_a_cursor_whose_history_is_gone_is_expired(database: Database, owner: Person, fans: list[Person]) -> None:

@@ -1,0 +1,170 @@
+"""Many events to many subscribers while servers are killed and people blocked: none missing, twice or forbidden.
+
+`PROVE=long` tells of 10,000 follows instead of 200.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import pytest
+from gql.transport.exceptions import TransportError
+
+from tests.acceptance.main_job import MainJob, running, until
+from tests.acceptance.people import People, Person, Refused, first_event, meet_everybody
+from tests.acceptance.streams import open_stream
+from tests.acceptance.test_resilience import AWAY, insist
+
+LONG: Final = os.environ.get("PROVE") == "long"
+OWNERS, FOLLOWERS, KILLS = (101, 101, 20) if LONG else (10, 20, 2)
+BLOCKED_PER_OWNER: Final = FOLLOWERS // 5
+AT_ONCE: Final = 8
+TOLD_WITHIN_S: Final = 600.0 if LONG else 120.0
+LIVE: Final = "subscription($after: String) { followReceived(after: $after) { cursor actor { username } } }"
+
+
+@dataclasses.dataclass(slots=True)
+class Subscriber:
+    """Somebody who listens over one of the two ways, and resumes after the last event for ever."""
+
+    owner: Person
+    cursor: str
+    streams: bool
+    heard: list[tuple[str, float]] = dataclasses.field(default_factory=list)
+    blocked: dict[str, float] = dataclasses.field(default_factory=dict)
+    followed: set[str] = dataclasses.field(default_factory=set)
+    connections: int = 0
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            with contextlib.suppress(*AWAY, TransportError, StopAsyncIteration, AssertionError):
+                await (self._stream() if self.streams else self._socket())
+            await asyncio.sleep(0.1)
+
+    async def _socket(self) -> None:
+        async with self.owner.live(after=self.cursor) as live:
+            self.connections += 1
+            while True:
+                self._hear((await anext(live.events))["followReceived"])
+
+    async def _stream(self) -> None:
+        async with open_stream(self.owner.job, LIVE, self.owner.token, after=self.cursor) as stream:
+            self.connections += 1
+            while True:
+                result = await stream.next()
+                assert "errors" not in result  # the service was busy: it is asked again
+                self._hear(result["data"]["followReceived"])
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        self.cursor = event["cursor"]
+        self.heard.append((event["actor"]["username"], monotonic()))
+
+    @property
+    def expected(self) -> set[str]:
+        """Name whom it has to be told of, whatever happens."""
+        return self.followed - self.blocked.keys()
+
+    @property
+    def missing(self) -> set[str]:
+        """Name whom it has not been told of."""
+        return self.expected - {name for name, _ in self.heard}
+
+    @property
+    def repeated(self) -> int:
+        """Count what was told twice."""
+        names = [name for name, _ in self.heard]
+        return len(names) - len(set(names))
+
+    @property
+    def forbidden(self) -> int:
+        """Count what was told of somebody after the block was answered."""
+        return sum(at > self.blocked.get(name, at) for name, at in self.heard)
+
+
+@pytest.fixture
+async def people_of_its_own(short_folder: Path) -> AsyncIterator[People]:
+    """Give everybody of a run on two cells, whose server is killed."""
+    async with running(short_folder / "s", cells=2) as job:
+        yield await meet_everybody(job)
+
+
+async def test_no_event_is_missing_repeated_or_forbidden(people_of_its_own: People) -> None:
+    people, chance = people_of_its_own, random.Random(1)
+    opener, followers = people.take(), [people.take() for _ in range(FOLLOWERS)]
+    subscribers = [
+        Subscriber(owner, await cursor_of_now(owner, opener), streams=bool(number % 2))
+        for number, owner in enumerate(followers[:OWNERS])
+    ]
+    pairs = [(one, other) for one, other in itertools.product(followers, subscribers) if one is not other.owner]
+    chance.shuffle(pairs)
+    listening = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
+    began = monotonic()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for lane in range(AT_ONCE):
+                group.create_task(follow_all(pairs[lane::AT_ONCE]))
+            group.create_task(block_some(subscribers, followers, chance))
+            group.create_task(kill_servers(people.job))
+        await until(lambda: not any(subscriber.missing for subscriber in subscribers), TOLD_WITHIN_S)
+    finally:
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
+    seconds, told = monotonic() - began, sum(len(subscriber.heard) for subscriber in subscribers)
+    connections = sum(subscriber.connections for subscriber in subscribers)
+    sys.stdout.write(f"\n{len(pairs)} follows, {told} told over {connections} connections in {seconds:.0f} s\n")
+    assert connections > OWNERS
+    assert [(s.repeated, s.forbidden, s.missing) for s in subscribers] == [(0, 0, set())] * OWNERS
+
+
+async def cursor_of_now(owner: Person, opener: Person) -> str:
+    async with owner.live() as live:
+        return str((await first_event(opener, owner, live))["cursor"])
+
+
+async def follow_all(pairs: list[tuple[Person, Subscriber]]) -> None:
+    for follower, subscriber in pairs:
+        if follower.name not in subscriber.blocked:
+            with contextlib.suppress(AssertionError):  # whom a block has overtaken cannot follow any more
+                await insist(follower, subscriber.owner)
+            subscriber.followed.add(follower.name)
+
+
+async def block_some(subscribers: list[Subscriber], followers: list[Person], chance: random.Random) -> None:
+    for subscriber in subscribers:
+        others = [follower for follower in followers if follower is not subscriber.owner]
+        for follower in chance.sample(others, BLOCKED_PER_OWNER):
+            both = [(subscriber, follower), *[(s, subscriber.owner) for s in subscribers if s.owner is follower]]
+            for one, other in both:  # neither is told of the other from the block on
+                one.blocked.setdefault(other.name, float("inf"))
+            await block(subscriber.owner, follower)
+            for one, other in both:
+                one.blocked[other.name] = min(one.blocked[other.name], monotonic())
+
+
+async def block(owner: Person, other: Person) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Refused, *AWAY):
+                await owner.act("blockUser", userId=other.id)
+                return
+            await asyncio.sleep(0.05)
+
+
+async def kill_servers(job: MainJob) -> None:
+    """Kill the server again and again, once by force and once by asking."""
+    for number in range(KILLS):
+        await asyncio.sleep(2.0)
+        pid = job.children()["web"]
+        os.kill(pid, signal.SIGKILL if number % 2 else signal.SIGTERM)
+        await until(lambda pid=pid: job.children().get("web", pid) != pid, 60.0)  # type: ignore[misc]
