@@ -28,6 +28,7 @@ class Presence:
     def __init__(self, database: Database, listeners: Listeners) -> None:
         self._database = database
         self._listeners = listeners
+        self._look_every = LOOK_EVERY_S
         self._by_user: dict[int, set[CutOff]] = {}
         self._by_session: dict[str, set[CutOff]] = {}
         self._doubted: set[int] = set()
@@ -64,7 +65,7 @@ class Presence:
 
     async def _look_at_all(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(self._look_every)
             await self._look_at(list(self._by_user))
 
     async def _look_at_doubted(self) -> None:
