@@ -58,6 +58,10 @@ FILL: Final = (
     SELECT n, k, gen_random_uuid(), 1, k, now() FROM generate_series(1, 5000) n, generate_series(1, 8) k
     """,
     """
+    INSERT INTO notification_groups (owner_id, filtered, burst, kind, total, unread)
+    SELECT n, false, k, 1, 8, 8 FROM generate_series(1, 5000) n, generate_series(1, 4) k
+    """,
+    """
     INSERT INTO outbox (transaction_id, id, aggregatetype, aggregateid, type, payload)
     SELECT (n / 10)::text::xid8, gen_random_uuid(), 'social', 'k' || n % 700, 'follow.created', '{}'
     FROM generate_series(1, 15000) n
