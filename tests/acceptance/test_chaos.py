@@ -22,7 +22,7 @@ def heard(*events: Expected) -> list[Heard]:
 
 async def test_parts_that_fail_lose_nothing_double_nothing_and_mix_nothing_up(short_folder: Path) -> None:
     plan = Plan(20_260, mutations=300, actors=4, fans=10, kills=1, broker_kills=1, frozen_s=2.0)
-    figures = await run(plan, short_folder / "c")
+    figures = await run(plan, short_folder / "chaos")
     assert figures.faults == len(PARTS) + 1
     assert figures.mutations >= plan.mutations
     assert figures.is_flawless, figures
