@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from domain.events import BlockPayload, EventType, FollowPayload, UserPayload
-from domain.ids import NodeType
+from domain.events import EventType, UserPayload
 from events.notifying import notify
-from events.records import ReceivedEvent, UnreadableRecord
+from events.people import internal_of, pair_of
+from events.records import ReceivedEvent
 from events.remembering import refresh
 from storage.channels import Notice, give_notice
 from storage.database import Database
@@ -38,7 +38,7 @@ class Handlers:
 
         The row that decides is read now: a late or repeated fact brings the state of today, not that of its own time.
         """
-        pair = self._pair(event)
+        pair = pair_of(self._database.ids, event)
         if pair is None or self._database.shards.home(pair[0]) is self._database.shards.home(pair[1]):
             return
         low, high = sorted(pair)
@@ -50,27 +50,11 @@ class Handlers:
 
     async def _notify(self, event: ReceivedEvent) -> None:
         """Tell whom the fact concerns; after the mirroring, which the question whether it still holds rests on."""
-        pair = self._pair(event)
+        pair = pair_of(self._database.ids, event)
         if pair is not None:
             await notify(self._database, self._redis, event, pair)
 
     async def _cut_off(self, event: ReceivedEvent) -> None:
         """Have the servers look whether somebody who has changed may still be connected."""
         if isinstance(event.payload, UserPayload) and event.type is not EventType.USER_CREATED:
-            await give_notice(self._redis, Notice(user_id=self._internal(event.payload.user_id)))
-
-    def _pair(self, event: ReceivedEvent) -> tuple[int, int] | None:
-        """Give (follower, followee) or (blocker, blocked) of a fact about two people."""
-        match event.payload:
-            case FollowPayload(follower_id=one, followee_id=other):
-                return self._internal(one), self._internal(other)
-            case BlockPayload(blocker_id=one, blocked_id=other):
-                return self._internal(one), self._internal(other)
-            case _:
-                return None
-
-    def _internal(self, opaque_id: str) -> int:
-        user_id = self._database.ids.decode(NodeType.USER, opaque_id)
-        if user_id is None:
-            raise UnreadableRecord("an id was made under another key")
-        return user_id
+            await give_notice(self._redis, Notice(user_id=internal_of(self._database.ids, event.payload.user_id)))

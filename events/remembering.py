@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final, Protocol
 
 from domain.events import BlockPayload, FollowPayload, UserPayload
-from domain.ids import NodeType
+from events.people import internal_of, pair_of
 from events.records import ReceivedEvent, UnreadableRecord
 from storage.block_sets import write_block_set
 from storage.database import Database
@@ -22,17 +22,14 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
     if now - event.time > FORGOTTEN_BY:
         return
 
-    match event.payload:
-        case FollowPayload(follower_id=one, followee_id=other, pair_version=version):
-            await database.freshness.pair_heard(_internal(database, one), _internal(database, other), version)
-        case BlockPayload(blocker_id=one, blocked_id=other, pair_version=version):
-            await database.freshness.pair_heard(_internal(database, one), _internal(database, other), version)
+    payload = event.payload
+    if isinstance(payload, UserPayload):
+        await database.freshness.user_heard(internal_of(database.ids, payload.user_id), payload.user_version)
+    elif isinstance(payload, FollowPayload | BlockPayload) and (pair := pair_of(database.ids, event)):
+        await database.freshness.pair_heard(*pair, payload.pair_version)
+        if isinstance(payload, BlockPayload):
             with contextlib.suppress(CacheUnavailable):  # it lapses by itself, and the next block writes it whole
-                await write_block_set(database, redis, _internal(database, one), now)
-        case UserPayload(user_id=one, user_version=version):
-            await database.freshness.user_heard(_internal(database, one), version)
-        case _:
-            pass
+                await write_block_set(database, redis, pair[0], now)
 
 
 class Rememberer(Protocol):
@@ -48,17 +45,8 @@ class Rememberer(Protocol):
 def forget_what_changed(database: Database, rememberer: Rememberer, event: ReceivedEvent) -> None:
     """Let a process forget what a fact has ended; what cannot be read is somebody else's to look into."""
     with contextlib.suppress(UnreadableRecord):
-        match event.payload:
-            case FollowPayload(follower_id=one, followee_id=other) | BlockPayload(blocker_id=one, blocked_id=other):
-                rememberer.forget((_internal(database, one), _internal(database, other)))
-            case UserPayload(user_id=one, user_version=version):
-                rememberer.forget_below(_internal(database, one), version)
-            case _:
-                pass
-
-
-def _internal(database: Database, opaque_id: str) -> int:
-    user_id = database.ids.decode(NodeType.USER, opaque_id)
-    if user_id is None:
-        raise UnreadableRecord("an id was made under another key")
-    return user_id
+        if isinstance(event.payload, UserPayload):
+            payload = event.payload
+            rememberer.forget_below(internal_of(database.ids, payload.user_id), payload.user_version)
+        elif pair := pair_of(database.ids, event):
+            rememberer.forget(pair)

@@ -56,10 +56,6 @@ class Loader(Generic[K, V]):
         """Give the values of many keys at once, or None where one of them is not known; only after `begin`."""
         return None if self._lacking(keys) else [self._known[key] for key in keys]
 
-    def prime(self, key: K, value: V) -> None:
-        """Remember a value that another question brought along."""
-        self._known.setdefault(key, value)
-
     def _lacking(self, keys: Sequence[K]) -> list[K]:
         known, lacking = self._known, []
         for key in keys:

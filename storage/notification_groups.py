@@ -17,7 +17,7 @@ from storage.notifications import notification_of
 _FIRST: Final = Position(0, 0)
 _LAST: Final = Position((1 << 63) - 1, (1 << 15) - 1)
 
-_PAGE_DOWN: Final = """
+_PAGE: Final = """
 SELECT g.filtered, g.burst, g.kind, g.total - coalesce(h.total, 0) AS total,
        g.unread - coalesce(h.unread, 0) AS unread
 FROM notification_groups g
@@ -30,28 +30,10 @@ LEFT JOIN (
     WHERE n.owner_id = $1 AND n.filtered = $2 AND n.actor_id = ANY($3::bigint[]) AND NOT n.withdrawn
     GROUP BY n.burst, n.kind
 ) h ON h.burst = g.burst AND h.kind = g.kind
-WHERE g.owner_id = $1 AND g.filtered = $2 AND g.kind = ANY($4::smallint[]) AND (g.burst, g.kind) < ($5, $6::smallint)
+WHERE g.owner_id = $1 AND g.filtered = $2 AND g.kind = ANY($4::smallint[])
+  AND (g.burst, g.kind) {beyond} ($5, $6::smallint)
   AND g.total > coalesce(h.total, 0) AND (NOT $7 OR g.unread > coalesce(h.unread, 0))
-ORDER BY g.burst DESC, g.kind DESC
-LIMIT $8
-"""
-
-_PAGE_UP: Final = """
-SELECT g.filtered, g.burst, g.kind, g.total - coalesce(h.total, 0) AS total,
-       g.unread - coalesce(h.unread, 0) AS unread
-FROM notification_groups g
-LEFT JOIN (
-    SELECT n.burst, n.kind, count(*) AS total,
-           count(*) FILTER (WHERE n.read_at IS NULL AND n.sequence > o.read_to) AS unread
-    FROM notifications n
-    JOIN notification_groups o
-      ON o.owner_id = n.owner_id AND o.filtered = n.filtered AND o.burst = n.burst AND o.kind = n.kind
-    WHERE n.owner_id = $1 AND n.filtered = $2 AND n.actor_id = ANY($3::bigint[]) AND NOT n.withdrawn
-    GROUP BY n.burst, n.kind
-) h ON h.burst = g.burst AND h.kind = g.kind
-WHERE g.owner_id = $1 AND g.filtered = $2 AND g.kind = ANY($4::smallint[]) AND (g.burst, g.kind) > ($5, $6::smallint)
-  AND g.total > coalesce(h.total, 0) AND (NOT $7 OR g.unread > coalesce(h.unread, 0))
-ORDER BY g.burst, g.kind
+ORDER BY g.burst {order}, g.kind {order}
 LIMIT $8
 """
 
@@ -72,7 +54,7 @@ LEFT JOIN (
 WHERE g.total > coalesce(h.total, 0)
 """
 
-_MEMBERS_DOWN: Final = """
+_MEMBERS: Final = """
 SELECT k.filtered, k.burst, n.owner_id, n.sequence, n.event_id, n.kind, n.actor_id, n.created_at,
        coalesce(n.read_at, CASE WHEN n.sequence <= k.read_to THEN k.read_at END) AS read_at
 FROM (
@@ -84,31 +66,19 @@ CROSS JOIN LATERAL (
     SELECT owner_id, sequence, event_id, kind, actor_id, created_at, read_at
     FROM notifications
     WHERE owner_id = $1 AND filtered = k.filtered AND burst = k.burst AND kind = k.kind AND NOT withdrawn
-      AND sequence < $5 AND actor_id <> ALL($6::bigint[])
-    ORDER BY sequence DESC
+      AND sequence {beyond} $5 AND actor_id <> ALL($6::bigint[])
+    ORDER BY sequence {order}
     LIMIT $7
 ) n
-ORDER BY n.sequence DESC
+ORDER BY n.sequence {order}
 """
 
-_MEMBERS_UP: Final = """
-SELECT k.filtered, k.burst, n.owner_id, n.sequence, n.event_id, n.kind, n.actor_id, n.created_at,
-       coalesce(n.read_at, CASE WHEN n.sequence <= k.read_to THEN k.read_at END) AS read_at
-FROM (
-    SELECT g.owner_id, g.filtered, g.burst, g.kind, g.read_to, g.read_at
-    FROM unnest($2::boolean[], $3::bigint[], $4::smallint[]) AS a (filtered, burst, kind)
-    JOIN notification_groups g ON g.owner_id = $1 AND g.filtered = a.filtered AND g.burst = a.burst AND g.kind = a.kind
-) k
-CROSS JOIN LATERAL (
-    SELECT owner_id, sequence, event_id, kind, actor_id, created_at, read_at
-    FROM notifications
-    WHERE owner_id = $1 AND filtered = k.filtered AND burst = k.burst AND kind = k.kind AND NOT withdrawn
-      AND sequence > $5 AND actor_id <> ALL($6::bigint[])
-    ORDER BY sequence
-    LIMIT $7
-) n
-ORDER BY n.sequence
-"""
+_DOWN: Final = {"beyond": "<", "order": "DESC"}
+_UP: Final = {"beyond": ">", "order": "ASC"}
+_PAGE_DOWN: Final = _PAGE.format_map(_DOWN)
+_PAGE_UP: Final = _PAGE.format_map(_UP)
+_MEMBERS_DOWN: Final = _MEMBERS.format_map(_DOWN)
+_MEMBERS_UP: Final = _MEMBERS.format_map(_UP)
 
 _UNREAD: Final = """
 SELECT (SELECT coalesce(sum(g.unread), 0) FROM notification_groups g WHERE g.owner_id = $1 AND NOT g.filtered)

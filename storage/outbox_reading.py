@@ -161,7 +161,7 @@ async def _fetch_new(cell: Cell, positions: Mapping[int, Position], limit: int) 
     records = await cell.fetch(_FETCH_NEW, list(positions), lows, limit)
     rows, after = {}, {}
     for number, own in _by_partition(records, positions).items():
-        rows[number] = [_outbox_row(record) for record in own if record["sequence"] is not None]
+        rows[number] = [outbox_row(record) for record in own if record["sequence"] is not None]
         after[number] = _after(positions[number].low, own[0]["high"], rows[number], limit)
     more = any(position.is_open for position in after.values())
     return Batch(rows, after, more=more, waiting=any(record["waiting"] for record in records))
@@ -171,7 +171,7 @@ async def _fetch_rest(cell: Cell, positions: Mapping[int, Position], limit: int)
     records = await cell.fetch(_FETCH_REST, *_columns(positions), limit)
     rows, after = {}, {}
     for number, own in _by_partition(records, positions).items():
-        rows[number] = [_outbox_row(record) for record in own]
+        rows[number] = [outbox_row(record) for record in own]
         after[number] = _after(positions[number].low, positions[number].high, rows[number], limit)
     return Batch(rows, after, more=True, waiting=False)
 
@@ -193,7 +193,7 @@ async def fetch_of_keys(
 ) -> list[OutboxRow]:
     """Fetch the retained rows of keys by number, published or not: those above `after`, up to `until`."""
     records = await cell.fetch(_FETCH_OF_KEYS, list(keys), after, until, retention, limit)
-    return [_outbox_row(record) for record in records]
+    return [outbox_row(record) for record in records]
 
 
 async def fetch_latest_keys(
@@ -219,7 +219,8 @@ def _columns(positions: Mapping[int, Position]) -> tuple[list[int], list[str], l
     return list(positions), [p.low for p in own], [p.high for p in own], [p.sequence for p in own]
 
 
-def _outbox_row(record: Record) -> OutboxRow:
+def outbox_row(record: Record) -> OutboxRow:
+    """Read the columns that a row is published from."""
     return OutboxRow(
         sequence=record["sequence"],
         id=record["id"],

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from domain.users import UserState
-from storage.cells import Cell, Connection, Record
+from storage.cells import Cell, Connection
 from storage.database import Database
 from storage.outbox import OutboxRow
+from storage.outbox_reading import outbox_row
 
 BATCH: Final = 500
 READ_TIMEOUT_S: Final = 600.0
@@ -54,7 +55,7 @@ async def read_retained(cell: Cell, wish: Wish, take: Take) -> None:
         await connection.execute(_SETTINGS)
         cursor = await connection.cursor(_READ, wish.since, wish.stream, wish.person, timeout=READ_TIMEOUT_S)
         while records := await cursor.fetch(BATCH, timeout=READ_TIMEOUT_S):
-            await take([_row(record) for record in records])
+            await take([outbox_row(record) for record in records])
 
     await cell.transact(work)
 
@@ -63,16 +64,3 @@ async def fetch_states(database: Database, user_ids: Iterable[int]) -> dict[int,
     """Fetch how people stand; whoever is not there any more is left out."""
     rows = await database.shards.fetch_by_home(_STATES, sorted(set(user_ids)))
     return {row["id"]: UserState(row["state"]) for row in rows}
-
-
-def _row(record: Record) -> OutboxRow:
-    return OutboxRow(
-        sequence=record["sequence"],
-        id=record["id"],
-        stream=record["aggregatetype"],
-        key=record["aggregateid"],
-        type=record["type"],
-        payload=record["payload"].encode(),
-        created_at=record["created_at"],
-        traceparent=record["traceparent"],
-    )
