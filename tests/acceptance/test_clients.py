@@ -1,4 +1,7 @@
-"""The public clients `graphql-ws` and `graphql-sse` against the running service; they need Node."""
+"""The public clients `graphql-ws` and `graphql-sse`, and the audits of `graphql-http`, against the running service.
+
+They need Node.
+"""
 
 import asyncio
 import contextlib
@@ -19,6 +22,8 @@ from tests.acceptance.test_resilience import insist
 FOLDER: Final = Path(__file__).parent / "clients"
 PROTOCOLS: Final = ("ws", "sse")
 WITHIN_S: Final = 30.0
+AUDITS: Final = 61
+"""How many audits the pinned version of graphql-http has."""
 LIVE: Final = "subscription($after: String) { followReceived(after: $after) { cursor actor { username } } }"
 FOLLOW: Final = "mutation($user: ID!) { followUser(input: {userId: $user}) { user { username } userErrors { code } } }"
 
@@ -121,3 +126,19 @@ async def test_a_drained_subscription_connects_again_and_resumes(people_to_drain
         assert await listening.told() == followers[2].name
         await followers[3].follow(owner)
         assert await listening.told() == followers[3].name
+
+
+async def test_every_audit_of_graphql_over_http_holds(people_of_one_cell: People) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "node", "audit.mjs", people_of_one_cell.job.url, cwd=FOLDER, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(2 * WITHIN_S):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    audits = [json.loads(line) for line in out.splitlines()]
+    assert [audit for audit in audits if audit["status"] != "ok"] == []
+    assert len(audits) == AUDITS
