@@ -22,11 +22,21 @@ class _Response(web.WebSocketResponse):
     A connection that is closed while input is unread makes the kernel drop what was sent last: the close frame.
     """
 
-    def _close_transport(self) -> None:
+    @property
+    def understands(self) -> bool:
+        """Tell whether frames can still be told apart: behind one that broke the rules, not even an answer can be."""
+        return self._reader is not None and self._reader.exception() is None
+
+    def end_output(self) -> None:
+        """Say that nothing more is to come."""
         transport = self._req.transport if self._req is not None else None
         if transport is not None and not transport.is_closing() and transport.can_write_eof():
             with contextlib.suppress(OSError):  # the other side may have gone meanwhile
                 transport.write_eof()
+
+    def _close_transport(self) -> None:
+        if self.understands:
+            self.end_output()
 
 
 class Wire:
@@ -38,7 +48,7 @@ class Wire:
         self._sending = asyncio.Lock()
         # Without compression: its buffers are 300 KiB a socket, and a short message can unpack to any size.
         # Pings are answered by us, so that they count as messages; with no limit of its own each frame waits for room.
-        self.response: web.WebSocketResponse = _Response(
+        self.response = _Response(
             protocols=(subprotocol,),
             autoping=False,
             compress=False,
@@ -85,7 +95,6 @@ class Wire:
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self.response.close(code=ending.code, message=ending.reason_bytes())
-                    self.response._close_transport()  # noqa: SLF001 - where the client closed first, nobody else does
             if ending not in DEAF:
                 await self._linger()
         finally:
@@ -94,7 +103,17 @@ class Wire:
                 transport.abort()
 
     async def _linger(self) -> None:
-        """Read and forget what is still on its way, until the client closes its side."""
+        """Read and forget what is still on its way, until the client closes its side.
+
+        Whoever is told that nothing more is to come, and has not answered the close frame yet, may be unable to: some
+        clients then report an abnormal end, and not the code. An answer that cannot be read is given its time.
+        """
+        if not self.response.understands:
+            await self._gone()
+        self.response.end_output()
+        await self._gone()
+
+    async def _gone(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while self._request.transport is not None:

@@ -103,10 +103,14 @@ async def test_a_mutation_is_done(people_of_one_cell: People, protocol: str) -> 
     assert answer == {"data": {"followUser": {"user": {"username": other.name}, "userErrors": []}}}
 
 
-async def test_credentials_that_do_not_hold_are_refused(people_of_one_cell: People) -> None:
-    async with client("ws", Person(people_of_one_cell.job, "", "", "x"), LIVE) as asked:
-        happened = await asked.read()
-    assert happened == {"closed": 4403, "reason": "Forbidden"}
+@pytest.mark.parametrize(
+    ("protocol", "refusal"), [("ws", {"closed": 4403, "reason": "Forbidden"}), ("sse", {"error": 401})], ids=PROTOCOLS
+)
+async def test_credentials_that_do_not_hold_are_refused(
+    people_of_one_cell: People, protocol: str, refusal: dict[str, object]
+) -> None:
+    async with client(protocol, Person(people_of_one_cell.job, "", "", "x"), LIVE) as asked:
+        assert await asked.read() == refusal
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

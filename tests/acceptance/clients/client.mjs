@@ -10,6 +10,7 @@ const authorization = `Bearer ${token}`;
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let wait = 200;
+let refused;
 
 function overWebSocket() {
   return createWsClient({
@@ -29,12 +30,25 @@ function overWebSocket() {
   });
 }
 
+// This library takes any status but success for a failing network, and asks again, unless `retry` does not let it.
+async function fetchAndSee(...request) {
+  const response = await fetch(...request);
+  refused = [400, 401, 403].includes(response.status) ? response.status : undefined;
+  return response;
+}
+
+async function waitUnlessRefused() {
+  if (refused) throw Object.assign(new Error("refused"), { code: refused });
+  await sleep(wait);
+}
+
 function overEvents() {
   return createSseClient({
     url,
     headers: { authorization },
     retryAttempts: 300,
-    retry: () => sleep(wait),
+    fetchFn: fetchAndSee,
+    retry: waitUnlessRefused,
     on: { connected: (again) => print({ connected: again }) },
   });
 }
