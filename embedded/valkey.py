@@ -1,12 +1,8 @@
 """Valkey from a wheel, on a private socket."""
 
+import asyncio
 import signal
 from pathlib import Path
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from embedded import wheels
 from embedded.addresses import Part
@@ -14,7 +10,6 @@ from embedded.child import Child
 
 STAGE = 1
 PROBE_TIMEOUT = 2.0
-ONCE = Retry(NoBackoff(), retries=0)
 
 
 def address(sockets: Path) -> str:
@@ -32,7 +27,7 @@ def child(*, data_dir: Path, sockets: Path) -> Child:
         log=data_dir / "logs" / "valkey.log",
         env={},
         cwd=folder,
-        ready=lambda: _answers(address(sockets)),
+        ready=lambda: _answers(_socket(sockets)),
         stop_signal=signal.SIGTERM,
         stop_timeout=2.0,
         stage=STAGE,
@@ -56,14 +51,18 @@ def _options(folder: Path, sockets: Path) -> tuple[str, ...]:
     return tuple(word for name, value in options.items() for word in (f"--{name}", value))
 
 
-async def _answers(url: str) -> bool:
-    client = Redis.from_url(url, socket_timeout=PROBE_TIMEOUT, socket_connect_timeout=PROBE_TIMEOUT, retry=ONCE)
+async def _answers(socket: Path) -> bool:
+    """Ask for a sign of life; by hand, so that a probe that is cancelled at any point closes what it opened."""
     try:
-        return bool(await client.ping())
-    except (RedisError, OSError):
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            try:
+                writer.write(b"PING\r\n")
+                return await reader.readline() == b"+PONG\r\n"
+            finally:
+                writer.close()
+    except OSError:
         return False
-    finally:
-        await client.aclose()
 
 
 def _socket(sockets: Path) -> Path:

@@ -188,5 +188,7 @@ async def open_caches(
     """Open the caches, and keep watch over the generations of the cells."""
     caches = Caches(shards, ids, redis, bounds, replicas=replicas)
     async with caches.generations.watched():
-        yield caches
-        await caches.settle()
+        try:
+            yield caches
+        finally:
+            await caches.settle()

@@ -104,11 +104,16 @@ class Listeners:
         return len(self._bells)
 
     async def _tell(self, verb: str, channel: str) -> None:
-        if self._pubsub is None:
-            return  # `_connect` subscribes to whatever is wanted by then
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-                await getattr(self._pubsub, verb)(channel)
+        pubsub = self._pubsub
+        if pubsub is None:
+            return  # `_connect_and_read` subscribes to whatever is wanted by then
+        try:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+                    await getattr(pubsub, verb)(channel)
+        finally:
+            if pubsub is not self._pubsub:  # given up meanwhile: the command may have opened it anew
+                await pubsub.connection_pool.disconnect()
 
     async def _run(self) -> None:
         while True:

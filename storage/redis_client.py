@@ -67,12 +67,13 @@ class Redis:
         self._calls = asyncio.Semaphore(_MAX_CALLS)
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = -_REFRESH_EVERY_S
+        self._is_closed = False
         self.client: Client = _make_cluster(url) if self._is_cluster else _make_single(url)
 
     @property
     def is_open(self) -> bool:
         """Tell whether calls are refused at once: Redis has failed repeatedly, or its nodes are being learnt."""
-        return self._refreshing is not None or self._breaker.is_open
+        return self._is_closed or self._refreshing is not None or self._breaker.is_open
 
     async def run(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call, a command or a pipeline, with the client; it uses one connection at a time.
@@ -99,6 +100,8 @@ class Redis:
         async with answer_within(due - monotonic()):
             await self._calls.acquire()
         try:
+            if self._is_closed:
+                raise BreakerOpen
             with self._breaker.passing(*_AWAY):
                 return await self._answer(call, due - monotonic())
         finally:
@@ -135,10 +138,18 @@ class Redis:
         await self.run(lambda client: client.ping())
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Refuse further calls, wait for those under way, and close all connections.
+
+        A call that went on beside the closing would open a connection that nobody closes any more.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait({self._refreshing})
+        for _ in range(_MAX_CALLS):
+            await self._calls.acquire()
         await self.client.aclose()
 
 

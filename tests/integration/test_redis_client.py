@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio as aioredis
 
 from domain import deadlines
 from embedded import wheels
@@ -100,6 +101,17 @@ async def test_a_killed_server_is_found_again_when_it_is_back(server: Server, cl
     assert client.is_open
     server.start()
     await eventually(lambda: answers(client))
+
+
+async def test_a_client_that_closes_leaves_no_connection_to_calls_under_way_or_later(client: Redis) -> None:
+    calls = [asyncio.ensure_future(client.run(lambda found: found.get("k"))) for _ in range(40)]
+    await asyncio.sleep(0)
+    await client.aclose()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await taken(client)
+    assert isinstance(client.client, aioredis.Redis)
+    pool = client.client.connection_pool
+    assert [kept for kept in (*pool._available_connections, *pool._in_use_connections) if kept.is_connected] == []
 
 
 async def test_a_process_that_is_busy_itself_is_no_failure_of_the_server(client: Redis) -> None:

@@ -56,7 +56,7 @@ COMMANDS = {
 
 OWNERS = {
     "asyncpg": {"storage", "embedded"},
-    "redis": {"storage", "embedded"},
+    "redis": {"storage"},
     "aiokafka": {"events", "embedded", "examples"},
     "strawberry": {"schema"},
     "graphql": {"execution", "schema", "transport"},
