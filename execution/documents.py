@@ -1,13 +1,18 @@
 """Documents: parsed, validated and measured once, then remembered; bounded in number and size."""
 
 import collections
+import dataclasses
+from collections.abc import Mapping
 from typing import Final
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, GraphQLSyntaxError, parse, validate
 from graphql.validation import NoSchemaIntrospectionCustomRule, specified_rules
 
 from domain.errors import KithError
-from execution.limits import MAX_TOKENS, check_limits, check_namesakes
+from execution.costs import Formula
+from execution.limits import MAX_TOKENS, check_namesakes, check_size
+from execution.measuring import PageOutOfBounds, measure
+from schema.costs import read_costs
 
 MAX_SOURCE_CHARACTERS: Final = 65_536
 MAX_REMEMBERED: Final = 1000
@@ -15,31 +20,40 @@ MAX_REMEMBERED_CHARACTERS: Final = 16_384
 _MAX_ERRORS: Final = 5
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """A valid document, and what each of its operations costs, by name."""
+
+    document: DocumentNode
+    formulas: Mapping[str | None, Formula]
+
+
 class Documents:
     """Gives a document ready to run, or the errors that say why it is none."""
 
     def __init__(self, schema: GraphQLSchema, *, introspection: bool) -> None:
         self._schema = schema
+        self._costs = read_costs(schema)
         self._rules = [*specified_rules, *(() if introspection else (NoSchemaIntrospectionCustomRule,))]
-        self._remembered: collections.OrderedDict[str, DocumentNode] = collections.OrderedDict()
+        self._remembered: collections.OrderedDict[str, Prepared] = collections.OrderedDict()
 
-    def get(self, text: str) -> DocumentNode | list[GraphQLError]:
+    def get(self, text: str) -> Prepared | list[GraphQLError]:
         """Parse, validate and measure, or remember; only what is valid is remembered."""
-        document = self._remembered.get(text)
-        if document is not None:
+        remembered = self._remembered.get(text)
+        if remembered is not None:
             self._remembered.move_to_end(text)
-            return document
+            return remembered
         prepared = self._prepare(text)
-        if isinstance(prepared, DocumentNode) and len(text) <= MAX_REMEMBERED_CHARACTERS:
+        if isinstance(prepared, Prepared) and len(text) <= MAX_REMEMBERED_CHARACTERS:
             self._remember(text, prepared)
         return prepared
 
-    def _remember(self, text: str, document: DocumentNode) -> None:
-        self._remembered[text] = document
+    def _remember(self, text: str, prepared: Prepared) -> None:
+        self._remembered[text] = prepared
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
 
-    def _prepare(self, text: str) -> DocumentNode | list[GraphQLError]:
+    def _prepare(self, text: str) -> Prepared | list[GraphQLError]:
         try:
             document = parse(
                 text,
@@ -57,8 +71,19 @@ class Documents:
         errors = validate(self._schema, document, self._rules, max_errors=_MAX_ERRORS, hide_suggestions=True)
         if errors:
             return [_with_code(_explained(error), _validation_code(error)) for error in errors]
-        too_much = check_limits(document)
-        return [too_much] if too_much is not None else document
+        return self._measured(document)
+
+    def _measured(self, document: DocumentNode) -> Prepared | list[GraphQLError]:
+        try:
+            measured = measure(document, self._schema, self._costs)
+        except PageOutOfBounds as error:
+            return [GraphQLError(str(error), extensions={"code": "BAD_USER_INPUT"})]
+        for operation, size in measured:
+            too_much = check_size(operation, size)
+            if too_much is not None:
+                return [too_much]
+        names = [operation.name.value if operation.name is not None else None for operation, _ in measured]
+        return Prepared(document, {name: size.formula for name, (_, size) in zip(names, measured, strict=True)})
 
 
 def _explained(error: GraphQLError) -> GraphQLError:

@@ -21,9 +21,11 @@ from graphql.execution.values import VariableValues, get_variable_values
 from domain import deadlines
 from domain.errors import DeadlineExceeded
 from execution import metrics, shadow
-from execution.documents import Documents
+from execution.costs import NOTHING, Estimate
+from execution.documents import Documents, Prepared
 from execution.errors import present_error
 from execution.executing import execute_plan
+from execution.limits import check_cost
 from execution.plan import Plan
 from execution.plans import NEW, Known, Plans
 from schema.fields import OperationContext
@@ -60,7 +62,7 @@ class PlanMode(enum.StrEnum):
     SHADOW = "shadow"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Operation:
     """A request that is ready to run: valid, within the limits, its variables coerced."""
 
@@ -71,6 +73,8 @@ class Operation:
     shadows: bool
     build: Callable[[], Executor[Any]]
     """Makes graphql-core's executor of the request."""
+    estimate: Estimate = NOTHING
+    """What it costs at most."""
 
     @property
     def type(self) -> OperationType:
@@ -156,9 +160,15 @@ class Engine:
 
     def prepare(self, request: GraphQLRequest, context: OperationContext) -> Operation | Response:
         """Make a request ready to run, or give the response that says why it cannot be."""
-        document = self._documents.get(request.query)
-        if not isinstance(document, DocumentNode):
-            return failed(document)
+        prepared = self._documents.get(request.query)
+        if not isinstance(prepared, Prepared):
+            return failed(prepared)
+        operation = self._operation(prepared.document, request, context)
+        return _estimated(prepared, operation) if isinstance(operation, Operation) else operation
+
+    def _operation(
+        self, document: DocumentNode, request: GraphQLRequest, context: OperationContext
+    ) -> Operation | Response:
         if self._mode is PlanMode.OFF:
             return self._unplanned(document, request, context, "off")
         known = self._plans.know(document, request.operation_name)
@@ -222,6 +232,16 @@ class Engine:
             max_coercion_errors=_MAX_COERCION_ERRORS,
             hide_suggestions=True,
         )
+
+
+def _estimated(prepared: Prepared, operation: Operation) -> Operation | Response:
+    """Say what an operation costs, now that its variables are known, or that it is too much."""
+    estimate = prepared.formulas[operation.name].of(operation.variables.coerced)
+    too_much = check_cost(estimate)
+    if too_much is not None:
+        return failed([too_much])
+    operation.estimate = estimate
+    return operation
 
 
 def present(result: ExecutionResult, context: OperationContext, extensions: Response | None = None) -> Response:

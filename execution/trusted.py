@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphql import DocumentNode, GraphQLSchema
+from graphql import GraphQLSchema
 
-from execution.documents import Documents
+from execution.documents import Documents, Prepared
 from execution.persisted import TRUSTED_PREFIX, hash_of
 
 
@@ -47,5 +47,5 @@ def _check(documents: Documents, name: str, document: object) -> None:
     if name != expected:
         raise BadManifest(f"has a document under {name!r} that belongs under {expected!r}")
     prepared = documents.get(document)
-    if not isinstance(prepared, DocumentNode):
+    if not isinstance(prepared, Prepared):
         raise BadManifest(f"has a document under {name!r} that cannot be run: {prepared[0].message}")

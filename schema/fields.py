@@ -20,6 +20,7 @@ from strawberry.types import Info
 from domain.policies import FieldGroup
 from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import Context
+from schema.costs import Cost, Credential, ListSize
 
 LevelFunction = Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]
 """(context, parents, **arguments) to the answers, one per parent and in their order; awaited where it has to wait."""
@@ -105,14 +106,16 @@ class Protected(FieldExtension):
         return next_(source, info, **arguments) if source.allows(self.group) else None
 
 
-def attribute(path: str, *, group: FieldGroup | None = None, description: str | None = None) -> Any:
+def attribute(
+    path: str, *, group: FieldGroup | None = None, description: str | None = None, size: ListSize | None = None
+) -> Any:
     """Make a field that is read off the object; dots lead inside."""
     read = operator.attrgetter(path)
 
     def resolve(root: Any) -> Any:
         return read(root)
 
-    return _field(resolve, Attribute(path), [], group, description)
+    return _field(resolve, Attribute(path), [], group, description, directives=_directives(size))
 
 
 def derived(
@@ -123,16 +126,25 @@ def derived(
     def resolve(root: Any) -> Any:
         return function(root)
 
-    return _field(resolve, Derived(function), [], group, description)
+    return _field(resolve, Derived(function), [], group, description, directives=())
 
 
-def level(function: LevelFunction, *, group: FieldGroup | None = None, description: str | None = None) -> Any:
+def level(
+    function: LevelFunction,
+    *,
+    group: FieldGroup | None = None,
+    description: str | None = None,
+    size: ListSize | None = None,
+    cost: Cost | None = None,
+    credential: Credential | None = None,
+) -> Any:
     """Make a field of a function that answers for a whole level; its keyword-only parameters are the arguments."""
 
     def resolve(root: Any, info: Info[Any, Any], **arguments: Any) -> Any:
         return info.context.levels.load(function, root, info, arguments)
 
-    return _field(resolve, Level(function), _arguments(function), group, description or inspect.getdoc(function))
+    text, directives = description or inspect.getdoc(function), _directives(cost, size, credential)
+    return _field(resolve, Level(function), _arguments(function), group, text, directives=directives)
 
 
 def of_class(source_class: type) -> Callable[[object, Any], bool]:
@@ -151,6 +163,8 @@ def _field(
     arguments: Sequence[inspect.Parameter],
     group: FieldGroup | None,
     description: str | None,
+    *,
+    directives: Sequence[object],
 ) -> Any:
     """Leave the return type to the annotation of the class attribute, and show Strawberry the real arguments."""
     own = [
@@ -161,7 +175,17 @@ def _field(
     resolve.__annotations__ = {}
     resolve.__signature__ = inspect.Signature([*own, *arguments])  # type: ignore[attr-defined] # functions may carry one
     extensions: list[FieldExtension] = [Protected(group)] if group is not None else []
-    return strawberry.field(resolver=resolve, extensions=extensions, description=description, metadata={SOURCE: source})
+    return strawberry.field(
+        resolver=resolve,
+        extensions=extensions,
+        description=description,
+        metadata={SOURCE: source},
+        directives=directives,
+    )
+
+
+def _directives(*given: object) -> list[object]:
+    return [directive for directive in given if directive is not None]
 
 
 def _arguments(function: LevelFunction) -> list[inspect.Parameter]:

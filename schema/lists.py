@@ -12,6 +12,7 @@ from privacy.policy import Visible
 from resolvers import lists
 from resolvers.context import Context
 from resolvers.lists import FollowerPage
+from schema.costs import Cost
 from schema.fields import level
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class FollowerConnection:
     edges: list[FollowerEdge]
     nodes: list[Person]
     page_info: PageInfo
-    total_count: int | None = level(total_count)
+    total_count: int | None = level(total_count, cost=Cost(weight=1))
 
 
 async def followers(

@@ -10,6 +10,7 @@ from domain.users import ProfileLink
 from resolvers import blocks, follows, mutes, notification_marks, notification_preferences, policies, settings
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
+from schema.costs import ListSize
 from schema.fields import level
 from schema.inputs import (
     AcceptFollowRequestInput,
@@ -175,7 +176,9 @@ class Mutation:
     cancel_follow_request: CancelFollowRequestPayload = level(cancel_follow_request)
     mute_user: MuteUserPayload = level(mute_user)
     unmute_user: UnmuteUserPayload = level(unmute_user)
-    mark_notifications_read: MarkNotificationsReadPayload = level(mark_notifications_read)
+    mark_notifications_read: MarkNotificationsReadPayload = level(
+        mark_notifications_read, size=ListSize(slicing_arguments=["input.ids"], sized_fields=["groups"])
+    )
     update_notification_preferences: UpdateNotificationPreferencesPayload = level(update_notification_preferences)
     update_profile: UpdateProfilePayload = level(update_profile)
     update_privacy_settings: UpdatePrivacySettingsPayload = level(update_privacy_settings)

@@ -9,7 +9,8 @@ from domain.pages import page_request
 from privacy.policy import Visible
 from resolvers import notification_groups
 from resolvers.context import Context
-from resolvers.notification_groups import Choice, MemberPage, NotificationPage, ShownGroup
+from resolvers.notification_groups import SHOWN_ACTORS, Choice, MemberPage, NotificationPage, ShownGroup
+from schema.costs import ListSize
 from schema.enums import NotificationKind
 from schema.fields import attribute, level
 from schema.lists import PageInfo
@@ -46,10 +47,14 @@ class NotificationGroup:
 
     id: strawberry.ID
     kind: NotificationKind = attribute("key.kind")
-    actors: list[User] = attribute("actors", description="The latest three whom the viewer may meet.")
+    actors: list[User] = attribute(
+        "actors", description="The latest three whom the viewer may meet.", size=ListSize(assumed_size=SHOWN_ACTORS)
+    )
     count: int = attribute("count", description="Exact up to 1,000, above that rounded down to two digits.")
     unread_count: int = attribute("unread_count", description="Exact up to 1,000, above that rounded down.")
-    notifications: NotificationMemberConnection = level(members)
+    notifications: NotificationMemberConnection = level(
+        members, size=ListSize(slicing_arguments=["first", "last"], sized_fields=["nodes"])
+    )
 
 
 @strawberry.type(description="A group, and its latest notification.")

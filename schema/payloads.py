@@ -10,6 +10,7 @@ from domain.errors import UserError as DomainUserError
 from domain.notification_preferences import NotificationPreferences as Preferences
 from privacy.policy import Visible
 from resolvers.notification_groups import ShownGroup
+from schema.costs import ListSize
 from schema.enums import UserErrorCode
 from schema.notification_groups import NotificationGroup
 from schema.notification_preferences import NotificationPreferences
@@ -51,7 +52,7 @@ class _Payload:
 
     client_mutation_id: str | None
     user: User | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
     consistency_token: str | None
 
 
@@ -133,7 +134,7 @@ class MarkNotificationsReadPayload:
     client_mutation_id: str | None
     groups: list[NotificationGroup]
     unread_notifications_count: int
-    user_errors: list[UserError]
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
     consistency_token: str | None
 
 
@@ -153,5 +154,5 @@ class UpdateNotificationPreferencesPayload:
 
     client_mutation_id: str | None
     notification_preferences: NotificationPreferences | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
     consistency_token: str | None

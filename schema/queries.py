@@ -8,6 +8,7 @@ from domain.errors import InvalidInput
 from privacy.policy import Visible
 from resolvers import people
 from resolvers.context import Context
+from schema.costs import ListSize
 from schema.fields import level
 from schema.users import Node, User
 from schema.viewer import Viewer
@@ -68,6 +69,6 @@ class Query:
     me: User | None = level(me)
     viewer: Viewer | None = level(viewer)
     user: User | None = level(user)
-    users: list[User | None] = level(users)
+    users: list[User | None] = level(users, size=ListSize(slicing_arguments=["ids", "usernames"]))
     node: Node | None = level(node)
-    nodes: list[Node | None] = level(nodes)
+    nodes: list[Node | None] = level(nodes, size=ListSize(slicing_arguments=["ids"]))

@@ -7,10 +7,12 @@ from typing import Annotated
 import strawberry
 
 from domain.policies import FieldGroup
+from domain.texts import MAX_LINKS
 from privacy.policy import Visible
 from resolvers import people
 from resolvers.context import Context
 from schema import lists
+from schema.costs import PAGE, Cost, ListSize
 from schema.enums import FollowState
 from schema.fields import attribute, derived, level, of_class
 from schema.lists import FollowerConnection
@@ -57,17 +59,21 @@ class User(Node):
     bio: str | None = attribute("user.bio", group=FieldGroup.BIO)
     pronouns: str | None = attribute("user.pronouns", group=FieldGroup.PROFILE)
     location: str | None = attribute("user.location", group=FieldGroup.LOCATION)
-    links: list[ProfileLink] | None = attribute("user.links", group=FieldGroup.LINKS)
+    links: list[ProfileLink] | None = attribute(
+        "user.links", group=FieldGroup.LINKS, size=ListSize(assumed_size=MAX_LINKS)
+    )
     created_at: dt.datetime | None = attribute("user.created_at", group=FieldGroup.PROFILE)
     profile_version: int | None = derived(
         lambda person: person.user.version if person.is_viewer else None,
         description="What `expectedVersion` refers to; null for everybody but the person.",
     )
-    followers_count: int | None = level(followers_count, group=FieldGroup.COUNTS)
-    following_count: int | None = level(following_count, group=FieldGroup.COUNTS)
-    followers: Connection | None = level(lists.followers, group=FieldGroup.FOLLOWERS_LIST)
-    following: Connection | None = level(lists.following, group=FieldGroup.FOLLOWING_LIST)
-    mutual_followers: Connection | None = level(lists.mutual_followers, group=FieldGroup.FOLLOWERS_LIST)
+    followers_count: int | None = level(followers_count, group=FieldGroup.COUNTS, cost=Cost(weight=1))
+    following_count: int | None = level(following_count, group=FieldGroup.COUNTS, cost=Cost(weight=1))
+    followers: Connection | None = level(lists.followers, group=FieldGroup.FOLLOWERS_LIST, size=PAGE)
+    following: Connection | None = level(lists.following, group=FieldGroup.FOLLOWING_LIST, size=PAGE)
+    mutual_followers: Connection | None = level(
+        lists.mutual_followers, group=FieldGroup.FOLLOWERS_LIST, size=PAGE, cost=Cost(weight=5)
+    )
     is_viewer: bool = attribute("is_viewer")
     viewer_is_following: bool = derived(lambda person: person.relationship.follows is FollowState.ACTIVE)
     is_following_viewer: bool = derived(lambda person: person.relationship.followed_by is FollowState.ACTIVE)

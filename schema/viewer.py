@@ -1,7 +1,7 @@
 """The owner's own side: requests, blocks, mutes, limits, the policy, and how others see one."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 
@@ -14,6 +14,7 @@ from resolvers.context import Context
 from resolvers.lists import FollowerPage
 from resolvers.own import FollowLimit as Limit
 from resolvers.own import PolicyView
+from schema.costs import PAGE, Cost, ListSize
 from schema.enums import Audience, FieldGroup, PrivacyPreset
 from schema.fields import LevelFunction, derived, level
 from schema.lists import FollowerConnection
@@ -22,6 +23,7 @@ from schema.notification_preferences import NotificationPreferences, notificatio
 from schema.users import User
 
 Connection = Annotated[FollowerConnection, strawberry.lazy("schema.lists")]
+GROUPS: Final = ListSize(assumed_size=len(FieldGroup))
 
 
 @strawberry.type(description="How many people the viewer may follow.")
@@ -47,7 +49,7 @@ class PresetTerms:
 
     preset: PrivacyPreset
     is_private: bool
-    audiences: list[AudienceSetting]
+    audiences: list[AudienceSetting] = strawberry.field(directives=[GROUPS])
 
 
 @strawberry.type(description="The viewer's privacy policy.")
@@ -59,10 +61,13 @@ class PrivacySettings:
     preset: PrivacyPreset | None = strawberry.field(
         description="The preset that the settings equal, whatever the lists; null where they equal none."
     )
-    audiences: list[AudienceSetting]
+    audiences: list[AudienceSetting] = strawberry.field(directives=[GROUPS])
     allow: list[strawberry.ID]
     deny: list[strawberry.ID]
-    presets: list[PresetTerms] = strawberry.field(description="All presets, and what choosing each would set.")
+    presets: list[PresetTerms] = strawberry.field(
+        description="All presets, and what choosing each would set.",
+        directives=[ListSize(assumed_size=len(PrivacyPreset))],
+    )
 
 
 @strawberry.type(description="Whether somebody sees a group of fields, and the rule that says so.")
@@ -125,14 +130,14 @@ class Viewer:
     """Source: `Visible`, the viewer's own."""
 
     user: User = derived(lambda viewer: viewer)
-    follow_requests: Connection = level(own_list(ListKind.REQUESTS, "Who asks to follow the viewer."))
-    sent_follow_requests: Connection = level(own_list(ListKind.ASKED, "Whom the viewer asks to follow."))
-    blocks: Connection = level(own_list(ListKind.BLOCKED, "Whom the viewer blocks, as stubs."))
-    mutes: Connection = level(own_list(ListKind.MUTED, "Whom the viewer mutes."))
-    follow_limit: FollowLimit = level(follow_limit)
+    follow_requests: Connection = level(own_list(ListKind.REQUESTS, "Who asks to follow the viewer."), size=PAGE)
+    sent_follow_requests: Connection = level(own_list(ListKind.ASKED, "Whom the viewer asks to follow."), size=PAGE)
+    blocks: Connection = level(own_list(ListKind.BLOCKED, "Whom the viewer blocks, as stubs."), size=PAGE)
+    mutes: Connection = level(own_list(ListKind.MUTED, "Whom the viewer mutes."), size=PAGE)
+    follow_limit: FollowLimit = level(follow_limit, cost=Cost(weight=2))
     privacy_settings: PrivacySettings = level(privacy_settings)
-    notifications: NotificationConnection = level(notifications)
-    unread_notifications_count: int = level(unread_notifications_count)
+    notifications: NotificationConnection = level(notifications, size=PAGE)
+    unread_notifications_count: int = level(unread_notifications_count, cost=Cost(weight=1))
     notification_preferences: NotificationPreferences = level(notification_preferences)
-    view_as: User | None = level(view_as)
-    privacy_explain: PrivacyDecision | None = level(privacy_explain)
+    view_as: User | None = level(view_as, cost=Cost(weight=2))
+    privacy_explain: PrivacyDecision | None = level(privacy_explain, cost=Cost(weight=2))
