@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
-from events.clients import start_client
-from events.groups import STOP_TIMEOUT_S, expect_same_life, wait_for_topics
+from events.clients import start_client, stop_consumer
+from events.groups import expect_same_life, wait_for_topics
 from events.letters import Record
 from events.metrics import BROADCAST_GAPS, BROADCAST_HEARD, BROADCAST_SILENCE, PASSED_OVER
 from events.process import backoffs
@@ -137,5 +136,4 @@ class Broadcast:
             await start_client(consumer)
             yield consumer
         finally:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(consumer.stop(), STOP_TIMEOUT_S)
+            await stop_consumer(consumer)

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 
 from events.broker import fetch_topics, marks_among, open_admin
-from events.clients import start_client
+from events.clients import start_client, stop_consumer
 from events.metrics import CONSUMER_LAG, CONSUMER_PARTITIONS
 
 FETCH_WAIT_MS: Final = 20  # the embedded broker waits by partition: at 500 a record took 140 ms, at 20 it takes 3
-STOP_TIMEOUT_S: Final = 3.0
 
 
 class BrokerLost(Exception):
@@ -42,8 +41,7 @@ async def open_member(
         await start_client(consumer)
         yield consumer
     finally:
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(consumer.stop(), STOP_TIMEOUT_S)
+        await stop_consumer(consumer)
 
 
 async def wait_for_topics(bootstrap: str, topics: tuple[str, ...]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from domain.events import TOPICS
-from events.clients import start_client
+from events.clients import start_client, stop_consumer
 from events.groups import BrokerLost, expect_same_life, wait_for_topics
 from events.records import read_record
 
@@ -90,5 +90,4 @@ class Sink:
                 await start_client(consumer)
             yield consumer
         finally:
-            with contextlib.suppress(*AWAY):
-                await asyncio.wait_for(consumer.stop(), 3.0)
+            await stop_consumer(consumer)

@@ -1,5 +1,6 @@
 """Every process hears of every fact from now on, and knows when it may have missed one, or has heard nothing."""
 
+import asyncio
 import contextlib
 import dataclasses
 import os
@@ -9,13 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from domain.events import EventType, UserPayload
-from embedded import Part, Services
+from domain.events import TOPICS, EventType, UserPayload
+from embedded import Addresses, Part, Services
 from events import contract
 from events.broadcast import Broadcast
+from events.broker import ensure_topics, open_admin
+from events.clients import stop_consumer
 from events.records import ReceivedEvent
 from tests.conftest import eventually
 from tests.integration.brokers import begin_life, open_broker, open_writer
@@ -160,3 +163,27 @@ async def test_silence_grows_while_the_broker_is_frozen_and_ends_when_it_goes_on
         await process.heard(2)
         await eventually(is_current, within=WITHIN_S)
         assert process.versions[-1] == 2
+
+
+async def test_a_consumer_stops_quietly_and_whole_while_its_requests_fail(addresses: Addresses) -> None:
+    ready = asyncio.Event()
+
+    async def fail(*_request: object) -> None:
+        ready.set()
+        raise KafkaConnectionError
+
+    async with open_admin(addresses.kafka_bootstrap) as admin:
+        await ensure_topics(admin)
+    before = asyncio.all_tasks()
+    consumer = AIOKafkaConsumer(*TOPICS, bootstrap_servers=addresses.kafka_bootstrap, retry_backoff_ms=60_000)
+    await consumer.start()
+    for place in consumer.assignment():
+        await consumer.position(place)
+    consumer._client.send = fail  # as by a broker that is away: the next request waits to be repeated
+    await asyncio.wait_for(ready.wait(), WITHIN_S)
+    await stop_consumer(consumer)
+
+    async def is_nothing_left() -> bool:
+        return asyncio.all_tasks() == before
+
+    await eventually(is_nothing_left, within=WITHIN_S)
