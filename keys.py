@@ -23,6 +23,8 @@ class Keys:
     opaque_ids: bytes
     cursors: bytes
     consistency: bytes
+    audit_digests: bytes
+    audit_seals: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -35,6 +37,8 @@ def load_keys(settings: Settings) -> Keys:
         opaque_ids=_derive(master, b"kith opaque ids"),
         cursors=_derive(master, b"kith cursors"),
         consistency=_derive(master, b"kith consistency tokens"),
+        audit_digests=_derive(master, b"kith audit digests"),
+        audit_seals=_derive(master, b"kith audit seals"),
     )
 
 

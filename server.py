@@ -21,6 +21,7 @@ from aiohttp import web
 import development
 from auth.jwks import verification_keys
 from auth.verifier import Verifier
+from domain.digests import Digests
 from domain.errors import TokenRejected
 from domain.follow_limits import FollowLimits
 from domain.ids import OpaqueIds
@@ -76,7 +77,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         bell = Bell()
         stack.push_async_callback(bell.close)
         replicas = await stack.enter_async_context(open_replicas(shards, settings.replicas))
-        caches = await stack.enter_async_context(open_caches(shards, ids, redis, replicas=replicas))
+        digests = Digests(keys.audit_digests)
+        caches = await stack.enter_async_context(open_caches(shards, ids, redis, replicas=replicas, digests=digests))
         hear = functools.partial(forget_what_changed, caches.database, caches)
         hearing = Broadcast(addresses.kafka_bootstrap, on_change=hear, on_gap=caches.forget_all)
         await stack.enter_async_context(hearing.listening())

@@ -64,6 +64,11 @@ BROADCAST_SILENCE: Final = Gauge(
     "kith_broadcast_silence_seconds", "Time since a process had heard all there was.", multiprocess_mode="livemax"
 )
 UPKEEP_DONE: Final = Counter("kith_upkeep_total", "What upkeep has dealt with, by kind.", ["kind"])
+AUDIT_UNSEALED: Final = Gauge(
+    "kith_audit_unsealed_seconds",
+    "For how long the oldest row of the audit log has been waiting for its seal.",
+    ["cell"],
+)
 UPKEEP_FAILURES: Final = Counter("kith_upkeep_failures_total", "Pauses of upkeep, by reason.", ["reason"])
 COUNTERS_SAMPLED: Final = Counter(
     "kith_counters_sampled_total", "People whose counters were compared with their edges."

@@ -12,10 +12,11 @@ from typing import Final
 import uvloop
 from prometheus_client import start_http_server
 
+from domain.digests import Digests
 from domain.ids import OpaqueIds
 from embedded.addresses import Addresses
 from embedded.configured import find_addresses
-from keys import load_keys
+from keys import Keys, load_keys
 from logs import configure_logs
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
@@ -35,6 +36,7 @@ class Process:
     settings: Settings
     addresses: Addresses
     database: Database
+    keys: Keys
 
 
 def backoffs() -> Iterator[float]:
@@ -62,8 +64,9 @@ async def _supervised(settings: Settings, main: Callable[[Process], Awaitable[No
         open_redis(addresses.redis_url) as redis,
         open_freshness(shards, redis) as freshness,
     ):
-        database = Database(shards, OpaqueIds(load_keys(settings).opaque_ids), freshness)
-        task = asyncio.ensure_future(main(Process(settings, addresses, database)))
+        keys = load_keys(settings)
+        database = Database(shards, OpaqueIds(keys.opaque_ids), freshness, digests=Digests(keys.audit_digests))
+        task = asyncio.ensure_future(main(Process(settings, addresses, database, keys)))
 
         def stop() -> None:
             """Finish; where what is worked on is gone as well, and closing hangs, end all the same."""

@@ -1,4 +1,4 @@
-"""Upkeep: what time ends, what is decided and not done yet, counters, the outbox's days: `python -m events.upkeep`.
+"""Upkeep: what time ends, what is decided and not done yet, counters, days, seals: `python -m events.upkeep`.
 
 One process at a time does it for a cell, by a lease. Every step is a batch that may be repeated, or left at any point.
 """
@@ -13,9 +13,18 @@ import uuid
 from typing import Final
 
 from domain.errors import Overloaded
-from events.metrics import COUNTERS_SAMPLED, COUNTERS_WRONG, OUTBOX_DAYS, OUTBOX_STRAYS, UPKEEP_DONE, UPKEEP_FAILURES
+from events.metrics import (
+    AUDIT_UNSEALED,
+    COUNTERS_SAMPLED,
+    COUNTERS_WRONG,
+    OUTBOX_DAYS,
+    OUTBOX_STRAYS,
+    UPKEEP_DONE,
+    UPKEEP_FAILURES,
+)
 from events.process import Process, backoffs, run_process
 from storage import leases
+from storage.audit import Sealer, fetch_lag, seal_new
 from storage.cells import Cell
 from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, repair, sample
 from storage.database import Database
@@ -49,10 +58,11 @@ class Pace:
 
 
 class Upkeep:
-    """Goes over one cell again and again."""
+    """Goes over one cell again and again; without a sealer, the audit log is left to somebody else."""
 
-    def __init__(self, database: Database, cell: Cell, pace: Pace) -> None:
+    def __init__(self, database: Database, cell: Cell, pace: Pace, sealer: Sealer | None = None) -> None:
         self._database = database
+        self._sealer = sealer
         self._cell = cell
         self._pace = pace
         self._holder = uuid.uuid4()
@@ -94,6 +104,7 @@ class Upkeep:
         await self._fold()
         await self._compare_counters()
         await self._keep_days()
+        await self._seal()
 
     async def _trim(self, now: dt.datetime) -> None:
         retention = self._pace.retention
@@ -123,6 +134,12 @@ class Upkeep:
             COUNTERS_WRONG.inc(mended)
             _LOG.error("cell %d: %d counters were wrong and are mended", self._cell.number, mended)
 
+    async def _seal(self) -> None:
+        """Seal what is new in the audit log; the more there is, the more of it at a time."""
+        if self._sealer is not None:
+            UPKEEP_DONE.labels("sealed").inc(await seal_new(self._cell, self._sealer))
+            AUDIT_UNSEALED.labels(self._cell.number).set(await fetch_lag(self._cell))
+
     async def _keep_days(self) -> None:
         """Make the outbox's next days, and drop those that are old and published."""
         if time.monotonic() < self._days_at:
@@ -139,9 +156,10 @@ class Upkeep:
 
 
 async def _main(process: Process) -> None:
+    sealer = Sealer(process.keys.audit_seals)
     async with asyncio.TaskGroup() as group:
         for cell in process.database.shards.cells:
-            group.create_task(Upkeep(process.database, cell, Pace()).run())
+            group.create_task(Upkeep(process.database, cell, Pace(), sealer).run())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+from domain.digests import Digests
 from domain.ids import OpaqueIds, cell_of
 from domain.relationships import ListKind, Relationship
 from domain.users import Counts, User
@@ -50,13 +51,14 @@ class Caches:
         bounds: Bounds = DEFAULT_BOUNDS,
         *,
         replicas: Replicas | None = None,
+        digests: Digests | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.memory = Memory(entries=bounds.entries, size=bounds.size, clock=clock)
         self.generations = Generations(shards, self.forget_all, clock)
         self.pulse = Pulse(redis, lambda user_id: self.forget((user_id,)), self.forget_all)
         freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name)
-        self.database = Database(shards, ids, freshness, replicas or Replicas())
+        self.database = Database(shards, ids, freshness, replicas or Replicas(), digests or Digests.of_nobody())
         shared = (self.memory, redis, self.generations)
         self.users = ReadThrough(USERS, self._fetch_users, *shared, clock=clock)
         self.names = ReadThrough(NAMES, self._fetch_names, *shared, clock=clock)
@@ -184,9 +186,10 @@ async def open_caches(
     bounds: Bounds = DEFAULT_BOUNDS,
     *,
     replicas: Replicas | None = None,
+    digests: Digests | None = None,
 ) -> AsyncIterator[Caches]:
     """Open the caches, and keep watch over the generations of the cells."""
-    caches = Caches(shards, ids, redis, bounds, replicas=replicas)
+    caches = Caches(shards, ids, redis, bounds, replicas=replicas, digests=digests)
     async with caches.generations.watched():
         try:
             yield caches

@@ -43,6 +43,8 @@ class Context:
     viewer_id: int | None
     now: dt.datetime
     loaders: Loaders
+    session: str | None = None
+    """In which session the viewer acts, for the audit log."""
     degraded: set[str] = dataclasses.field(default_factory=set)
     """Which optional fields are null because they could not be had, as `Type.field`; the answer says so."""
 
@@ -67,7 +69,9 @@ class Context:
         return [self.ids.decode(NodeType.USER, opaque_id) or NOBODY for opaque_id in opaque_ids]
 
 
-def new_context(backend: Backend, viewer_id: int | None, *, consistency_token: str | None = None) -> Context:
+def new_context(
+    backend: Backend, viewer_id: int | None, *, consistency_token: str | None = None, session: str | None = None
+) -> Context:
     """Make the context of one operation: nothing is shared with any other.
 
     With a token nothing is shown that is older than what the mutation did that gave it.
@@ -77,7 +81,7 @@ def new_context(backend: Backend, viewer_id: int | None, *, consistency_token: s
     """
     now = dt.datetime.now(dt.UTC)
     floors = _floors(backend, consistency_token) if consistency_token is not None else NO_FLOORS
-    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, floors))
+    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, floors), session)
 
 
 def context_of_event(backend: Backend, viewer_id: int | None) -> Context:

@@ -14,6 +14,7 @@ from resolvers.context import Context
 from resolvers.lists import FollowerPage
 from resolvers.own import FollowLimit as Limit
 from resolvers.own import PolicyView
+from schema.audit import AuditConnection, audit_log
 from schema.costs import PAGE, Cost, ListSize
 from schema.enums import Audience, FieldGroup, PrivacyPreset
 from schema.fields import LevelFunction, derived, level
@@ -139,5 +140,6 @@ class Viewer:
     notifications: NotificationConnection = level(notifications, size=PAGE)
     unread_notifications_count: int = level(unread_notifications_count, cost=Cost(weight=1))
     notification_preferences: NotificationPreferences = level(notification_preferences)
+    audit_log: AuditConnection = level(audit_log, size=PAGE)
     view_as: User | None = level(view_as, cost=Cost(weight=2))
     privacy_explain: PrivacyDecision | None = level(privacy_explain, cost=Cost(weight=2))

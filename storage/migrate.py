@@ -20,6 +20,7 @@ from settings import load_or_exit
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _CITUS: Final = MIGRATIONS / "citus.sql"
 _PLAIN: Final = MIGRATIONS / "plain.sql"
+_GRANTS: Final = MIGRATIONS / "grants.sql"
 _LOCK: Final = 5_461_010  # any number, as long as every version of Kith takes the same
 _LOCK_TIMEOUT_S: Final = 60.0
 
@@ -86,6 +87,7 @@ async def _migrate_cell(number: int, dsn: str, report: Report) -> int:
         if pending:
             engine = _CITUS if await connection.fetchval(_HAS_CITUS) else _PLAIN
             await connection.execute(engine.read_text())
+            await connection.execute(_GRANTS.read_text())
         # A cell that was off for days has none of today: nothing may be written before there is one.
         await connection.execute(_MAKE_DAYS)
         return len(pending)

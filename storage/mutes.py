@@ -28,6 +28,11 @@ RETURNING version
 """
 
 
+_HELD: Final = """
+SELECT mutes_until FROM relationships WHERE owner_id = $1 AND other_id = $2 AND mutes FOR NO KEY UPDATE
+"""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mute:
     """Set a mute until a time, or for good (None)."""
@@ -46,6 +51,8 @@ async def change_mute(database: Database, owner_id: int, other_id: int, change: 
     """Set or lift a mute with its audit row and event; False where it is as asked for already."""
 
     async def work(connection: Connection) -> bool:
+        held = await connection.fetch(_HELD, owner_id, other_id)
+        before = Mute(held[0]["mutes_until"]) if held else None
         if isinstance(change, Mute):
             rows = await connection.fetch(_SET, owner_id, other_id, change.until)
         else:
@@ -53,7 +60,16 @@ async def change_mute(database: Database, owner_id: int, other_id: int, change: 
         if rows:
             event = _event(database, owner_id, other_id, change)
             version = rows[0]["version"]
-            await write_audit(connection, owner_id, event.type.value, target_id=other_id, version=version)
+            await write_audit(
+                database,
+                connection,
+                owner_id,
+                event.type.value,
+                target_id=other_id,
+                version=version,
+                before=before,
+                after=change if isinstance(change, Mute) else None,
+            )
             await outbox.append(connection, [event])
         return bool(rows)
 

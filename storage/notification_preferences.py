@@ -50,7 +50,16 @@ async def change_notification_preferences(
         after = dataclasses.replace(after, version=before.version + 1)
         treatments = (after.followed, after.strangers, after.new_accounts)
         await connection.execute(_WRITE, owner_id, *treatments, after.new_account_days, after.version)
-        await write_audit(connection, owner_id, UPDATED, target_id=None, version=after.version)
+        await write_audit(
+            database,
+            connection,
+            owner_id,
+            UPDATED,
+            target_id=None,
+            version=after.version,
+            before=before,
+            after=after,
+        )
         return after
 
     return await database.shards.home(owner_id).transact(work)

@@ -108,7 +108,7 @@ async def _change_pair(  # noqa: PLR0917 - as its caller has them
             _Side(actor_id, other_id, before, after),
             _Side(other_id, actor_id, before.mirrored(), after.mirrored()),
         )
-        await _record(database.ids, connection, sides[0], change)
+        await _record(database, connection, sides[0], change)
         moved = await _write(connection, [side for side in sides if database.shards.home(side.owner_id) is cell])
         if limits is not None and use is not None:
             _check_limits(limits, change, use, moved.get(actor_id))
@@ -176,12 +176,21 @@ async def _lock(connection: Connection, owner_id: int, other_id: int) -> Relatio
     return relationship_of(row)
 
 
-async def _record(ids: OpaqueIds, connection: Connection, acting: _Side, change: Change) -> None:
+async def _record(database: Database, connection: Connection, acting: _Side, change: Change) -> None:
     """Write the audit row and the events of the actor's side; their order is taken while the pair is locked."""
     actor_id, other_id, after = acting.owner_id, acting.other_id, acting.after
     action = change.deed.type.value if change.deed is not None else LAPSED
-    await write_audit(connection, actor_id, action, target_id=other_id, version=after.version)
-    await outbox.append(connection, [_event(ids, actor_id, other_id, event, after) for event in change.events])
+    await write_audit(
+        database,
+        connection,
+        actor_id,
+        action,
+        target_id=other_id,
+        version=after.version,
+        before=acting.before,
+        after=after,
+    )
+    await outbox.append(connection, [_event(database.ids, actor_id, other_id, event, after) for event in change.events])
 
 
 async def _write(connection: Connection, sides: Sequence[_Side]) -> dict[int, Counts]:

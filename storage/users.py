@@ -120,7 +120,7 @@ async def change_user(
             return before
         if within is not None:
             await within(connection, before, after)
-        return await _write_next(database, connection, after, event)
+        return await _write_next(database, connection, before, after, event)
 
     async def change_and_tell() -> User | None:
         user = await database.shards.home(user_id).transact(work)
@@ -132,24 +132,36 @@ async def change_user(
     return await wholly(change_and_tell())
 
 
-async def _write_next(database: Database, connection: Connection, after: User, event: EventType) -> User:
+async def _write_next(database: Database, connection: Connection, before: User, after: User, event: EventType) -> User:
     after = dataclasses.replace(after, version=after.version + 1)
-    await connection.execute(
-        _UPDATE,
+    await connection.execute(_UPDATE, *_columns(after))
+    await write_audit(
+        database,
+        connection,
         after.id,
-        after.display_name,
-        after.bio,
-        after.avatar_url,
-        after.pronouns,
-        after.location,
-        _links_document(after.links),
-        write_policy(after.policy),
-        after.state,
-        after.version,
+        event.value,
+        target_id=None,
+        version=after.version,
+        before=_columns(before),
+        after=_columns(after),
     )
-    await write_audit(connection, after.id, event.value, target_id=None, version=after.version)
     await outbox.append(connection, [_event(database, event, after.id, after.version)])
     return after
+
+
+def _columns(user: User) -> tuple[object, ...]:
+    return (
+        user.id,
+        user.display_name,
+        user.bio,
+        user.avatar_url,
+        user.pronouns,
+        user.location,
+        _links_document(user.links),
+        write_policy(user.policy),
+        user.state,
+        user.version,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

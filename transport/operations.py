@@ -7,7 +7,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from domain import deadlines
+from domain import acting, deadlines
 from domain.errors import InvalidInput, Overloaded
 from execution.engine import Engine, GraphQLRequest, Operation, Response, failed
 from execution.persisted import DocumentRefused, PersistedDocuments
@@ -59,7 +59,7 @@ class Operations:
         try:
             found = await self._persisted.find(asked)
             token = consistency_token_of(asked, tokens)
-            context = new_context(self._backend, caller.user_id, consistency_token=token)
+            context = new_context(self._backend, caller.user_id, consistency_token=token, session=caller.session)
         except (BadRequest, DocumentRefused, InvalidInput) as error:
             return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
         prepared = self._engine.prepare(found, OperationContext(context))
@@ -74,7 +74,11 @@ class Operations:
             BadRequest: that is not a number of seconds.
         """
         started = time.perf_counter()
-        with deadlines.within(self._patience.of(operation.type, asked)), self._admission.place():
+        with (
+            deadlines.within(self._patience.of(operation.type, asked)),
+            self._admission.place(),
+            acting.in_session(operation.context.app.session),
+        ):
             response = await operation.run()
         _observe(operation, response, started)
         return response

@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 COMMANDS = {
     "storage.migrate": {"embedded", *FOUNDATION},
     "storage.import_graph": {"embedded", *FOUNDATION},
+    "storage.audit.__main__": {"embedded", *FOUNDATION},
     "auth.token": {"embedded", "storage"},
     "events.process": {"embedded", *FOUNDATION},
     "events.dead_letters": {"embedded", *FOUNDATION},

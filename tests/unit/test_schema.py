@@ -35,6 +35,7 @@ DOORS = {
     "Query.nodes",
     "Viewer.user",
     "Viewer.viewAs",
+    "AuditEntry.target",
     "FollowerConnection.nodes",
     "FollowerEdge.node",
     "FollowNotification.actor",

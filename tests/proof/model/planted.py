@@ -225,10 +225,10 @@ def nothing_is_news() -> None:
 @planted
 def rejecting_leaves_no_audit_row() -> None:
     async def write_most(
-        connection: Connection, actor_id: int, action: str, *, target_id: int | None, version: int
+        database: Database, connection: Connection, actor_id: int, action: str, **details: Any
     ) -> None:
         if action != EventType.FOLLOW_REJECTED.value:
-            await audit.write_audit(connection, actor_id, action, target_id=target_id, version=version)
+            await audit.write_audit(database, connection, actor_id, action, **details)
 
     replace("storage.pairs", "write_audit", write_most)
 
