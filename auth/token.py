@@ -36,6 +36,7 @@ def issue_token(key: ECKey, settings: Settings, subject: str) -> str:
         "aud": settings.auth_audience,
         "sub": subject,
         "iat": now,
+        "auth_time": now,
         "exp": now + LIFE_S,
         "jti": secrets.token_hex(16),
     }

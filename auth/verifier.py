@@ -28,11 +28,15 @@ _MAX_REMEMBERED: Final = 10_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says: the opaque id of the person, when it ends (seconds since 1970), and its session."""
+    """What a token says: the opaque id of the person, when it ends (seconds since 1970), and its session.
+
+    `authenticated_at` is when the person last proved to be that person (`auth_time`, OpenID Connect Core 2).
+    """
 
     subject: str
     expires_at: float
     session: str | None = None
+    authenticated_at: float | None = None
 
 
 class Verifier:
@@ -91,7 +95,8 @@ class Verifier:
         if issued_at > latest or not_before > latest or expires_at <= issued_at:
             raise TokenRejected
         session = claims.get("sid")
-        return Claims(subject, expires_at, session if isinstance(session, str) else None)
+        authenticated_at = _time(claims["auth_time"]) if "auth_time" in claims else None
+        return Claims(subject, expires_at, session if isinstance(session, str) else None, authenticated_at)
 
 
 def _refuse_repeated_names(segment: str) -> None:

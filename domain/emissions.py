@@ -43,6 +43,8 @@ class State(enum.Enum):
     BLOCKED = "the other blocks"
     BLOCK_ENDED = "the viewer's block has run out"
     MUTES = "the viewer mutes"
+    DELETED = "the viewer has deleted the account"
+    DELETED_MUTUAL = "both followed, and the viewer has deleted the account"
     PRIVATE_AND_FOLLOWED = "the viewer's account is private, and the other follows"
 
 
@@ -61,6 +63,7 @@ def _one(event_type: EventType, edge: Edge = Edge.VIEWER_TO_OTHER, *, was_pendin
 
 
 _CREATED: Final = _one(EventType.FOLLOW_CREATED)
+_CREATED_OTHER: Final = _one(EventType.FOLLOW_CREATED, Edge.OTHER_TO_VIEWER)
 _REQUESTED: Final = _one(EventType.FOLLOW_REQUESTED)
 _REMOVED: Final = _one(EventType.FOLLOW_REMOVED)
 _WITHDRAWN: Final = _one(EventType.FOLLOW_REMOVED, was_pending=True)
@@ -75,6 +78,8 @@ _BLOCKED: Final = _one(EventType.USER_BLOCKED)
 _UNBLOCKED: Final = _one(EventType.USER_UNBLOCKED)
 _MUTED: Final = _one(EventType.USER_MUTED)
 _UNMUTED: Final = _one(EventType.USER_UNMUTED)
+_DELETED: Final = _one(EventType.USER_DELETED, Edge.VIEWER)
+_RESTORED: Final = _one(EventType.USER_RESTORED, Edge.VIEWER)
 _UPDATED: Final = _one(EventType.USER_UPDATED, Edge.VIEWER)
 _PRIVACY: Final = _one(EventType.PRIVACY_UPDATED, Edge.VIEWER)
 
@@ -84,6 +89,8 @@ CHANGED: Final = "something else"
 PUBLIC_ACCEPTING: Final = "`isPrivate: false`, `waitingRequests: ACCEPT`"
 PUBLIC_REJECTING: Final = "`isPrivate: false`, `waitingRequests: REJECT`"
 PRIVATE: Final = "`isPrivate: true`"
+CONFIRMED: Final = "the viewer's own username as `confirmation`"
+UNCONFIRMED: Final = "another `confirmation`"
 
 _FOLLOWING: Final = (
     Emission("followUser", State.STRANGERS, (_CREATED,)),
@@ -151,6 +158,13 @@ _ONESELF: Final = (
     Emission("updatePrivacySettings", State.ASKED, (_PRIVACY, _REJECTED), PUBLIC_REJECTING),
     Emission("markNotificationsRead", State.FOLLOWED),
     Emission("updateNotificationPreferences", State.STRANGERS, (), CHANGED),
+    Emission("deleteAccount", State.MUTUAL, (_DELETED, _REMOVED, _REMOVED_OTHER), CONFIRMED),
+    Emission("deleteAccount", State.FOLLOWS_AND_ASKED, (_DELETED, _REMOVED, _WITHDRAWN_OTHER), CONFIRMED),
+    Emission("deleteAccount", State.MUTUAL, (), UNCONFIRMED),
+    Emission("deleteAccount", State.DELETED, (), CONFIRMED),
+    Emission("restoreAccount", State.DELETED, (_RESTORED,)),
+    Emission("restoreAccount", State.DELETED_MUTUAL, (_RESTORED, _CREATED, _CREATED_OTHER)),
+    Emission("restoreAccount", State.MUTUAL),
 )
 
 EMISSIONS: Final = _FOLLOWING + _BEING_FOLLOWED + _KEEPING_AWAY + _ONESELF
@@ -166,7 +180,10 @@ class Occasion:
 
 OCCASIONS: Final = (
     Occasion("somebody signs up", (EventType.USER_CREATED,)),
-    Occasion("an account is deleted", (EventType.USER_DELETED, EventType.FOLLOW_REMOVED)),
+    Occasion(
+        "many follows end with an account, or come back with it: the rest of them, soon after",
+        (EventType.FOLLOW_REMOVED, EventType.FOLLOW_CREATED, EventType.FOLLOW_REQUESTED),
+    ),
     Occasion("a block's time has come", (EventType.USER_UNBLOCKED,)),
     Occasion("a mute's time has come", (EventType.USER_UNMUTED,)),
     Occasion("a request has waited too long", (EventType.FOLLOW_REMOVED,)),

@@ -31,6 +31,12 @@ class TokenRejected(Unauthenticated):
     """The access token is not valid or has expired; get a new one."""
 
 
+class StepUpRequired(KithError):
+    """Sign in again, and repeat this with the new token within ten minutes."""
+
+    code = "STEP_UP_REQUIRED"
+
+
 class Conflict(KithError):
     """Somebody changed this meanwhile; read it again and repeat the change."""
 

@@ -31,6 +31,7 @@ class EventType(enum.StrEnum):
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
     USER_DELETED = "user.deleted"
+    USER_RESTORED = "user.restored"
     FOLLOW_REQUESTED = "follow.requested"
     FOLLOW_ACCEPTED = "follow.accepted"
     FOLLOW_REJECTED = "follow.rejected"
@@ -50,12 +51,16 @@ class Payload(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_
 
 
 class FollowPayload(Payload, frozen=True, kw_only=True):
-    """A follow edge changed; `pair_version` orders all events of the two people."""
+    """A follow edge changed; `pair_version` orders all events of the two people.
+
+    `restored` where it came back with a person who was gone: nobody is told of it anew.
+    """
 
     follower_id: PersonId
     followee_id: PersonId
     pair_version: Version
     was_pending: bool = False
+    restored: bool = False
 
 
 class BlockPayload(Payload, frozen=True, kw_only=True):
@@ -88,6 +93,7 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_CREATED: UserPayload,
     EventType.USER_UPDATED: UserPayload,
     EventType.USER_DELETED: UserPayload,
+    EventType.USER_RESTORED: UserPayload,
     EventType.FOLLOW_REQUESTED: FollowPayload,
     EventType.FOLLOW_ACCEPTED: FollowPayload,
     EventType.FOLLOW_REJECTED: FollowPayload,
@@ -103,7 +109,8 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
 MEANINGS: Final[dict[EventType, str]] = {
     EventType.USER_CREATED: "Somebody has signed up.",
     EventType.USER_UPDATED: "Somebody's profile has changed; fetch what you show of it again.",
-    EventType.USER_DELETED: "Somebody is gone; forget whatever you keep of the person.",
+    EventType.USER_DELETED: "Somebody is gone: show nothing of the person; what is still to be restored may be kept.",
+    EventType.USER_RESTORED: "Somebody who was gone is back; the follows that came back are told one by one.",
     EventType.FOLLOW_REQUESTED: "Somebody asks to follow a private account.",
     EventType.FOLLOW_ACCEPTED: "A request was accepted; follow.created comes right after.",
     EventType.FOLLOW_REJECTED: "A request was rejected; the one who asked is not to be told.",

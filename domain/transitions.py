@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable
 
+from domain.departures import ArchivedEdges
 from domain.events import EventType
 from domain.relationships import FollowState, Relationship
 
@@ -15,6 +16,7 @@ class PairEvent:
     type: EventType
     reverse: bool = False
     was_pending: bool = False
+    restored: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +139,31 @@ def sever() -> Transition:
         )
 
     return transition
+
+
+def resume(edges: ArchivedEdges) -> Transition:
+    """Bring back what was severed when the actor went, unless anything has happened to the pair since."""
+
+    def transition(before: Relationship, _now: dt.datetime) -> Change | None:
+        if before.version != edges.version or before.blocks or before.blocked_by:
+            return Change(before)
+        after = dataclasses.replace(
+            before,
+            follows=edges.follows,
+            follows_at=edges.follows_at,
+            followed_by=edges.followed_by,
+            followed_by_at=edges.followed_by_at,
+        )
+        return Change(after, _brought_back(edges.follows) + _brought_back(edges.followed_by, reverse=True))
+
+    return transition
+
+
+def _brought_back(state: FollowState, *, reverse: bool = False) -> tuple[PairEvent, ...]:
+    if state is FollowState.NONE:
+        return ()
+    event = EventType.FOLLOW_CREATED if state is FollowState.ACTIVE else EventType.FOLLOW_REQUESTED
+    return (PairEvent(event, reverse=reverse, restored=True),)
 
 
 def expire(*, requests_before: dt.datetime) -> Transition:

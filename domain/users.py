@@ -8,11 +8,12 @@ from domain.policies import PrivacyPolicy
 
 
 class UserState(enum.IntEnum):
-    """Whether a person can be met. The numbers are stored."""
+    """Whether a person can be met; of the purged nothing but this is left. The numbers are stored."""
 
     ACTIVE = 1
     SUSPENDED = 2
     DELETED = 3
+    PURGED = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

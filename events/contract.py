@@ -38,6 +38,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "pairVersion": 7,
     "userVersion": 12,
     "wasPending": False,
+    "restored": False,
     "expiresAt": None,
 }
 _TOPIC_MEANINGS: Final = {

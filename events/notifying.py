@@ -27,10 +27,11 @@ KINDS: Final[Mapping[EventType, NotificationKind]] = {
 async def notify(database: Database, redis: Redis, event: ReceivedEvent, pair: tuple[int, int]) -> None:
     """Tell the one whom the other's action concerns, once, unless it was undone meanwhile or is not wanted.
 
-    `pair` is (follower, followee). The owner's side of the pair must have been brought up to date before.
+    `pair` is (follower, followee); the owner's side of it must have been brought up to date before. What came back with
+    a person who was gone is news to nobody.
     """
     kind = KINDS.get(event.type)
-    if kind is None or not isinstance(event.payload, FollowPayload):
+    if kind is None or not isinstance(event.payload, FollowPayload) or event.payload.restored:
         return
     owner, actor = pair if kind is NotificationKind.FOLLOW_ACCEPTED else pair[::-1]
     if await is_told(database, owner, event.id):

@@ -28,7 +28,7 @@ from storage.audit import Sealer, fetch_lag, seal_new
 from storage.cells import Cell
 from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, repair, sample
 from storage.database import Database
-from storage.departures import fetch_departing, withdraw_follows
+from storage.departures import fetch_departing, settle_follows
 from storage.expiries import clear_ended
 from storage.inbox import KEPT, forget_had
 from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
@@ -98,7 +98,7 @@ class Upkeep:
             settled = await settle_requests_of(self._database, owner_id, now, limit=BATCH)
             UPKEEP_DONE.labels("requests").inc(settled)
         for user_id in await fetch_departing(self._cell, BATCH):
-            UPKEEP_DONE.labels("departed").inc(await withdraw_follows(self._database, user_id, limit=BATCH))
+            UPKEEP_DONE.labels("departed").inc(await settle_follows(self._database, user_id, now, limit=BATCH))
         await self._trim(now)
         await forget_had(self._cell, now - KEPT)
         await self._fold()

@@ -54,6 +54,7 @@ class Caches:
         digests: Digests | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.redis = redis
         self.memory = Memory(entries=bounds.entries, size=bounds.size, clock=clock)
         self.generations = Generations(shards, self.forget_all, clock)
         self.pulse = Pulse(redis, lambda user_id: self.forget((user_id,)), self.forget_all)

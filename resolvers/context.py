@@ -47,6 +47,8 @@ class Context:
     """In which session the viewer acts, for the audit log."""
     degraded: set[str] = dataclasses.field(default_factory=set)
     """Which optional fields are null because they could not be had, as `Type.field`; the answer says so."""
+    authenticated_at: float | None = None
+    """When the viewer last signed in, in seconds since 1970; None where the token does not say."""
 
     @property
     def database(self) -> Database:
@@ -70,7 +72,12 @@ class Context:
 
 
 def new_context(
-    backend: Backend, viewer_id: int | None, *, consistency_token: str | None = None, session: str | None = None
+    backend: Backend,
+    viewer_id: int | None,
+    *,
+    consistency_token: str | None = None,
+    session: str | None = None,
+    authenticated_at: float | None = None,
 ) -> Context:
     """Make the context of one operation: nothing is shared with any other.
 
@@ -81,7 +88,8 @@ def new_context(
     """
     now = dt.datetime.now(dt.UTC)
     floors = _floors(backend, consistency_token) if consistency_token is not None else NO_FLOORS
-    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, floors), session)
+    loaders = Loaders(backend.caches, viewer_id, now, floors)
+    return Context(backend, viewer_id, now, loaders, session, authenticated_at=authenticated_at)
 
 
 def context_of_event(backend: Backend, viewer_id: int | None) -> Context:

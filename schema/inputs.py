@@ -157,3 +157,18 @@ class UpdateNotificationPreferencesInput:
     new_accounts: NotificationTreatment | None = None
     new_account_days: int | None = None
     client_mutation_id: str | None = None
+
+
+@strawberry.input
+class DeleteAccountInput:
+    """What deletes the account: the viewer's own username, to confirm."""
+
+    confirmation: str
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class RestoreAccountInput:
+    """Nothing but who asks."""
+
+    client_mutation_id: str | None = None

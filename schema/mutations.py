@@ -7,7 +7,7 @@ from strawberry import UNSET
 
 from domain.policies import AudienceSetting
 from domain.users import ProfileLink
-from resolvers import blocks, follows, mutes, notification_marks, notification_preferences, policies, settings
+from resolvers import accounts, blocks, follows, mutes, notification_marks, notification_preferences, policies, settings
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
 from schema.costs import ListSize
@@ -16,11 +16,13 @@ from schema.inputs import (
     AcceptFollowRequestInput,
     BlockUserInput,
     CancelFollowRequestInput,
+    DeleteAccountInput,
     FollowUserInput,
     MarkNotificationsReadInput,
     MuteUserInput,
     RejectFollowRequestInput,
     RemoveFollowerInput,
+    RestoreAccountInput,
     UnblockUserInput,
     UnfollowUserInput,
     UnmuteUserInput,
@@ -32,6 +34,8 @@ from schema.payloads import (
     AcceptFollowRequestPayload,
     BlockUserPayload,
     CancelFollowRequestPayload,
+    DeleteAccountPayload,
+    DeletionResult,
     FollowUserPayload,
     MarkNotificationsReadPayload,
     MarkResult,
@@ -39,6 +43,7 @@ from schema.payloads import (
     PreferencesResult,
     RejectFollowRequestPayload,
     RemoveFollowerPayload,
+    RestoreAccountPayload,
     Result,
     UnblockUserPayload,
     UnfollowUserPayload,
@@ -162,6 +167,26 @@ async def update_privacy_settings(
     return _results(input.client_mutation_id, await policies.update_privacy(context, edit))
 
 
+async def delete_account(
+    context: Context, _roots: Sequence[object], *, input: DeleteAccountInput
+) -> list[DeletionResult]:
+    """Delete the viewer's account: it is gone for everybody at once, and can be restored for 30 days.
+
+    Takes a sign-in of the last ten minutes, else `STEP_UP_REQUIRED`.
+    """
+    deleted = await accounts.delete_own(context, input.confirmation)
+    return [
+        DeletionResult(
+            input.client_mutation_id, deleted.restorable_until, deleted.user_errors, deleted.consistency_token
+        )
+    ]
+
+
+async def restore_account(context: Context, _roots: Sequence[object], *, input: RestoreAccountInput) -> list[Result]:
+    """Bring the viewer's deleted account back, with the follows that nothing has forbidden since."""
+    return _results(input.client_mutation_id, await accounts.restore_own(context))
+
+
 @strawberry.type
 class Mutation:
     """What can be changed."""
@@ -182,3 +207,5 @@ class Mutation:
     update_notification_preferences: UpdateNotificationPreferencesPayload = level(update_notification_preferences)
     update_profile: UpdateProfilePayload = level(update_profile)
     update_privacy_settings: UpdatePrivacySettingsPayload = level(update_privacy_settings)
+    delete_account: DeleteAccountPayload = level(delete_account)
+    restore_account: RestoreAccountPayload = level(restore_account)

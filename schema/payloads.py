@@ -1,6 +1,7 @@
 """What mutations give back: what changed, or why it did not."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,6 +115,31 @@ class UpdateProfilePayload(_Payload):
 @strawberry.type
 class UpdatePrivacySettingsPayload(_Payload):
     """What `updatePrivacySettings` gives back."""
+
+
+@strawberry.type
+class RestoreAccountPayload(_Payload):
+    """What `restoreAccount` gives back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeletionResult:
+    """The source of `DeleteAccountPayload`."""
+
+    client_mutation_id: str | None
+    restorable_until: dt.datetime | None
+    user_errors: Sequence[DomainUserError]
+    consistency_token: str | None
+
+
+@strawberry.type
+class DeleteAccountPayload:
+    """Source: `DeletionResult`. Until `restorableUntil` the deletion can be undone by `restoreAccount`."""
+
+    client_mutation_id: str | None
+    restorable_until: dt.datetime | None
+    user_errors: list[UserError]
+    consistency_token: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,77 +1,115 @@
 """Departing: a person who is deleted or suspended is hidden at once, and the person's follows are withdrawn.
 
 They are archived and ended one pair at a time, as by the person, so that every list and count is soon what it would be
-had the person never been there. A departure that is interrupted is gone on with by upkeep.
+had the person never been there. Whoever comes back has them brought back (`returns.py`). Either is begun at once and
+gone on with by upkeep, which looks again for a while after: a follow may have been on its way.
 """
 
 import dataclasses
 import datetime as dt
 from typing import Final
 
+from domain.departures import ArchivedEdges, archived
 from domain.events import EventType
+from domain.relationships import Relationship
 from domain.transitions import sever
-from domain.users import User, UserState
-from storage.cells import Cell, Connection, Record
+from domain.users import Counts, User, UserState
+from storage.archives import write_archived
+from storage.cells import Cell, Connection
 from storage.database import Database
+from storage.pairs import Within as WithinPair
 from storage.pairs import change_pair
-from storage.users import change_user
+from storage.returns import bring_follows_back
+from storage.users import Within, change_user, fetch_state, fetch_users
 
 BATCH: Final = 200
+LINGERS: Final = dt.timedelta(minutes=1)
+"""Longer than any mutation that met the person before may take."""
 
-_NOTE: Final = "INSERT INTO departures (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING"
+_NOTE: Final = """
+INSERT INTO departures (user_id) VALUES ($1)
+ON CONFLICT (user_id) DO UPDATE SET departed_at = excluded.departed_at
+"""
 
-_FORGET: Final = "DELETE FROM departures WHERE user_id = $1"
+_FORGET: Final = "DELETE FROM departures WHERE user_id = $1 AND departed_at <= $2"
 
 _DUE: Final = "SELECT user_id FROM departures ORDER BY departed_at LIMIT $1"
 
 _EDGES: Final = """
-SELECT other_id, follows, follows_at, followed_by, followed_by_at
-FROM relationships
+SELECT other_id FROM relationships
 WHERE owner_id = $1 AND (follows <> 0 OR followed_by <> 0)
 ORDER BY other_id
 LIMIT $2
 """
 
-_ARCHIVE: Final = """
-INSERT INTO archived_edges (user_id, other_id, follows, follows_at, followed_by, followed_by_at)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (user_id, other_id) DO NOTHING
-"""
 
+async def depart(
+    database: Database, user_id: int, state: UserState, *, event: EventType, within: Within | None = None
+) -> User | None:
+    """Make a person deleted or suspended, and withdraw the first of the follows; None where the person is gone already.
 
-async def depart(database: Database, user_id: int, state: UserState, *, event: EventType) -> User | None:
-    """Make a person deleted or suspended, and withdraw the follows; None where the person is gone already."""
+    `within` runs in the transaction of the change, as in `change_user`.
+    """
 
-    async def note(connection: Connection, _before: User, _after: User) -> None:
-        await connection.execute(_NOTE, user_id)
+    async def note(connection: Connection, before: User, after: User) -> None:
+        await note_departure(connection, user_id)
+        if within is not None:
+            await within(connection, before, after)
 
     def change(user: User) -> User:
         return dataclasses.replace(user, state=state)
 
     user = await change_user(database, user_id, change, event=event, within=note)
     if user is not None:
-        while await withdraw_follows(database, user_id, limit=BATCH) == BATCH:
-            pass
+        await withdraw_follows(database, user_id, limit=BATCH)
     return user
 
 
+async def note_departure(connection: Connection, user_id: int) -> None:
+    """Have upkeep bring a person's follows in line with whether the person is here."""
+    await connection.execute(_NOTE, user_id)
+
+
 async def fetch_departing(cell: Cell, limit: int) -> list[int]:
-    """Fetch whose follows are still to be withdrawn, the oldest first."""
+    """Fetch whose follows are to be looked after, the oldest first."""
     return [row["user_id"] for row in await cell.fetch(_DUE, limit)]
+
+
+async def settle_follows(database: Database, user_id: int, now: dt.datetime, *, limit: int) -> int:
+    """Withdraw or bring back at most `limit` of a person's follows, by whether the person is here; gives how many."""
+    if await fetch_state(database, user_id) is UserState.ACTIVE:
+        done = await bring_follows_back(database, user_id, now, limit=limit)
+    else:
+        done = await withdraw_follows(database, user_id, limit=limit)
+    if done < limit:
+        await database.shards.home(user_id).fetch(_FORGET, user_id, now - LINGERS)
+    return done
 
 
 async def withdraw_follows(database: Database, user_id: int, *, limit: int) -> int:
     """Archive and end at most `limit` follows and requests of a person who is gone; gives how many. May be repeated."""
-    cell = database.shards.home(user_id)
-    rows = await cell.fetch(_EDGES, user_id, limit)
+    rows = await database.shards.home(user_id).fetch(_EDGES, user_id, limit)
+    people = await fetch_users(database, [user_id, *(row["other_id"] for row in rows)]) if rows else {}
+    if rows and people[user_id][0].state is UserState.ACTIVE:
+        return 0  # back again: whatever was begun before ends here
     for row in rows:
-        await _archive(cell, user_id, row)
-        await change_pair(database, user_id, row["other_id"], sever(), dt.datetime.now(dt.UTC))
-    if len(rows) < limit:
-        await cell.fetch(_FORGET, user_id)
+        other_id = row["other_id"]
+        archiving = _archiving(user_id, other_id, people)
+        await change_pair(database, user_id, other_id, sever(), dt.datetime.now(dt.UTC), within=archiving)
     return len(rows)
 
 
-async def _archive(cell: Cell, user_id: int, row: Record) -> None:
-    edge = (row["other_id"], row["follows"], row["follows_at"], row["followed_by"], row["followed_by_at"])
-    await cell.fetch(_ARCHIVE, user_id, *edge)
+def _archiving(user_id: int, other_id: int, people: dict[int, tuple[User, Counts]]) -> WithinPair:
+    was_private, other_was_private = (_is_private(people, one) for one in (user_id, other_id))
+
+    async def archive(connection: Connection, before: Relationship, after: Relationship) -> None:
+        edges: ArchivedEdges = archived(
+            before, after.version, was_private=was_private, other_was_private=other_was_private
+        )
+        await write_archived(connection, user_id, other_id, edges)
+
+    return archive
+
+
+def _is_private(people: dict[int, tuple[User, Counts]], user_id: int) -> bool:
+    return user_id not in people or people[user_id][0].policy.is_private

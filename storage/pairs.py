@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from domain.errors import KithError
@@ -49,6 +49,9 @@ LAPSED: Final = "lapsed"
 """The action of an audit row where time ended something, and nobody did."""
 
 
+Within = Callable[[Connection, Relationship, Relationship], Awaitable[None]]
+
+
 class FollowLimitReached(KithError):
     """You follow as many people as you may; unfollow somebody first."""
 
@@ -71,18 +74,20 @@ async def change_pair(
     now: dt.datetime,
     *,
     limits: FollowLimits | None = None,
+    within: Within | None = None,
 ) -> Change | None:
     """Apply an action of `actor_id` to a pair; None where the other is not available to the actor.
 
     The lower id's row decides and is the truth. Where both live in one cell everything is one transaction; where they
     do not, the second row follows at once in its own cell, and again by the event until it has the version.
+    `within` runs in the transaction that decides, where something changes, with the actor's side before and after.
 
     Raises:
         FollowLimitReached: the actor would follow more people than `limits` allow, or ask more; exact for follows where
             the actor's counters are in the deciding cell, and otherwise as of just before.
         Overloaded: a cell did not answer; the action may be repeated as it is.
     """
-    return await wholly(_change_pair(database, actor_id, other_id, transition, now, limits))
+    return await wholly(_change_pair(database, actor_id, other_id, transition, now, limits, within))
 
 
 async def _change_pair(  # noqa: PLR0917 - as its caller has them
@@ -92,6 +97,7 @@ async def _change_pair(  # noqa: PLR0917 - as its caller has them
     transition: Transition,
     now: dt.datetime,
     limits: FollowLimits | None,
+    within: Within | None,
 ) -> Change | None:
     low, high = sorted((actor_id, other_id))
     cell, actor_cell = database.shards.home(low), database.shards.home(actor_id)
@@ -108,6 +114,8 @@ async def _change_pair(  # noqa: PLR0917 - as its caller has them
             _Side(actor_id, other_id, before, after),
             _Side(other_id, actor_id, before.mirrored(), after.mirrored()),
         )
+        if within is not None:
+            await within(connection, before, after)
         await _record(database, connection, sides[0], change)
         moved = await _write(connection, [side for side in sides if database.shards.home(side.owner_id) is cell])
         if limits is not None and use is not None:
@@ -250,4 +258,10 @@ def _payload(actor: str, other: str, event: PairEvent, after: Relationship) -> A
     if event.type in (EventType.USER_BLOCKED, EventType.USER_UNBLOCKED):
         until = after.blocks_until if event.type is EventType.USER_BLOCKED else None
         return BlockPayload(blocker_id=one, blocked_id=two, pair_version=after.version, expires_at=until)
-    return FollowPayload(follower_id=one, followee_id=two, pair_version=after.version, was_pending=event.was_pending)
+    return FollowPayload(
+        follower_id=one,
+        followee_id=two,
+        pair_version=after.version,
+        was_pending=event.was_pending,
+        restored=event.restored,
+    )

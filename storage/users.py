@@ -36,6 +36,8 @@ _FETCH_IDS: Final = "SELECT name_key, user_id FROM usernames WHERE name_key = AN
 
 _FETCH_ACTIVE: Final = "SELECT id FROM users WHERE id = ANY($1::bigint[]) AND state = 1"
 
+_FETCH_STATE: Final = "SELECT state FROM users WHERE id = $1"
+
 _FETCH_LOCKED: Final = """
 SELECT id, username, display_name, bio, avatar_url, pronouns, location, links::text AS links, policy, state, version,
        created_at
@@ -83,6 +85,12 @@ async def fetch_ids_by_name(database: Database, keys: Sequence[str]) -> dict[str
     return {row["name_key"]: row["user_id"] for row in rows}
 
 
+async def fetch_state(database: Database, user_id: int) -> UserState | None:
+    """Fetch the state of one person; None for an id that nobody ever had."""
+    rows = await database.shards.home(user_id).fetch(_FETCH_STATE, user_id, priority=Priority.FACT)
+    return UserState(rows[0]["state"]) if rows else None
+
+
 async def fetch_active(database: Database, user_ids: Sequence[int]) -> set[int]:
     """Fetch which of some people may act, in one statement per cell: whoever is not among them is gone or suspended."""
     return {row["id"] for row in await database.shards.fetch_by_home(_FETCH_ACTIVE, user_ids, priority=Priority.FACT)}
@@ -99,8 +107,11 @@ async def change_user(
     event: EventType,
     expected_version: int | None = None,
     within: Within | None = None,
+    among: frozenset[UserState] = frozenset({UserState.ACTIVE}),
 ) -> User | None:
     """Apply a change to a profile under its lock; None where the person is gone. No difference writes nothing.
+
+    Gone is whoever is in no state of `among`.
 
     `within` runs in the same transaction where something changes, with the connection and the profile before and after.
 
@@ -111,7 +122,7 @@ async def change_user(
     async def work(connection: Connection) -> User | None:
         rows = await connection.fetch(_FETCH_LOCKED, user_id)
         before = _user(database, rows[0]) if rows else None
-        if before is None or before.state is not UserState.ACTIVE:
+        if before is None or before.state not in among:
             return None
         if expected_version not in (None, before.version):
             raise Conflict(currentVersion=before.version)

@@ -14,11 +14,12 @@ _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, until when (seconds since 1970), and in which session; the anonymous have none of it."""
+    """Who asks, until when (seconds since 1970), in which session, and since when; the anonymous have none of it."""
 
     user_id: int | None = None
     expires_at: float | None = None
     session: str | None = None
+    authenticated_at: float | None = None
 
 
 ANONYMOUS: Final = Caller()
@@ -60,4 +61,4 @@ class Access:
         user_id = self.ids.decode(NodeType.USER, claims.subject)
         if user_id is None:
             raise TokenRejected
-        return Caller(user_id, claims.expires_at, claims.session)
+        return Caller(user_id, claims.expires_at, claims.session, claims.authenticated_at)

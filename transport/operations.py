@@ -59,7 +59,13 @@ class Operations:
         try:
             found = await self._persisted.find(asked)
             token = consistency_token_of(asked, tokens)
-            context = new_context(self._backend, caller.user_id, consistency_token=token, session=caller.session)
+            context = new_context(
+                self._backend,
+                caller.user_id,
+                consistency_token=token,
+                session=caller.session,
+                authenticated_at=caller.authenticated_at,
+            )
         except (BadRequest, DocumentRefused, InvalidInput) as error:
             return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
         prepared = self._engine.prepare(found, OperationContext(context))

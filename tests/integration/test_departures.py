@@ -1,5 +1,7 @@
 """Departing: hidden at once, follows archived and withdrawn, whatever interrupts it."""
 
+import datetime as dt
+
 import pytest
 
 from domain.events import EventType
@@ -7,6 +9,7 @@ from domain.users import UserState
 from events.upkeep import Pace, Upkeep
 from resolvers import follows, people
 from storage import departures
+from storage.archives import fetch_archived
 from storage.database import Database
 from storage.departures import depart, fetch_departing, withdraw_follows
 from tests.conftest import MakePerson, Person
@@ -28,8 +31,8 @@ async def test_whoever_goes_is_hidden_and_counted_nowhere(database: Database, ma
     assert await people.fetch_by_ids(ana.context, [bo.opaque_id]) == [None]
     assert await figures(ana, ana) == (1, 0)
     assert await figures(ana, cy) == (0, 1)
-    archived = await database.shards.home(bo.id).fetch("SELECT other_id FROM archived_edges WHERE user_id = $1", bo.id)
-    assert {row["other_id"] for row in archived} == {ana.id, cy.id}
+    archived = [row for cell in database.shards.cells for row in await fetch_archived(cell, bo.id, 10)]
+    assert {row.other_id for row in archived} == {ana.id, cy.id}
     assert await depart(database, bo.id, UserState.DELETED, event=EventType.USER_DELETED) is None
 
 
@@ -50,6 +53,10 @@ async def test_a_departure_that_was_interrupted_is_gone_on_with(
     cell = database.shards.home(star.id)
     assert star.id in await fetch_departing(cell, 1000)
     assert await withdraw_follows(database, star.id, limit=2) == 2
-    await Upkeep(database, cell, Pace()).go_over()
+    upkeep = Upkeep(database, cell, Pace())
+    await upkeep.go_over()
+    assert star.id in await fetch_departing(cell, 1000), "a follow may still be on its way"
+    monkeypatch.setattr(departures, "LINGERS", dt.timedelta())
+    await upkeep.go_over()
     assert star.id not in await fetch_departing(cell, 1000)
     assert {await figures(fan, fan) for fan in fans} == {(0, 0)}

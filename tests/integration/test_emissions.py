@@ -12,6 +12,7 @@ import pytest
 from domain.emissions import (
     AS_BEFORE,
     CHANGED,
+    CONFIRMED,
     EMISSIONS,
     PRIVATE,
     PUBLIC_ACCEPTING,
@@ -160,6 +161,15 @@ async def mute(scene: Scene) -> None:
     await scene.viewer_acts("muteUser")
 
 
+async def delete(scene: Scene) -> None:
+    await scene.act(scene.viewer, "deleteAccount", confirmation=scene.viewer.name)
+
+
+async def both_follow_and_delete(scene: Scene) -> None:
+    await both_follow(scene)
+    await delete(scene)
+
+
 async def be_followed_and_go_private(scene: Scene) -> None:
     await be_followed(scene)
     await scene.privacy(scene.viewer, private=True)
@@ -187,6 +197,8 @@ WAYS_TO: dict[State, Callable[[Scene], Awaitable[None]]] = {
     State.BLOCKED: be_blocked,
     State.BLOCK_ENDED: block_and_wait,
     State.MUTES: mute,
+    State.DELETED: delete,
+    State.DELETED_MUTUAL: both_follow_and_delete,
     State.PRIVATE_AND_FOLLOWED: be_followed_and_go_private,
 }
 
@@ -196,6 +208,10 @@ def input_of(row: Emission, scene: Scene) -> dict[str, Any]:
         return {**INPUTS, **PRIVACY_INPUTS}[row.given]
     if row.mutation == "updateProfile":
         return INPUTS[row.given]
+    if row.mutation == "deleteAccount":
+        return {"confirmation": scene.viewer.name if row.given == CONFIRMED else scene.other.name}
+    if row.mutation == "restoreAccount":
+        return {}
     if row.mutation in NOTIFICATION_INPUTS:
         return NOTIFICATION_INPUTS[row.mutation]
     return {"userId": scene.other.opaque_id, **(INPUTS[row.given] if row.given else {})}

@@ -55,6 +55,7 @@ DOORS = {
     "UnmuteUserPayload.user",
     "UpdateProfilePayload.user",
     "UpdatePrivacySettingsPayload.user",
+    "RestoreAccountPayload.user",
 }
 """Every field that leads to a person; each goes through the gate, and acceptance tests try each with a hidden one."""
 

@@ -159,12 +159,14 @@ CASES: Final[Mapping[str, Case]] = {
         writes=True,
     ),
     "MarkNotificationsReadPayload.groups": _ALONE,
+    "Mutation.deleteAccount": Case(around=[plainly('(input: {confirmation: ""})')]),
+    "Mutation.restoreAccount": Case(around=[plainly("(input: {})")]),
     "Mutation.updateNotificationPreferences": Case(around=[plainly("(input: {})")]),
     **{
         f"{name}Payload.user": _ALONE
         for name in (
             "FollowUser UnfollowUser BlockUser UnblockUser RemoveFollower AcceptFollowRequest RejectFollowRequest "
-            "CancelFollowRequest MuteUser UnmuteUser UpdateProfile UpdatePrivacySettings"
+            "CancelFollowRequest MuteUser UnmuteUser UpdateProfile UpdatePrivacySettings RestoreAccount"
         ).split()
     },
 }

@@ -17,6 +17,7 @@ from domain.policies import PrivacyPolicy, write_policy
 from domain.transitions import Transition, block, follow, unblock
 from domain.users import User, UserState
 from resolvers.delivery import cursor_scope, id_scope
+from storage.deletions import delete_account, restore_account
 from storage.departures import depart
 from storage.mutes import Mute, change_mute
 from storage.notifications import NewNotification, add_notification
@@ -155,6 +156,11 @@ class World:
         """Have a person go."""
         assert await depart(self.service.database, self[name].id, state, event=EventType.USER_DELETED)
 
+    async def delete_account(self, name: str) -> None:
+        """Have a person delete the account."""
+        database, one = self.service.database, self[name].id
+        assert await patiently(lambda: delete_account(database, one, dt.datetime.now(dt.UTC)))
+
     def _plan(self, name: str, cell: int) -> Person:
         user_id = new_id(cell, at_ms=next(self._moments))
         opaque_id = self.service.database.ids.encode(NodeType.USER, user_id)
@@ -187,9 +193,18 @@ async def hide_both_ways(world: World) -> None:
 
 
 async def delete(world: World) -> None:
-    """Delete both targets."""
+    """Have both targets delete their accounts."""
     for name in TARGETS:
-        await world.depart(name, UserState.DELETED)
+        await world.delete_account(name)
+
+
+async def delete_and_come_back_blocking(world: World) -> None:
+    """Have both targets delete their accounts, come back, and block the viewer."""
+    await delete(world)
+    for name in TARGETS:
+        one = world[name].id
+        assert await restore_account(world.service.database, one, dt.datetime.now(dt.UTC))
+    await hide_by_block(world)
 
 
 async def suspend(world: World) -> None:
