@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,7 +20,7 @@ from auth.token import issue_token
 from domain.errors import Overloaded
 from embedded import Addresses
 from keys import Keys
-from resolvers import presence
+from resolvers import notifications, presence
 from server import open_parts
 from settings import Settings, load
 from storage.cells import Cell, Connection, Record
@@ -64,10 +65,26 @@ class Answer:
 
 
 class Statements:
-    """Writes down each statement and each transaction that a cell gets."""
+    """Writes down each statement and each transaction that a cell gets, and when one was last under way."""
 
     def __init__(self) -> None:
         self._seen: list[str] = []
+        self._under_way = 0
+        self._rests_since = 0.0
+
+    @property
+    def rest_s(self) -> float:
+        """Tell for how long no statement has been under way, in seconds."""
+        return 0.0 if self._under_way else time.monotonic() - self._rests_since
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._rests_since = time.monotonic()
 
     def take(self) -> tuple[str, ...]:
         """Give what was seen since the last call."""
@@ -80,13 +97,16 @@ class Statements:
         fetch, attempt = Cell._fetch, Cell._attempt
 
         async def counting(cell: Cell, statement: str, arguments: Sequence[object]) -> list[Record]:
-            if not is_watch(statement):
-                self._seen.append(" ".join(statement.split()))
-            return await fetch(cell, statement, arguments)
+            if is_watch(statement):
+                return await fetch(cell, statement, arguments)
+            self._seen.append(" ".join(statement.split()))
+            with self._working():
+                return await fetch(cell, statement, arguments)
 
         async def transacting(cell: Cell, work: Callable[[Connection], Awaitable[Any]], scope: asyncio.Timeout) -> Any:
             self._seen.append("BEGIN")
-            return await attempt(cell, work, scope)
+            with self._working():
+                return await attempt(cell, work, scope)
 
         with mock.patch.object(Cell, "_fetch", counting), mock.patch.object(Cell, "_attempt", transacting):
             yield
@@ -174,8 +194,22 @@ class Asker:
             await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": document}})
             with contextlib.suppress(TimeoutError):
                 while not frames or json.loads(frames[-1])["type"] not in ("complete", "error"):
-                    frames.append(await socket.receive_str(timeout=QUIET_S if frames else patience_s))
+                    frames.append(await self._next(socket, patience_s if not frames else QUIET_S))
         return Answer(0, {}, "\n".join(frames).encode(), self.service.statements.take())
+
+    async def _next(self, socket: aiohttp.ClientWebSocketResponse, patience_s: float) -> str:
+        """Read the next frame; raises TimeoutError after that long, once the service has come to rest as well."""
+        reading = asyncio.ensure_future(socket.receive_str())
+        try:
+            await asyncio.wait([reading], timeout=patience_s)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                while not reading.done() and self.service.statements.rest_s < QUIET_S:
+                    await asyncio.wait([reading], timeout=QUIET_S / 4)
+            if not reading.done():
+                raise TimeoutError
+            return reading.result()
+        finally:
+            reading.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -191,6 +225,8 @@ async def open_service(addresses: Addresses, folder: Path, key: bytes) -> AsyncI
     )
     statements = Statements()
     async with contextlib.AsyncExitStack() as stack:
+        # A stream that finds a cell busy pauses for less than what counts as silence.
+        stack.enter_context(mock.patch.object(notifications, "PAUSE_S", (0.05, 0.1)))
         # Whether a statement of the watch falls between two others is a matter of time, not of who is hidden.
         with (
             mock.patch.object(presence, "LOOK_EVERY_S", 3600.0),
