@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any
 
 import orjson
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, validate
 from graphql.execution import Executor
+from graphql.execution.values import VariableValues
 
 from execution.executing import execute_plan
-from execution.plan import Unplannable
+from execution.plan import Outline, Plan, Unplannable
 from execution.planner import compile_plan
 from execution.plans import outline_of
 from schema.fields import LevelFunction, Levels, OperationContext
@@ -56,8 +57,26 @@ class Outcome:
     log: list[object]
 
 
+class Compiled:
+    """The plans of one document, compiled once for the same conditions: what one run leaves behind, the next meets."""
+
+    def __init__(self, conditions: Collection[str] = ()) -> None:
+        self._conditions = conditions
+        self._plans: dict[tuple[object, ...], Plan] = {}
+
+    def plan(self, outline: Outline, variables: VariableValues) -> Plan:
+        key = tuple(variables.coerced.get(name) for name in self._conditions)
+        if key not in self._plans:
+            self._plans[key] = compile_plan(outline, variables)
+        return self._plans[key]
+
+
 async def compare(
-    schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], new_app: Callable[[], Any]
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    variables: dict[str, Any],
+    new_app: Callable[[], Any],
+    compiled: Compiled,
 ) -> str | None:
     """Give what differs, or None; operations without a plan are counted and left alone."""
     if validate(schema, document):
@@ -77,7 +96,7 @@ async def compare(
         STATISTICS["variables refused"] += 1
         return None
     try:
-        plan = compile_plan(outline, built.variable_values)
+        plan = compiled.plan(outline, built.variable_values)
     except Unplannable as reason:
         STATISTICS[f"no plan: {reason}"] += 1
         return None

@@ -62,8 +62,16 @@ class _Mutation(Visitor):
         values = {name: value for name, (_, value) in self._variables.items()}
         used = sorted(self._conditions)
         combinations = list(itertools.product((True, False), repeat=len(used)))
-        variables = [{**self._varied(values), **dict(zip(used, each, strict=True))} for each in combinations]
+        variables = [
+            {**varied, **dict(zip(used, each, strict=True))}
+            for each in combinations
+            for varied in (self._varied(values), self._varied({name: self._other(v) for name, v in values.items()}))
+        ]
         return Mutated(DocumentNode(definitions=(*operations, *self._fragments)), variables)
+
+    def _other(self, value: Any) -> Any:
+        """Give another number where it is one: a plan must not keep what an earlier request sent."""
+        return self._dice.randrange(9) if isinstance(value, int) and not isinstance(value, bool) else value
 
     def _varied(self, values: dict[str, Any]) -> dict[str, Any]:
         """Leave out, or null, a variable now and then."""
