@@ -19,7 +19,7 @@ import uvloop
 from aiohttp import web
 
 import development
-from auth.jwks import verification_keys
+from auth.issuers import open_issuers
 from auth.verifier import Verifier
 from domain.digests import Digests
 from domain.errors import TokenRejected
@@ -67,8 +67,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """Open everything that the web server works with; closed in reverse order."""
     addresses, keys = find_addresses(settings), load_keys(settings)
     ids = OpaqueIds(keys.opaque_ids)
-    verifier = Verifier(verification_keys(settings), issuer=settings.auth_issuer, audience=settings.auth_audience)
     async with contextlib.AsyncExitStack() as stack:
+        issuers = await stack.enter_async_context(open_issuers(settings))
+        verifier = Verifier(issuers.all, audience=settings.auth_audience)
         most = settings.cell_connections
         opening = open_cells(addresses.postgres_dsns, connections=most, read_timeout=READ_TIMEOUT_S)
         shards = await stack.enter_async_context(opening)
@@ -100,7 +101,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             caps=Caps(settings.sockets, settings.sockets_per_user, settings.sockets_per_address),
             explorer=None if settings.is_production else Explorer(DIST, people=lambda: _people(settings, verifier)),
             allowed_origins=settings.allowed_origins,
-            needed=cells,
+            needed={**cells, **issuers.pings},
             helpful={"redis": redis.ping},
             patience=Patience(settings.query_timeout, settings.mutation_timeout),
         )

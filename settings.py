@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     )
     auth_issuer: str = Field("https://auth.kith.localhost", description="the `iss` of access tokens")
     auth_audience: str = Field("kith", description="the `aud` of access tokens")
+    auth_jwks_url: str | None = Field(None, min_length=1, description="the https:// address of the issuer's JWK set")
     auth_jwks_file: Path | None = Field(None, description="a file with the issuer's public keys as a JWK set")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, separated by commas"
@@ -169,7 +170,7 @@ class Settings(BaseSettings):
         return tuple(tuple(dsn.get_secret_value() for dsn in dsns) for dsns in self.replica_dsns)
 
 
-_REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key", "auth_jwks_file")
+_REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key")
 _SET_IN_PRODUCTION: Final = ("auth_issuer", "auth_audience")
 
 

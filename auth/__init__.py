@@ -1,1 +1,1 @@
-"""Access tokens: the verifier that everybody uses, and in development an issuer with a key pair of its own."""
+"""Access tokens: the verifier that everybody uses, whose keys it trusts, and a development issuer of our own."""

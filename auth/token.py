@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from auth.issuers import DEVELOPMENT_LIFE_S, issues_development_tokens
 from auth.jwks import ALGORITHM, development_key
 from domain.ids import NodeType, OpaqueIds
 from domain.usernames import username_key
@@ -23,9 +23,6 @@ from settings import Settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
 from storage.users import fetch_ids_by_name
-
-LIFE_S: Final = 7 * 24 * 3600
-"""How long a development token lives: long enough for a tab that stays open over a weekend."""
 
 
 def issue_token(key: ECKey, settings: Settings, subject: str) -> str:
@@ -37,7 +34,8 @@ def issue_token(key: ECKey, settings: Settings, subject: str) -> str:
         "sub": subject,
         "iat": now,
         "auth_time": now,
-        "exp": now + LIFE_S,
+        "nbf": now,
+        "exp": now + DEVELOPMENT_LIFE_S,
         "jti": secrets.token_hex(16),
     }
     return jwt.encode({"alg": ALGORITHM, "typ": "at+jwt", "kid": key.kid}, claims, key)
@@ -57,8 +55,8 @@ async def _main() -> int:
     parser.add_argument("name", help="a username, such as ana")
     name = parser.parse_args().name
     settings = load_or_exit()
-    if settings.is_production:
-        sys.stderr.write("kith: tokens are issued by your own provider in production (KITH_AUTH_ISSUER).\n")
+    if not issues_development_tokens(settings):
+        sys.stderr.write("kith: tokens are issued by your own provider (KITH_AUTH_ISSUER).\n")
         return 2
     ids = OpaqueIds(load_keys(settings).opaque_ids)
     async with open_cells(find_addresses(settings).postgres_dsns) as shards:

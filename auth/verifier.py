@@ -1,115 +1,193 @@
 """The verifier: an access token in, who it speaks for out; whatever is not exactly right is refused.
 
-Rules of RFC 8725 and RFC 9068: an allow-list of asymmetric algorithms, a known `kid`, `typ: at+jwt`, exactly our `iss`
-and `aud`, `exp` and `iat` present and sane, a `sub`.
+Rules of RFC 8725 and RFC 9068, and stricter: an allow-list of asymmetric algorithms, a known `kid`, `typ: at+jwt`, a
+known `iss`, exactly our `aud`, `exp`, `nbf` and `iat` present and sane, a `sub` and a `jti`; every name once.
 """
 
 import base64
+import binascii
 import collections
 import dataclasses
 import hashlib
-import json
+import re
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
 
+from auth.issuers import Issuer
+from auth.jwks import Keys, VerificationKey
+from auth.strict_json import read_object
 from domain.errors import TokenRejected
 
-ALGORITHMS: Final = ("ES256", "EdDSA", "PS256", "RS256")
 MAX_TOKEN_CHARACTERS: Final = 8192
+MAX_NAME_CHARACTERS: Final = 255
 LEEWAY_S: Final = 5
+_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_SESSION: Final = re.compile(r"[A-Za-z0-9._~:-]+", re.ASCII)
+_REFUSED_HEADERS: Final = frozenset({"crit", "b64", "zip", "jwk", "jku", "x5u", "x5c"})
+"""What changes how a token is read, or brings a key of its own."""
 _END_OF_TIME: Final = 253_402_300_800  # the year 10000
 _MAX_REMEMBERED: Final = 10_000
 
 
+class UnknownKey(TokenRejected):
+    """The access token is not valid or has expired; get a new one."""
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__()
+        self.keys = keys
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says: the opaque id of the person, when it ends (seconds since 1970), and its session.
+    """What a token says: the opaque id of the person, its own id, its times (seconds since 1970), and its session.
 
     `authenticated_at` is when the person last proved to be that person (`auth_time`, OpenID Connect Core 2).
     """
 
     subject: str
+    token_id: str
+    issued_at: float
     expires_at: float
     session: str | None = None
     authenticated_at: float | None = None
+    scopes: frozenset[str] | None = None
+    """What it may be used for; None where the token does not say, and so is for everything."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A token that was found good, and the key that must still be there under this name."""
+
+    claims: Claims
+    keys: Keys
+    kid: str
+    key: VerificationKey
+
+    def holds(self, now: float) -> bool:
+        return self.claims.expires_at + LEEWAY_S > now and self.keys.find(self.kid) == self.key
 
 
 class Verifier:
-    """Checks access tokens; a token that was found good is remembered by its digest until it ends."""
+    """Checks access tokens; a token that was found good is remembered by its digest until it or its key ends."""
 
-    def __init__(self, keys: KeySet, *, issuer: str, audience: str, clock: Callable[[], float] = time.time) -> None:
-        self._keys = keys
-        self._issuer = issuer
+    def __init__(self, issuers: Iterable[Issuer], *, audience: str, clock: Callable[[], float] = time.time) -> None:
+        self._issuers = {issuer.name: issuer for issuer in issuers}
         self._audience = audience
         self._clock = clock
-        self._known_kids = {key.kid for key in keys.keys}
-        self._remembered: collections.OrderedDict[bytes, Claims] = collections.OrderedDict()
+        self._remembered: collections.OrderedDict[bytes, _Remembered] = collections.OrderedDict()
 
-    def verify(self, token: str) -> Claims:
-        """Check a token.
+    async def check(self, token: str) -> Claims:
+        """Check a token; where it names a key that is not known, keys are looked for, which may take a moment.
 
         Raises:
             TokenRejected: for every reason alike.
         """
-        if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii():
+        try:
+            return self.verify(token)
+        except UnknownKey as unknown:
+            await unknown.keys.refresh()
+        return self.verify(token)
+
+    def verify(self, token: str) -> Claims:
+        """Check a token with the keys at hand.
+
+        Raises:
+            TokenRejected: for every reason alike.
+        """
+        if len(token) > MAX_TOKEN_CHARACTERS or not _COMPACT.fullmatch(token):
             raise TokenRejected
         digest = hashlib.sha256(token.encode()).digest()
-        claims = self._remembered.get(digest)
-        if claims is None:
-            claims = self._check(token)
-            self._remember(digest, claims)
-        if claims.expires_at + LEEWAY_S <= self._clock():
-            raise TokenRejected
-        return claims
+        found = self._remembered.get(digest)
+        if found is None or not found.holds(self._clock()):
+            self._remembered.pop(digest, None)
+            found = self._remembered[digest] = self._examine(token)
+            if len(self._remembered) > _MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+        return found.claims
 
-    def _remember(self, digest: bytes, claims: Claims) -> None:
-        self._remembered[digest] = claims
-        if len(self._remembered) > _MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
-
-    def _check(self, token: str) -> Claims:
+    def _examine(self, token: str) -> _Remembered:
         try:
-            decoded = jwt.decode(token, self._keys, algorithms=list(ALGORITHMS))
-            for segment in token.split(".")[:2]:
-                _refuse_repeated_names(segment)
+            header, claims, _ = (_decode(segment) for segment in token.split("."))
+            return self._check(token, read_object(header), read_object(claims))
         except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise TokenRejected from error
-        header, claims = decoded.header, decoded.claims
-        if header.get("kid") not in self._known_kids or str(header.get("typ")).lower() != "at+jwt":
+
+    def _check(self, token: str, header: Mapping[str, Any], claims: Mapping[str, Any]) -> _Remembered:
+        issuer = self._issuers.get(_name(claims.get("iss")))
+        if issuer is None or not _REFUSED_HEADERS.isdisjoint(header) or _name(header.get("typ")).lower() != "at+jwt":
             raise TokenRejected
-        return self._read(claims)
+        kid = _name(header.get("kid"))
+        key = issuer.keys.find(kid)
+        if key is None:
+            raise UnknownKey(issuer.keys)
+        _check_signature(token, _name(header.get("alg")), key)
+        return _Remembered(self._read(claims, issuer), issuer.keys, kid, key)
 
-    def _read(self, claims: Mapping[str, Any]) -> Claims:
-        if claims.get("iss") != self._issuer or claims.get("aud") not in (self._audience, [self._audience]):
+    def _read(self, claims: Mapping[str, Any], issuer: Issuer) -> Claims:
+        if claims.get("aud") not in (self._audience, [self._audience]):
             raise TokenRejected
-        subject = claims.get("sub")
-        if not isinstance(subject, str) or not subject:
+        issued_at, not_before, expires_at = (_time(claims.get(name)) for name in ("iat", "nbf", "exp"))
+        now = self._clock()
+        if max(issued_at, not_before) > now + LEEWAY_S or expires_at + LEEWAY_S <= now:
             raise TokenRejected
-        issued_at, not_before = _time(claims.get("iat")), _time(claims.get("nbf", 0))
-        expires_at, latest = _time(claims.get("exp")), self._clock() + LEEWAY_S
-        if issued_at > latest or not_before > latest or expires_at <= issued_at:
+        if not 0 < expires_at - min(issued_at, not_before) <= issuer.longest_life or expires_at <= not_before:
             raise TokenRejected
-        session = claims.get("sid")
-        authenticated_at = _time(claims["auth_time"]) if "auth_time" in claims else None
-        return Claims(subject, expires_at, session if isinstance(session, str) else None, authenticated_at)
+        return Claims(
+            subject=_name(claims.get("sub")),
+            token_id=_name(claims.get("jti")),
+            issued_at=issued_at,
+            expires_at=expires_at,
+            session=_session(claims["sid"]) if "sid" in claims else None,
+            authenticated_at=_time(claims["auth_time"]) if "auth_time" in claims else None,
+            scopes=_scopes(claims["scope"]) if "scope" in claims else None,
+        )
 
 
-def _refuse_repeated_names(segment: str) -> None:
-    """Raise ValueError where a header or claim is given twice: two readers could choose differently."""
-    raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    json.loads(raw, object_pairs_hook=_unique)
+def _check_signature(token: str, algorithm: str, key: VerificationKey) -> None:
+    """Check the signature with one algorithm, which must be one that the key is for; raises JoseError."""
+    if algorithm not in key.algorithms:
+        raise TokenRejected
+    with warnings.catch_warnings():
+        # The name EdDSA is deprecated (RFC 9864), and still what providers write for Ed25519.
+        warnings.simplefilter("ignore", SecurityWarning)
+        jws.deserialize_compact(token, key.key, algorithms=[algorithm])
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ValueError("a name is given twice")
-    return names
+def _decode(segment: str) -> bytes:
+    """Decode base64url without padding in its one right form; raises ValueError."""
+    try:
+        content = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error as error:
+        raise ValueError("not base64url") from error
+    if base64.urlsafe_b64encode(content).rstrip(b"=").decode() != segment:
+        raise ValueError("not in the one form")
+    return content
+
+
+def _name(value: Any) -> str:
+    """Read what must be a text, neither empty nor long."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARACTERS:
+        raise TokenRejected
+    return value
+
+
+def _session(value: Any) -> str:
+    """Read a session's id, which other services are told when it ends: it must have the form that they know."""
+    if not _SESSION.fullmatch(name := _name(value)):
+        raise TokenRejected
+    return name
+
+
+def _scopes(value: Any) -> frozenset[str]:
+    """Read scopes: names with spaces between (RFC 8693, 4.2)."""
+    if not isinstance(value, str):
+        raise TokenRejected
+    return frozenset(value.split(" ")) - {""}
 
 
 def _time(value: Any) -> float:

@@ -32,7 +32,7 @@ class Access:
     verifier: Verifier
     ids: OpaqueIds
 
-    def of_headers(self, values: Sequence[str]) -> Caller:
+    async def of_headers(self, values: Sequence[str]) -> Caller:
         """Give the caller of a request from its `Authorization` headers.
 
         Raises:
@@ -42,22 +42,22 @@ class Access:
             return ANONYMOUS
         if len(values) > 1:
             raise TokenRejected
-        return self._of_credentials(values[0])
+        return await self._of_credentials(values[0])
 
-    def of_connection(self, payload: Mapping[str, Any]) -> Caller:
+    async def of_connection(self, payload: Mapping[str, Any]) -> Caller:
         """Give the caller of a WebSocket from the payload of `connection_init`; raises TokenRejected."""
         credentials = payload.get("authorization")
         if credentials is None:
             return ANONYMOUS
         if not isinstance(credentials, str):
             raise TokenRejected
-        return self._of_credentials(credentials)
+        return await self._of_credentials(credentials)
 
-    def _of_credentials(self, credentials: str) -> Caller:
+    async def _of_credentials(self, credentials: str) -> Caller:
         match = _BEARER.fullmatch(credentials)
         if match is None:
             raise TokenRejected
-        claims = self.verifier.verify(match.group(1))
+        claims = await self.verifier.check(match.group(1))
         user_id = self.ids.decode(NodeType.USER, claims.subject)
         if user_id is None:
             raise TokenRejected

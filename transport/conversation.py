@@ -122,7 +122,7 @@ class Conversation:
         if self._caller is not None:
             raise Closing(4429, "Too many initialisation requests")
         try:
-            self._caller = self._access.of_connection(payload)
+            self._caller = await self._access.of_connection(payload)
         except TokenRejected as error:
             raise Closing(FORBIDDEN.code, FORBIDDEN.reason) from error
         self._speaking.enter_context(self._lines.spoken_for(self._line, self._caller))

@@ -255,6 +255,7 @@ def claims_of(subject: str, **changes: object) -> dict[str, object]:
         "aud": "kith",
         "sub": subject,
         "iat": now,
+        "nbf": now,
         "exp": now + 3600,
         "jti": secrets.token_hex(16),
         **changes,

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ import pytest
 from tests.acceptance.doors import DOORS, ask_by
 from tests.acceptance.main_job import MainJob, run_to_end
 from tests.acceptance.operators import serving_production
-from tests.acceptance.people import People
+from tests.acceptance.people import People, claims_of, sign
 from tests.acceptance.probes import GRAPHQL, expect_refusal, send, send_json
 from tests.acceptance.test_rest import call
 from tests.conftest import eventually
@@ -160,7 +161,9 @@ async def test_only_the_documents_of_the_manifest_are_run(trusting: MainJob, doo
 
 
 async def test_rest_keeps_its_own_documents(trusting: MainJob, people_of_one_cell: People) -> None:
-    ana = dataclasses.replace(people_of_one_cell.ana, job=trusting)
+    now = int(time.time())
+    token = sign(people_of_one_cell.key, claims_of(people_of_one_cell.ana.id, exp=now + 600))
+    ana = dataclasses.replace(people_of_one_cell.ana, job=trusting, token=token)
     answer = await call(ana, "GET", "/v1/users/star")
     assert (answer.status, answer.json["username"]) == (200, "star")
 

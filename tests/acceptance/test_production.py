@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.main_job import MainJob
 from tests.acceptance.operators import serving_production
-from tests.acceptance.people import People
+from tests.acceptance.people import People, claims_of, sign
 from tests.acceptance.probes import GRAPHQL, expect_refusal, send, send_json, send_raw
 
 
@@ -38,9 +38,16 @@ async def test_the_schema_is_not_told(job: MainJob, query: str) -> None:
 
 
 async def test_queries_are_answered_under_the_operator_s_keys(job: MainJob, people_of_one_cell: People) -> None:
-    headers = {"Content-Type": "application/json", **people_of_one_cell.ana.headers}
+    people = people_of_one_cell
+    short = sign(people.key, claims_of(people.ana.id, exp=claims_of("")["iat"] + 600))  # type: ignore[operator]
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {short}"}
     answer = await send(job, b'{"query":"{ me { username __typename } }"}', headers=headers)
     assert (answer.status, answer.json) == (200, {"data": {"me": {"username": "ana", "__typename": "User"}}})
+
+
+async def test_a_token_that_lives_for_an_hour_is_refused(job: MainJob, people_of_one_cell: People) -> None:
+    headers = {"Content-Type": "application/json", **people_of_one_cell.ana.headers}
+    expect_refusal(await send(job, b'{"query":"{ me { username } }"}', headers=headers), 401, "UNAUTHENTICATED")
 
 
 async def test_nothing_is_written_to_the_data_folder(job: MainJob) -> None:

@@ -36,12 +36,16 @@ def test_a_production_that_has_everything_starts() -> None:
     assert len(settings.dsns) == 2
 
 
+def test_a_production_may_find_its_issuers_keys_by_itself() -> None:
+    assert load({name: value for name, value in PRODUCTION.items() if name != "KITH_AUTH_JWKS_FILE"}).is_production
+
+
 def test_replicas_are_listed_by_cell() -> None:
     given = load({**PRODUCTION, "KITH_REPLICA_DSNS": ", postgresql://b1 | postgresql://b2"})
     assert given.replicas == ((), ("postgresql://b1", "postgresql://b2"))
 
 
-@pytest.mark.parametrize("missing", [name for name in PRODUCTION if name != "KITH_ENV"])
+@pytest.mark.parametrize("missing", sorted(PRODUCTION.keys() - {"KITH_ENV", "KITH_AUTH_JWKS_FILE"}))
 def test_production_names_what_it_lacks(missing: str) -> None:
     environ = {name: value for name, value in PRODUCTION.items() if name != missing}
     with pytest.raises(SettingsError, match=f"^{missing} is required in production"):
