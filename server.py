@@ -38,6 +38,7 @@ from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
 from resolvers.presence import Presence
+from resolvers.revocations import Revocations
 from schema.schema import GRAPHQL_SCHEMA
 from settings import Settings, SettingsError, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
@@ -86,8 +87,10 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(caches.trusting(lambda: hearing.silent_for))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
-        backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits)
+        backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits, issuers.longest_life)
         presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
+        revocations = Revocations(backend.database, listeners, on_revoked=presence.end)
+        await stack.enter_async_context(revocations.watching())
         cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}
         persisted = PersistedDocuments(
             PersistedInRedis(redis), trusted_documents(settings), only_trusted=settings.only_trusted
@@ -97,7 +100,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             persisted=persisted,
             backend=backend,
             presence=presence,
-            access=Access(verifier, ids),
+            access=Access(verifier, ids, revocations),
             caps=Caps(settings.sockets, settings.sockets_per_user, settings.sockets_per_address),
             explorer=None if settings.is_production else Explorer(DIST, people=lambda: _people(settings, verifier)),
             allowed_origins=settings.allowed_origins,

@@ -82,12 +82,15 @@ _DELETED: Final = _one(EventType.USER_DELETED, Edge.VIEWER)
 _RESTORED: Final = _one(EventType.USER_RESTORED, Edge.VIEWER)
 _UPDATED: Final = _one(EventType.USER_UPDATED, Edge.VIEWER)
 _PRIVACY: Final = _one(EventType.PRIVACY_UPDATED, Edge.VIEWER)
+_SIGNED_OUT: Final = _one(EventType.SESSION_REVOKED, Edge.VIEWER)
 
 AS_BEFORE: Final = "what is there already"
 UNTIL: Final = "another `expiresAt`"
 CHANGED: Final = "something else"
 PUBLIC_ACCEPTING: Final = "`isPrivate: false`, `waitingRequests: ACCEPT`"
 PUBLIC_REJECTING: Final = "`isPrivate: false`, `waitingRequests: REJECT`"
+EVERYWHERE: Final = "`everywhere: true`"
+NO_SESSION: Final = "a token without `sid`"
 PRIVATE: Final = "`isPrivate: true`"
 CONFIRMED: Final = "the viewer's own username as `confirmation`"
 UNCONFIRMED: Final = "another `confirmation`"
@@ -165,6 +168,8 @@ _ONESELF: Final = (
     Emission("restoreAccount", State.DELETED, (_RESTORED,)),
     Emission("restoreAccount", State.DELETED_MUTUAL, (_RESTORED, _CREATED, _CREATED_OTHER)),
     Emission("restoreAccount", State.MUTUAL),
+    Emission("signOut", State.STRANGERS, (_SIGNED_OUT,), EVERYWHERE),
+    Emission("signOut", State.STRANGERS, (), NO_SESSION),
 )
 
 EMISSIONS: Final = _FOLLOWING + _BEING_FOLLOWED + _KEEPING_AWAY + _ONESELF

@@ -37,6 +37,12 @@ class StepUpRequired(KithError):
     code = "STEP_UP_REQUIRED"
 
 
+class Forbidden(KithError):
+    """The access token is not for this; get one with the scope that is needed."""
+
+    code = "FORBIDDEN"
+
+
 class Conflict(KithError):
     """Somebody changed this meanwhile; read it again and repeat the change."""
 

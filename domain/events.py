@@ -21,6 +21,9 @@ PersonId = Annotated[
         examples=["nF3vWq0cQmyb6eJ1t0sGZA"],
     ),
 ]
+SessionId = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9._~:-]{1,255}$", description="The `sid` of access tokens, as their issuer made it.")
+]
 Version = Annotated[int, Meta(ge=1)]
 Moment = Annotated[dt.datetime, Meta(tz=True)]
 
@@ -42,6 +45,7 @@ class EventType(enum.StrEnum):
     USER_MUTED = "user.muted"
     USER_UNMUTED = "user.unmuted"
     PRIVACY_UPDATED = "privacy.updated"
+    SESSION_REVOKED = "session.revoked"
 
 
 class Payload(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=False):
@@ -87,7 +91,15 @@ class UserPayload(Payload, frozen=True, kw_only=True):
     user_version: Version
 
 
-AnyPayload = FollowPayload | BlockPayload | MutePayload | UserPayload
+class SessionPayload(Payload, frozen=True, kw_only=True):
+    """Tokens count no more: those of one session, or without `session_id` all issued before `revoked_at`."""
+
+    user_id: PersonId
+    session_id: SessionId | None = None
+    revoked_at: Moment
+
+
+AnyPayload = FollowPayload | BlockPayload | MutePayload | UserPayload | SessionPayload
 
 PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_CREATED: UserPayload,
@@ -104,6 +116,7 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_MUTED: MutePayload,
     EventType.USER_UNMUTED: MutePayload,
     EventType.PRIVACY_UPDATED: UserPayload,
+    EventType.SESSION_REVOKED: SessionPayload,
 }
 
 MEANINGS: Final[dict[EventType, str]] = {
@@ -121,12 +134,15 @@ MEANINGS: Final[dict[EventType, str]] = {
     EventType.USER_MUTED: "Somebody mutes another, or until another time; the muted never learns of it.",
     EventType.USER_UNMUTED: "A mute was lifted, or its time has come.",
     EventType.PRIVACY_UPDATED: "Somebody has changed who may see what; fetch what you show of the person again.",
+    EventType.SESSION_REVOKED: "Somebody has signed out, or was signed out: refuse those tokens from now on.",
 }
 
 _SOCIAL: Final = (FollowPayload, BlockPayload, MutePayload)
 
+_OTHERS: Final = {EventType.PRIVACY_UPDATED: "privacy", EventType.SESSION_REVOKED: "identity"}
+
 STREAMS: Final[dict[EventType, str]] = {
-    event_type: "privacy" if event_type is EventType.PRIVACY_UPDATED else "social" if payload in _SOCIAL else "users"
+    event_type: _OTHERS.get(event_type, "social" if payload in _SOCIAL else "users")
     for event_type, payload in PAYLOADS.items()
 }
 

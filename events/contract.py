@@ -40,12 +40,14 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "wasPending": False,
     "restored": False,
     "expiresAt": None,
+    "sessionId": None,
+    "revokedAt": "2026-11-22T09:30:00Z",
 }
 _TOPIC_MEANINGS: Final = {
     "users.v1": "Accounts and profiles.",
     "social.v1": "Follows, blocks and mutes.",
     "privacy.v1": "Who may see what.",
-    "identity.v1": "Sessions; nothing is published here yet.",
+    "identity.v1": "Sessions.",
 }
 
 Node = dict[str, Any]

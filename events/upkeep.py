@@ -35,7 +35,9 @@ from storage.notification_retention import Retention, fetch_owners_to_trim, trim
 from storage.outbox import RETENTION
 from storage.outbox_days import count_strays, drop_days, make_days
 from storage.requests import fetch_due_owners, settle_requests_of
+from storage.revocations import forget_ended
 
+CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
 LEASE: Final = dt.timedelta(seconds=15)
 BATCH: Final = 200
 TRIMMED_OWNERS: Final = 20
@@ -101,6 +103,7 @@ class Upkeep:
             UPKEEP_DONE.labels("departed").inc(await settle_follows(self._database, user_id, now, limit=BATCH))
         await self._trim(now)
         await forget_had(self._cell, now - KEPT)
+        await forget_ended(self._cell, now - CLOCKS_DIFFER)
         await self._fold()
         await self._compare_counters()
         await self._keep_days()

@@ -4,10 +4,12 @@ import dataclasses
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 
-from domain.errors import Unauthenticated
+from domain.errors import Forbidden, Unauthenticated
 from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
 from domain.pages import Cursors
+from domain.revocations import Credentials
+from domain.scopes import Scope
 from loaders import NO_FLOORS, Caches, Floors, Loaders
 from resolvers.consistency import PAIR, POSITION, PROFILE, ConsistencyTokens
 from storage.channels import Listeners
@@ -28,6 +30,8 @@ class Backend:
     listeners: Listeners
     bell: Bell
     limits: FollowLimits = DEFAULT_LIMITS
+    token_life: float = 15 * 60
+    """How many seconds a token may live: so long a revocation is kept."""
 
     @property
     def database(self) -> Database:
@@ -45,6 +49,8 @@ class Context:
     loaders: Loaders
     session: str | None = None
     """In which session the viewer acts, for the audit log."""
+    credentials: Credentials | None = None
+    """What the token that was sent says of itself; None where nobody has sent any."""
     degraded: set[str] = dataclasses.field(default_factory=set)
     """Which optional fields are null because they could not be had, as `Type.field`; the answer says so."""
     authenticated_at: float | None = None
@@ -59,6 +65,12 @@ class Context:
     def ids(self) -> OpaqueIds:
         """Give the codec of the ids that clients hold."""
         return self.backend.database.ids
+
+    def require(self, scope: Scope) -> None:
+        """Go on only where the token that was sent, if any, is for this; raises Forbidden."""
+        scopes = self.credentials.scopes if self.credentials is not None else None
+        if scopes is not None and scope not in scopes:
+            raise Forbidden(neededScope=scope.value)
 
     async def issue_token(self, versions: Mapping[str, int], changed: Collection[int]) -> str:
         """Seal what a mutation produced, and how far the cells of the people whom it changed have come."""
@@ -76,8 +88,7 @@ def new_context(
     viewer_id: int | None,
     *,
     consistency_token: str | None = None,
-    session: str | None = None,
-    authenticated_at: float | None = None,
+    credentials: Credentials | None = None,
 ) -> Context:
     """Make the context of one operation: nothing is shared with any other.
 
@@ -89,7 +100,10 @@ def new_context(
     now = dt.datetime.now(dt.UTC)
     floors = _floors(backend, consistency_token) if consistency_token is not None else NO_FLOORS
     loaders = Loaders(backend.caches, viewer_id, now, floors)
-    return Context(backend, viewer_id, now, loaders, session, authenticated_at=authenticated_at)
+    if credentials is None:
+        return Context(backend, viewer_id, now, loaders)
+    signed_in = credentials.authenticated_at
+    return Context(backend, viewer_id, now, loaders, credentials.session, credentials, authenticated_at=signed_in)
 
 
 def context_of_event(backend: Backend, viewer_id: int | None) -> Context:

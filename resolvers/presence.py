@@ -1,7 +1,7 @@
 """Who is connected to this process, and the end of the connections of whoever may not be any more.
 
 A notice through Redis ends them within milliseconds. Without Redis the look at all who are connected, one statement
-per cell and second, finds the deleted and the suspended; the end of a session is found by the expiry of its token.
+per cell and second, finds the deleted and the suspended; whose token is revoked is told by `resolvers.revocations`.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
+from domain.revocations import Credentials, Revocation
 from storage.channels import Listeners, Notice
 from storage.database import Database
 from storage.users import fetch_active
@@ -31,30 +32,39 @@ class Presence:
         self._look_every = LOOK_EVERY_S
         self._by_user: dict[int, set[CutOff]] = {}
         self._by_session: dict[str, set[CutOff]] = {}
+        self._credentials: dict[CutOff, Credentials] = {}
         self._doubted: set[int] = set()
         self._news = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator["Presence"]:
         """Watch until the context closes."""
-        self._listeners.on_notice = self._notice
+        self._listeners.on_notice.add(self._notice)
         tasks = [asyncio.create_task(work) for work in (self._look_at_all(), self._look_at_doubted())]
         try:
             yield self
         finally:
-            self._listeners.on_notice = None
+            self._listeners.on_notice.discard(self._notice)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextlib.contextmanager
-    def present(self, user_id: int, session: str | None, cut_off: CutOff) -> Iterator[None]:
-        """Count a connection as somebody's until the context closes."""
+    def present(self, credentials: Credentials, cut_off: CutOff) -> Iterator[None]:
+        """Count a connection as somebody's until the context closes; `cut_off` must be its own."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_held(self._by_user, user_id, cut_off))
-            if session is not None:
-                stack.enter_context(_held(self._by_session, session, cut_off))
+            stack.enter_context(_held(self._by_user, credentials.user_id, cut_off))
+            if credentials.session is not None:
+                stack.enter_context(_held(self._by_session, credentials.session, cut_off))
+            self._credentials[cut_off] = credentials
+            stack.callback(self._credentials.pop, cut_off)
             yield
+
+    def end(self, revocation: Revocation) -> None:
+        """Cut off every connection whose token is revoked."""
+        for cut_off in list(self._by_user.get(revocation.user_id, ())):
+            if revocation.covers(self._credentials[cut_off]):
+                cut_off()
 
     def _notice(self, notice: Notice) -> None:
         if notice.session is not None:

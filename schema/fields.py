@@ -6,6 +6,7 @@ which it finds in the field's metadata under `SOURCE`.
 """
 
 import dataclasses
+import functools
 import inspect
 import operator
 import typing
@@ -18,6 +19,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.types import Info
 
 from domain.policies import FieldGroup
+from domain.scopes import Scope
 from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import Context
 from schema.costs import Cost, Credential, ListSize
@@ -127,6 +129,18 @@ def derived(
         return function(root)
 
     return _field(resolve, Derived(function), [], group, description, directives=())
+
+
+def root(scope: Scope, function: LevelFunction, *, size: ListSize | None = None) -> Any:
+    """Make a root field: of a function that answers for a level, where the caller's token is for this scope."""
+
+    @functools.wraps(function)
+    async def within_scope(context: Context, parents: Sequence[object], **arguments: Any) -> Sequence[Any]:
+        context.require(scope)
+        answers = function(context, parents, **arguments)
+        return await answers if isinstance(answers, Awaitable) else answers
+
+    return level(within_scope, size=size)
 
 
 def level(

@@ -91,6 +91,14 @@ class UnmuteUserInput:
 
 
 @strawberry.input
+class SignOutInput:
+    """Which tokens are to count no more: those of the session that asks, or all that the viewer has."""
+
+    everywhere: bool = False
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
 class ProfileLinkInput:
     """A link to show on the profile."""
 

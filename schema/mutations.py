@@ -6,12 +6,23 @@ import strawberry
 from strawberry import UNSET
 
 from domain.policies import AudienceSetting
+from domain.scopes import Scope
 from domain.users import ProfileLink
-from resolvers import accounts, blocks, follows, mutes, notification_marks, notification_preferences, policies, settings
+from resolvers import (
+    accounts,
+    blocks,
+    follows,
+    mutes,
+    notification_marks,
+    notification_preferences,
+    policies,
+    sessions,
+    settings,
+)
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
 from schema.costs import ListSize
-from schema.fields import level
+from schema.fields import root
 from schema.inputs import (
     AcceptFollowRequestInput,
     BlockUserInput,
@@ -23,6 +34,7 @@ from schema.inputs import (
     RejectFollowRequestInput,
     RemoveFollowerInput,
     RestoreAccountInput,
+    SignOutInput,
     UnblockUserInput,
     UnfollowUserInput,
     UnmuteUserInput,
@@ -45,6 +57,8 @@ from schema.payloads import (
     RemoveFollowerPayload,
     RestoreAccountPayload,
     Result,
+    SignOutPayload,
+    SignOutResult,
     UnblockUserPayload,
     UnfollowUserPayload,
     UnmuteUserPayload,
@@ -187,25 +201,39 @@ async def restore_account(context: Context, _roots: Sequence[object], *, input: 
     return _results(input.client_mutation_id, await accounts.restore_own(context))
 
 
+async def sign_out(context: Context, _roots: Sequence[object], *, input: SignOutInput) -> list[SignOutResult]:
+    """End the session of the access token that asks, or everything that the viewer is signed in to.
+
+    Within a second no such token is accepted any more, and every connection that it opened is closed.
+    """
+    await sessions.sign_out(context, everywhere=input.everywhere)
+    return [SignOutResult(input.client_mutation_id)]
+
+
 @strawberry.type
 class Mutation:
     """What can be changed."""
 
-    follow_user: FollowUserPayload = level(follow_user)
-    unfollow_user: UnfollowUserPayload = level(unfollow_user)
-    block_user: BlockUserPayload = level(block_user)
-    unblock_user: UnblockUserPayload = level(unblock_user)
-    remove_follower: RemoveFollowerPayload = level(remove_follower)
-    accept_follow_request: AcceptFollowRequestPayload = level(accept_follow_request)
-    reject_follow_request: RejectFollowRequestPayload = level(reject_follow_request)
-    cancel_follow_request: CancelFollowRequestPayload = level(cancel_follow_request)
-    mute_user: MuteUserPayload = level(mute_user)
-    unmute_user: UnmuteUserPayload = level(unmute_user)
-    mark_notifications_read: MarkNotificationsReadPayload = level(
-        mark_notifications_read, size=ListSize(slicing_arguments=["input.ids"], sized_fields=["groups"])
+    follow_user: FollowUserPayload = root(Scope.SOCIAL, follow_user)
+    unfollow_user: UnfollowUserPayload = root(Scope.SOCIAL, unfollow_user)
+    block_user: BlockUserPayload = root(Scope.SOCIAL, block_user)
+    unblock_user: UnblockUserPayload = root(Scope.SOCIAL, unblock_user)
+    remove_follower: RemoveFollowerPayload = root(Scope.SOCIAL, remove_follower)
+    accept_follow_request: AcceptFollowRequestPayload = root(Scope.SOCIAL, accept_follow_request)
+    reject_follow_request: RejectFollowRequestPayload = root(Scope.SOCIAL, reject_follow_request)
+    cancel_follow_request: CancelFollowRequestPayload = root(Scope.SOCIAL, cancel_follow_request)
+    mute_user: MuteUserPayload = root(Scope.SOCIAL, mute_user)
+    unmute_user: UnmuteUserPayload = root(Scope.SOCIAL, unmute_user)
+    mark_notifications_read: MarkNotificationsReadPayload = root(
+        Scope.NOTIFICATIONS,
+        mark_notifications_read,
+        size=ListSize(slicing_arguments=["input.ids"], sized_fields=["groups"]),
     )
-    update_notification_preferences: UpdateNotificationPreferencesPayload = level(update_notification_preferences)
-    update_profile: UpdateProfilePayload = level(update_profile)
-    update_privacy_settings: UpdatePrivacySettingsPayload = level(update_privacy_settings)
-    delete_account: DeleteAccountPayload = level(delete_account)
-    restore_account: RestoreAccountPayload = level(restore_account)
+    update_notification_preferences: UpdateNotificationPreferencesPayload = root(
+        Scope.NOTIFICATIONS, update_notification_preferences
+    )
+    update_profile: UpdateProfilePayload = root(Scope.PROFILE, update_profile)
+    update_privacy_settings: UpdatePrivacySettingsPayload = root(Scope.PRIVACY, update_privacy_settings)
+    delete_account: DeleteAccountPayload = root(Scope.ACCOUNT, delete_account)
+    restore_account: RestoreAccountPayload = root(Scope.ACCOUNT, restore_account)
+    sign_out: SignOutPayload = root(Scope.ACCOUNT, sign_out)

@@ -138,8 +138,24 @@ class DeleteAccountPayload:
 
     client_mutation_id: str | None
     restorable_until: dt.datetime | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
     consistency_token: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignOutResult:
+    """The source of `SignOutPayload`."""
+
+    client_mutation_id: str | None
+    user_errors: Sequence[DomainUserError] = ()
+
+
+@strawberry.type
+class SignOutPayload:
+    """Source: `SignOutResult`. It was the last that the token could do."""
+
+    client_mutation_id: str | None
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

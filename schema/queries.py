@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import strawberry
 
 from domain.errors import InvalidInput
+from domain.scopes import Scope
 from privacy.policy import Visible
 from resolvers import people
 from resolvers.context import Context
 from schema.costs import ListSize
-from schema.fields import level
+from schema.fields import root
 from schema.users import Node, User
 from schema.viewer import Viewer
 
@@ -66,9 +67,9 @@ async def nodes(context: Context, roots: Sequence[object], *, ids: list[strawber
 class Query:
     """What can be read."""
 
-    me: User | None = level(me)
-    viewer: Viewer | None = level(viewer)
-    user: User | None = level(user)
-    users: list[User | None] = level(users, size=ListSize(slicing_arguments=["ids", "usernames"]))
-    node: Node | None = level(node)
-    nodes: list[Node | None] = level(nodes, size=ListSize(slicing_arguments=["ids"]))
+    me: User | None = root(Scope.READ, me)
+    viewer: Viewer | None = root(Scope.READ, viewer)
+    user: User | None = root(Scope.READ, user)
+    users: list[User | None] = root(Scope.READ, users, size=ListSize(slicing_arguments=["ids", "usernames"]))
+    node: Node | None = root(Scope.READ, node)
+    nodes: list[Node | None] = root(Scope.READ, nodes, size=ListSize(slicing_arguments=["ids"]))

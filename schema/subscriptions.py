@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import strawberry
 from strawberry.types import Info
 
+from domain.scopes import Scope
 from resolvers import notifications
 from schema.enums import NotificationKind, OverflowPolicy
 from schema.notifications import (
@@ -30,6 +31,7 @@ def _stream(
     info: Info[Any, None], after: str | None, overflow: OverflowPolicy, *kinds: NotificationKind
 ) -> AsyncGenerator[Any, None]:
     """Give the source itself, so that closing it lets go of what it holds at once; `is_type_of` finds the types."""
+    info.context.app.require(Scope.READ)
     return notifications.stream(info.context.app, frozenset(kinds), after, overflow)
 
 

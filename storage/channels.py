@@ -36,17 +36,26 @@ async def wake(redis: Redis, user_id: int) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notice:
-    """Word to every process: end the connections of a session, or look whether a person may still have any."""
+    """Word to every process: end the connections of a session, look whether a person may still have any, or read which
+    tokens of a person are revoked. One that names nobody stands for what may have gone unheard.
+    """
 
     session: str | None = None
     user_id: int | None = None
+    revoked_of: int | None = None
+
+    @property
+    def is_gap(self) -> bool:
+        """Tell whether anything may have been said that was not heard."""
+        return self == Notice()
 
 
 async def give_notice(redis: Redis, notice: Notice) -> None:
     """Tell every process; a person's state is looked at every second as well, so that this only makes it sooner."""
-    kind, value = ("session", notice.session) if notice.session is not None else ("user", str(notice.user_id))
+    said = {"session": notice.session, "user": notice.user_id, "revoked": notice.revoked_of}
+    words = next(f"{kind} {value}" for kind, value in said.items() if value is not None)
     try:
-        await redis.run(lambda client: client.publish(_NOTICES, f"{kind} {value}"))
+        await redis.run(lambda client: client.publish(_NOTICES, words))
     except CacheUnavailable:
         _LOG.info("a notice was not given")
 
@@ -55,7 +64,9 @@ def _read_notice(data: object) -> Notice | None:
     kind, _, value = data.decode("utf-8", "replace").partition(" ") if isinstance(data, bytes) else ("", "", "")
     if kind == "session" and value:
         return Notice(session=value)
-    return Notice(user_id=int(value)) if kind == "user" and value.isascii() and value.isdigit() else None
+    if kind not in ("user", "revoked") or not (value.isascii() and value.isdigit()):
+        return None
+    return Notice(user_id=int(value)) if kind == "user" else Notice(revoked_of=int(value))
 
 
 def _channel(user_id: int) -> str:
@@ -69,7 +80,7 @@ class Listeners:
         # Any node of a cluster tells what was published at another; the next is tried when one is lost.
         self._urls = itertools.cycle(node_urls(url))
         self._bells: dict[str, set[asyncio.Event]] = {}
-        self.on_notice: Callable[[Notice], None] | None = None
+        self.on_notice: set[Callable[[Notice], None]] = set()
         self._pubsub: PubSub | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -133,6 +144,7 @@ class Listeners:
             self._pubsub = pubsub
             try:
                 self._ring_all()
+                self._pass_on(Notice())
                 await self._read(pubsub)
             finally:
                 self._pubsub = None
@@ -153,10 +165,14 @@ class Listeners:
     def _hear(self, message: dict[str, object]) -> None:
         if message["type"] == "message" and message["channel"] == _NOTICES.encode():
             notice = _read_notice(message["data"])
-            if notice is not None and self.on_notice is not None:
-                self.on_notice(notice)
+            if notice is not None:
+                self._pass_on(notice)
         else:
             self._ring(message)
+
+    def _pass_on(self, notice: Notice) -> None:
+        for hear in list(self.on_notice):
+            hear(notice)
 
     def _ring(self, message: dict[str, object]) -> None:
         # The confirmation of a subscription rings too: whatever happened before it went unheard.

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from domain import deadlines
 from storage.cells import Cell, ShardMap
+from storage.channels import Notice, give_notice
 from storage.entries import Versioned, leave_word, read_word, write_newer
 from storage.epochs import announce_change, epoch_key, profile_epoch_key, renew_epochs
 from storage.generations import LEASE_S, Generations
@@ -39,6 +40,9 @@ class Freshness(Protocol):
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Take note of a name's new owner."""
 
+    async def tokens_revoked(self, user_id: int) -> None:
+        """Take note that tokens of a person count no more; who does not hear of it reads it a few seconds later."""
+
 
 class NothingRemembered:
     """The freshness of a world in which no process remembers anything."""
@@ -56,6 +60,9 @@ class NothingRemembered:
         """Do nothing."""
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
+        """Do nothing."""
+
+    async def tokens_revoked(self, user_id: int) -> None:
         """Do nothing."""
 
 
@@ -138,6 +145,11 @@ class Remembered:
         with contextlib.suppress(CacheUnavailable):  # that a name is free is remembered for a moment only
             await write()
         self.forget_name(name_key)
+
+    async def tokens_revoked(self, user_id: int) -> None:
+        """Call every process that checks tokens."""
+        with deadlines.under(None):
+            await give_notice(self.redis, Notice(revoked_of=user_id))
 
     async def _tell(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time

@@ -13,4 +13,4 @@ async def make_cold(caches: Caches) -> None:
 
 def is_watch(statement: str) -> bool:
     """Tell whether a statement is one of those that keep watch, whoever asks what."""
-    return "cache_generations" in statement
+    return "cache_generations" in statement or "FROM revocations" in statement

@@ -8,18 +8,23 @@ from typing import Any, Final
 from auth.verifier import Verifier
 from domain.errors import TokenRejected
 from domain.ids import NodeType, OpaqueIds
+from domain.revocations import Credentials
+from resolvers.revocations import Revocations
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, until when (seconds since 1970), in which session, and since when; the anonymous have none of it."""
+    """Who asks, by what the token says, and until when (seconds since 1970); the anonymous have none of it."""
 
-    user_id: int | None = None
+    credentials: Credentials | None = None
     expires_at: float | None = None
-    session: str | None = None
-    authenticated_at: float | None = None
+
+    @property
+    def user_id(self) -> int | None:
+        """Give the person's id."""
+        return self.credentials.user_id if self.credentials is not None else None
 
 
 ANONYMOUS: Final = Caller()
@@ -31,6 +36,7 @@ class Access:
 
     verifier: Verifier
     ids: OpaqueIds
+    revocations: Revocations
 
     async def of_headers(self, values: Sequence[str]) -> Caller:
         """Give the caller of a request from its `Authorization` headers.
@@ -42,23 +48,28 @@ class Access:
             return ANONYMOUS
         if len(values) > 1:
             raise TokenRejected
-        return await self._of_credentials(values[0])
+        return await self._of_authorization(values[0])
 
     async def of_connection(self, payload: Mapping[str, Any]) -> Caller:
         """Give the caller of a WebSocket from the payload of `connection_init`; raises TokenRejected."""
-        credentials = payload.get("authorization")
-        if credentials is None:
+        authorization = payload.get("authorization")
+        if authorization is None:
             return ANONYMOUS
-        if not isinstance(credentials, str):
+        if not isinstance(authorization, str):
             raise TokenRejected
-        return await self._of_credentials(credentials)
+        return await self._of_authorization(authorization)
 
-    async def _of_credentials(self, credentials: str) -> Caller:
-        match = _BEARER.fullmatch(credentials)
+    async def _of_authorization(self, authorization: str) -> Caller:
+        match = _BEARER.fullmatch(authorization)
         if match is None:
             raise TokenRejected
         claims = await self.verifier.check(match.group(1))
         user_id = self.ids.decode(NodeType.USER, claims.subject)
         if user_id is None:
             raise TokenRejected
-        return Caller(user_id, claims.expires_at, claims.session, claims.authenticated_at)
+        credentials = Credentials(
+            user_id, claims.token_id, claims.issued_at, claims.session, claims.scopes, claims.authenticated_at
+        )
+        if self.revocations.cover(credentials):
+            raise TokenRejected
+        return Caller(credentials, claims.expires_at)

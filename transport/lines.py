@@ -104,13 +104,13 @@ class Lines:
     def spoken_for(self, line: Line, caller: Caller) -> Iterator[None]:
         """Let a line speak for a caller until the context closes, as long as the caller's token and account hold."""
         line.caller = caller
-        if caller.user_id is None:
+        if caller.credentials is None:
             yield
             return
-        with _counted(self._by_user, caller.user_id), contextlib.ExitStack() as stack:
-            if self._by_user[caller.user_id] > self._caps.per_user:
+        with _counted(self._by_user, caller.credentials.user_id), contextlib.ExitStack() as stack:
+            if self._by_user[caller.credentials.user_id] > self._caps.per_user:
                 line.end(TOO_MANY)
-            stack.enter_context(self._presence.present(caller.user_id, caller.session, line.cut_off))
+            stack.enter_context(self._presence.present(caller.credentials, line.cut_off))
             if caller.expires_at is not None:
                 loop = asyncio.get_running_loop()
                 timer = loop.call_later(max(0.0, caller.expires_at - time.time()), line.cut_off)

@@ -60,11 +60,7 @@ class Operations:
             found = await self._persisted.find(asked)
             token = consistency_token_of(asked, tokens)
             context = new_context(
-                self._backend,
-                caller.user_id,
-                consistency_token=token,
-                session=caller.session,
-                authenticated_at=caller.authenticated_at,
+                self._backend, caller.user_id, consistency_token=token, credentials=caller.credentials
             )
         except (BadRequest, DocumentRefused, InvalidInput) as error:
             return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}

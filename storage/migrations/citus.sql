@@ -16,6 +16,7 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (12, 'notification_trims', 'owner_id', 'users'),
              (13, 'notification_preferences', 'owner_id', 'users'),
              (14, 'inbox', 'owner_id', 'users'),
-             (15, 'deletions', 'user_id', 'users')) AS t (position, name, key, with_table)
+             (15, 'deletions', 'user_id', 'users'),
+             (16, 'revocations', 'user_id', 'users')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;

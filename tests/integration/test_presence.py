@@ -10,6 +10,7 @@ import pytest
 
 from domain.errors import Overloaded
 from domain.events import EventType, UserPayload
+from domain.revocations import Credentials
 from domain.users import UserState
 from embedded import Addresses
 from events.handlers import Handlers
@@ -39,7 +40,7 @@ class Connection:
 @contextlib.contextmanager
 def connected(presence: Presence, person: Person, session: str | None = None) -> Iterator[Connection]:
     connection = Connection()
-    with presence.present(person.id, session, connection.over.set):
+    with presence.present(Credentials(person.id, "t", 0.0, session), connection.over.set):
         yield connection
 
 

@@ -127,6 +127,7 @@ CASES: Final[Mapping[str, Case]] = {
     "Mutation.cancelFollowRequest": acting("star"),
     "Mutation.muteUser": acting("ana"),
     "Mutation.unmuteUser": acting("star"),
+    "Mutation.signOut": Case(),  # it leads to nobody, and ends the token that asks
     "Mutation.updateProfile": Case(around=[plainly("(input: {})")]),
     "Mutation.updatePrivacySettings": Case(
         aimed={"input.allow": as_inputs("allow", "friend"), "input.deny": as_inputs("deny", "asker")},
