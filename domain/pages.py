@@ -5,7 +5,9 @@ import binascii
 import dataclasses
 import hashlib
 import hmac
-from collections.abc import Sequence
+import itertools
+import struct
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -19,6 +21,9 @@ EXACT_UP_TO: Final = 1000
 _ROUNDED_DIGITS: Final = 2
 _BLOCK_BYTES: Final = 16
 _TAG_BYTES: Final = 8
+_BLOCKS: Final = struct.Struct(f"{_BLOCK_BYTES}s")
+_TAGS: Final = struct.Struct(f"{_TAG_BYTES}s{_BLOCK_BYTES - _TAG_BYTES}x")
+_CURSOR_CHARACTERS: Final = (_BLOCK_BYTES + _TAG_BYTES) // 3 * 4
 
 T = TypeVar("T")
 
@@ -94,21 +99,30 @@ def round_count(exact: int) -> int:
 
 
 class Cursors:
-    """Makes opaque, authenticated cursors: a position encrypted and bound to a scope (viewer, field, arguments)."""
+    """Makes opaque, authenticated cursors: a position encrypted and bound to a scope (viewer, field, arguments).
+
+    A cursor is one block of AES over the position and half of another over that block. Both are whitened by what the
+    scope hashes to under a key, which makes of each cipher one that only this scope has (Rogaway, "Efficient
+    Instantiations of Tweakable Blockciphers", 2004). So a page costs two calls of a cipher and one hash.
+    """
 
     def __init__(self, key: bytes) -> None:
-        # One block per position, whitened by its scope: a block cipher used as the permutation it is.
-        cipher = Cipher(AES(hashlib.blake2b(key, digest_size=32, person=b"cursor-aes").digest()), ECB())  # noqa: S305
-        self._encrypt = cipher.encryptor().update
-        self._decrypt = cipher.decryptor().update
-        self._mac_key = hashlib.blake2b(key, digest_size=32, person=b"cursor-mac").digest()
+        self._sealing, self._opening = _cipher(key, b"cursor-aes")
+        self._tagging, _ = _cipher(key, b"cursor-tag")
+        self._whitening_key = hashlib.blake2b(key, digest_size=32, person=b"cursor-white").digest()
 
     def encode(self, scope: str, positions: Sequence[Position]) -> list[str]:
-        """Make the cursors of a page, in one call of the cipher."""
-        white = self._whitening(scope)
-        plain = b"".join(_whiten(_pack(position), white) for position in positions)
-        blocks = self._encrypt(plain)
-        return [self._text(scope, blocks[at : at + _BLOCK_BYTES]) for at in range(0, len(blocks), _BLOCK_BYTES)]
+        """Make the cursors of a page."""
+        if not positions:
+            return []
+        white, tag_white = self._whitenings(scope)
+        number = len(positions)
+        plain = struct.pack(f">{2 * number}Q", *itertools.chain.from_iterable(positions))
+        blocks = self._sealing(_whiten(plain, white))
+        tags = self._tagging(_whiten(blocks, tag_white))
+        pairs = zip(_BLOCKS.iter_unpack(blocks), _TAGS.iter_unpack(tags), strict=True)
+        text = base64.urlsafe_b64encode(b"".join([block + tag for (block,), (tag,) in pairs])).decode()
+        return [text[at : at + _CURSOR_CHARACTERS] for at in range(0, len(text), _CURSOR_CHARACTERS)]
 
     def decode(self, scope: str, text: str) -> Position:
         """Read a cursor that `encode` made for the same scope.
@@ -121,25 +135,27 @@ class Cursors:
         except (binascii.Error, ValueError):
             raw = b""
         block, tag = raw[:_BLOCK_BYTES], raw[_BLOCK_BYTES:]
-        if len(raw) != _BLOCK_BYTES + _TAG_BYTES or not hmac.compare_digest(tag, self._tag(scope, block)):
+        white, tag_white = self._whitenings(scope)
+        if len(raw) != _BLOCK_BYTES + _TAG_BYTES or not hmac.compare_digest(tag, self._tag(block, tag_white)):
             raise InvalidInput("This cursor does not belong to this list; start again without it.")
-        plain = _whiten(self._decrypt(block), self._whitening(scope))
-        return Position(int.from_bytes(plain[:8], "big"), int.from_bytes(plain[8:], "big"))
+        return Position(*struct.unpack(">2Q", _whiten(self._opening(block), white)))
 
-    def _text(self, scope: str, block: bytes) -> str:
-        return base64.urlsafe_b64encode(block + self._tag(scope, block)).decode()
+    def _tag(self, block: bytes, white: bytes) -> bytes:
+        return self._tagging(_whiten(block, white))[:_TAG_BYTES]
 
-    def _tag(self, scope: str, block: bytes) -> bytes:
-        return hashlib.blake2b(block + scope.encode(), key=self._mac_key, digest_size=_TAG_BYTES).digest()
-
-    def _whitening(self, scope: str) -> int:
-        digest = hashlib.blake2b(scope.encode(), key=self._mac_key, digest_size=_BLOCK_BYTES, person=b"whiten").digest()
-        return int.from_bytes(digest, "big")
+    def _whitenings(self, scope: str) -> tuple[bytes, bytes]:
+        both = hashlib.blake2b(scope.encode(), key=self._whitening_key, digest_size=2 * _BLOCK_BYTES).digest()
+        return both[:_BLOCK_BYTES], both[_BLOCK_BYTES:]
 
 
-def _pack(position: Position) -> bytes:
-    return position.major.to_bytes(8, "big") + position.minor.to_bytes(8, "big")
+def _cipher(key: bytes, purpose: bytes) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    """Give the bare block cipher of a purpose, both ways; never finalised, so that it serves as long as the process."""
+    cipher = Cipher(AES(hashlib.blake2b(key, digest_size=32, person=purpose).digest()), ECB())  # noqa: S305 - see Cursors
+    return cipher.encryptor().update, cipher.decryptor().update
 
 
-def _whiten(block: bytes, white: int) -> bytes:
-    return (int.from_bytes(block, "big") ^ white).to_bytes(_BLOCK_BYTES, "big")
+def _whiten(blocks: bytes, white: bytes) -> bytes:
+    """Add the same block to each."""
+    length = len(blocks)
+    whole = int.from_bytes(white * (length // _BLOCK_BYTES), "big")
+    return (int.from_bytes(blocks, "big") ^ whole).to_bytes(length, "big")

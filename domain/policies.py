@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -71,8 +72,15 @@ def _shown_to(audience: Audience, **narrower: Audience) -> Mapping[FieldGroup, A
 DEFAULT_AUDIENCES: Final = _shown_to(Audience.PUBLIC, ACTIVITY=Audience.FOLLOWERS)
 
 
+class _Numbered:
+    """Room for a number beside the fields: not compared, stored or sent."""
+
+    __slots__ = ("_terms",)
+    _terms: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class PrivacyPolicy:
+class PrivacyPolicy(_Numbered):
     """Who sees what of one person; ids are internal."""
 
     is_private: bool = False
@@ -85,10 +93,28 @@ class PrivacyPolicy:
         return self.audiences.get(group, Audience.ONLY_ME)
 
     @property
+    def terms(self) -> int:
+        """Give a number that stands for everything but the lists: policies that have it in common agree in the rest."""
+        try:
+            number: int = self._terms
+        except AttributeError:
+            number = _number_of(self.is_private, tuple(map(self.audiences.get, FieldGroup)))
+            object.__setattr__(self, "_terms", number)
+        return number
+
+    @property
     def settings(self) -> tuple[AudienceSetting, ...]:
         """Name the audience of every group."""
         return tuple(AudienceSetting(group, self.audience_of(group)) for group in FieldGroup)
 
+
+@functools.lru_cache(maxsize=4096)
+def _number_of(_is_private: bool, _audiences: tuple[Audience | None, ...]) -> int:  # noqa: FBT001 - a part of the key
+    """Give a number by value; what fell out of use gets a new one, and none is ever given twice."""
+    return next(_NUMBERS)
+
+
+_NUMBERS: Final = itertools.count()
 
 DEFAULT_POLICY: Final = PrivacyPolicy()
 MOST_RESTRICTIVE: Final = PrivacyPolicy(is_private=True, audiences={})

@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 import enum
 
+import msgspec
+
 from domain.policies import PrivacyPolicy
 
 
@@ -43,8 +45,7 @@ class User:
     created_at: dt.datetime
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """How many follow a person and how many the person follows, exact at every commit."""
 
     followers: int = 0

@@ -1,13 +1,13 @@
 """One question asked for many keys at once, within one operation."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from aiodataloader import DataLoader
 
 from domain.errors import Overloaded
-from loaders.memory import Held
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -17,12 +17,12 @@ MAX_BATCH: Final = 500
 
 Begin = Callable[[], Awaitable[object]]
 """Learns what may be used of all that is remembered; waits the first time only."""
-Probe = Callable[[K], Held | None]
-"""Gives what is remembered of a key, at once."""
+Recall = Callable[[Sequence[K]], Mapping[K, V]]
+"""Gives what is remembered of some keys, at once."""
 
 
 class Loader(Generic[K, V]):
-    """Answers from what the operation has read, then from what `probe` remembers, and asks for the rest in one batch.
+    """Answers from what the operation has read, then from what `remembered` gives, and asks for the rest in one batch.
 
     What is known costs no wait. `fetch` gives a mapping; a key that it leaves out has the value `missing`. What a
     caller gets is shielded: a caller that is cancelled takes nothing from another who waits for the same key. An error
@@ -30,14 +30,22 @@ class Loader(Generic[K, V]):
     """
 
     def __init__(
-        self, begin: Begin, probe: Probe[K], fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, missing: V
+        self,
+        begin: Begin,
+        remembered: Recall[K, V],
+        fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]],
+        *,
+        missing: V,
     ) -> None:
         self._begin = begin
-        self._probe = probe
+        self._remembered = remembered
         self._fetch = fetch
         self._missing = missing
         self._known: dict[K, V] = {}
-        self._loader: DataLoader[K, V] = DataLoader(self._batch, max_batch_size=MAX_BATCH)
+
+    @functools.cached_property
+    def _loader(self) -> DataLoader[K, V]:
+        return DataLoader(self._batch, max_batch_size=MAX_BATCH)
 
     async def load(self, key: K) -> V:
         """Give the value of one key."""
@@ -57,15 +65,12 @@ class Loader(Generic[K, V]):
         return None if self._lacking(keys) else [self._known[key] for key in keys]
 
     def _lacking(self, keys: Sequence[K]) -> list[K]:
-        known, lacking = self._known, []
-        for key in keys:
-            if key not in known:
-                held = self._probe(key)
-                if held is None:
-                    lacking.append(key)
-                else:
-                    known[key] = held.value
-        return lacking
+        known = self._known
+        unknown = [key for key in keys if key not in known]
+        if unknown:
+            known.update(self._remembered(unknown))
+            unknown = [key for key in unknown if key not in known]
+        return unknown
 
     async def _load_one(self, key: K) -> None:
         try:

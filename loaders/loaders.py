@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
@@ -10,7 +11,6 @@ from domain.users import Counts, User
 from loaders.caches import Caches
 from loaders.kinds import HEAD, Head, HiddenKey, PairKey, Side, SideKey
 from loaders.loader import Loader
-from loaders.memory import Held
 from loaders.read_through import ReadThrough
 from storage import lists
 from storage.lists import ListEntry, Span
@@ -47,79 +47,101 @@ class Loaders:
         self._viewer_id = viewer_id
         self._now = now
         self._positions = floors.positions
-        self.users: Loader[int, User | None]
-        self.counts: Loader[int, Counts]
-        self.hidden_counts: Loader[int, Counts]
-        self.ids_by_name: Loader[str, int | None]
-        self._sides: Loader[int, Side]
-        self._pairs: Loader[int, Relationship]
-        self._blocked: Loader[int, Sequence[int]]
-        self._followed: Loader[int, Sequence[int]]
-        self._heads: dict[ListKind, Loader[int, Head]]
-        self._start()
+        self._begun = False
+        self._epoch: bytes | None = None
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
         self._positions = None
-        self._start()
+        self._begun, self._epoch = False, None
+        for name in _LOADERS:
+            vars(self).pop(name, None)
 
-    def _start(self) -> None:
-        caches = self._caches
-        self._begun = False
-        self._epoch: bytes | None = None
-        self.users = self._over(caches.users, self._is_old_user)
-        self.counts = self._over(caches.counts)
-        self.ids_by_name = self._over(caches.names)
-        self._heads = {
-            ListKind.FOLLOWERS: self._over(caches.followers),
-            ListKind.FOLLOWING: self._over(caches.following),
-        }
-        self._sides = Loader(
-            self.begin,
-            self._probe_side,
-            self._load_sides,
-            missing=caches.sides.kind.missing,
-        )
-        self._pairs = Loader(
-            self.begin,
-            lambda other_id: caches.pairs.probe(self._pair_key(other_id)) if self._epoch is not None else None,
-            self._load_pairs,
-            missing=STRANGERS,
-        )
-        self.hidden_counts = Loader(
-            self.begin,
-            lambda owner_id: caches.hidden.probe(self._hidden_key(owner_id)) if self._epoch is not None else None,
-            self._load_hidden_counts,
-            missing=Counts(),
-        )
-        self._blocked = Loader(self.begin, lambda _: None, self._fetch_blocked, missing=())
-        self._followed = Loader(self.begin, lambda _: None, self._fetch_followed, missing=())
+    @functools.cached_property
+    def users(self) -> Loader[int, User | None]:
+        """Give the loader of profiles."""
+        return self._over(self._caches.users, self._is_old_user if self._floors.users else None)
+
+    @functools.cached_property
+    def counts(self) -> Loader[int, Counts]:
+        """Give the loader of counts, the hidden included."""
+        return self._over(self._caches.counts)
+
+    @functools.cached_property
+    def hidden_counts(self) -> Loader[int, Counts]:
+        """Give the loader of what of these counts is hidden from the viewer."""
+        return Loader(self.begin, self._recall_hidden_counts, self._load_hidden_counts, missing=Counts())
+
+    @functools.cached_property
+    def ids_by_name(self) -> Loader[str, int | None]:
+        """Give the loader of ids by the keys of names."""
+        return self._over(self._caches.names)
+
+    @functools.cached_property
+    def _followers(self) -> Loader[int, Head]:
+        return self._over(self._caches.followers)
+
+    @functools.cached_property
+    def _following(self) -> Loader[int, Head]:
+        return self._over(self._caches.following)
+
+    @functools.cached_property
+    def _sides(self) -> Loader[int, Side]:
+        return Loader(self.begin, self._recall_sides, self._load_sides, missing=self._caches.sides.kind.missing)
+
+    @functools.cached_property
+    def _pairs(self) -> Loader[int, Relationship]:
+        return Loader(self.begin, self._recall_pairs, self._load_pairs, missing=STRANGERS)
+
+    @functools.cached_property
+    def _blocked(self) -> Loader[int, Sequence[int]]:
+        return Loader(self.begin, _recall_nothing, self._fetch_blocked, missing=())
+
+    @functools.cached_property
+    def _followed(self) -> Loader[int, Sequence[int]]:
+        return Loader(self.begin, _recall_nothing, self._fetch_followed, missing=())
 
     def _over(self, reader: ReadThrough[K, V], is_old: Callable[[K, V], bool] | None = None) -> Loader[K, V]:
         """Ask this operation's questions of one kind; what `is_old` is read from the cells."""
 
-        def probe(key: K) -> Held | None:
-            held = reader.probe(key) if self._epoch is not None else None
-            return None if held is not None and is_old is not None and is_old(key, held.value) else held
+        def recall(keys: Sequence[K]) -> Mapping[K, V]:
+            found = reader.recall(keys) if self._epoch is not None else {}
+            return found if is_old is None else {key: value for key, value in found.items() if not is_old(key, value)}
 
         async def load(keys: Sequence[K]) -> Mapping[K, V]:
             found = await reader.load(keys, direct=self._epoch is None)
             old = [key for key, value in found.items() if is_old is not None and is_old(key, value)]
             return {**found, **await reader.load(old, direct=True)} if old else found
 
-        return Loader(self.begin, probe, load, missing=reader.kind.missing)
+        return Loader(self.begin, recall, load, missing=reader.kind.missing)
 
     def _is_old_user(self, user_id: int, user: User | None) -> bool:
         return (user.version if user is not None else 0) < self._floors.users.get(user_id, 0)
 
     def _is_old_side(self, side: Side) -> bool:
-        return side.complete and any(
-            side.to(other_id).version < version for other_id, version in self._floors.pairs.items()
+        return (
+            bool(self._floors.pairs)
+            and side.complete
+            and any(side.to(other_id).version < version for other_id, version in self._floors.pairs.items())
         )
 
-    def _probe_side(self, viewer_id: int) -> Held | None:
-        held = self._caches.sides.probe(self._side_key(viewer_id)) if self._epoch is not None else None
-        return None if held is not None and self._is_old_side(held.value) else held
+    def _recall_sides(self, viewer_ids: Sequence[int]) -> Mapping[int, Side]:
+        if self._epoch is None:
+            return {}
+        found = self._caches.sides.recall([self._side_key(viewer_id) for viewer_id in viewer_ids])
+        return {key.viewer_id: side for key, side in found.items() if not self._is_old_side(side)}
+
+    def _recall_pairs(self, other_ids: Sequence[int]) -> Mapping[int, Relationship]:
+        if self._epoch is None:
+            return {}
+        found = self._caches.pairs.recall([self._pair_key(other_id) for other_id in other_ids])
+        return {key.other_id: pair for key, pair in found.items()}
+
+    def _recall_hidden_counts(self, owner_ids: Sequence[int]) -> Mapping[int, Counts]:
+        if self._epoch is None:
+            return {}
+        found = self._caches.hidden.recall([self._hidden_key(owner_id) for owner_id in owner_ids])
+        return {key.owner_id: counts for key, counts in found.items()}
 
     async def begin(self) -> None:
         """Learn what may be used of all that is remembered."""
@@ -181,9 +203,14 @@ class Loaders:
         """
         database = self._caches.database
         positions = self._positions if self._viewer_id not in owner_ids else None
-        if kind not in self._heads or not span.downward or span.limit + len(span.without) > HEAD:
+        if (
+            kind not in (ListKind.FOLLOWERS, ListKind.FOLLOWING)
+            or not span.downward
+            or span.limit + len(span.without) > HEAD
+        ):
             return await lists.fetch_list(database, kind, owner_ids, span, among, positions=positions)
-        heads = await self._heads[kind].load_many(owner_ids)
+        loader = self._followers if kind is ListKind.FOLLOWERS else self._following
+        heads = await loader.load_many(owner_ids)
         rows = {owner_id: _within(head, span) for owner_id, head in zip(owner_ids, heads, strict=True)}
         beyond = [owner_id for owner_id, found in rows.items() if found is None]
         read = await lists.fetch_list(database, kind, beyond, span, positions=positions) if beyond else {}
@@ -235,6 +262,13 @@ class Loaders:
     async def _fetch_blocked(self, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
         database = self._caches.database
         return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, self._now) for viewer_id in viewer_ids}
+
+
+_LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, functools.cached_property)]
+
+
+def _recall_nothing(_keys: Sequence[int]) -> Mapping[int, Sequence[int]]:
+    return {}
 
 
 def _within(head: Head, span: Span) -> list[ListEntry] | None:

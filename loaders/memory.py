@@ -2,11 +2,17 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Hashable
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Final, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 LEASE_S: Final = 2.0
 """How long anything is remembered at most, from before it was read."""
+HOT: Final = 3
+"""How often a value is asked for that is worth reading again before it is forgotten."""
+ENDING_S: Final = 0.4
+"""How long before it is forgotten that is: while nobody waits."""
 ENTRY_OVERHEAD: Final = 600
 """Bytes that an entry costs beside its value's own."""
 _ROOMY: Final = 0.5
@@ -49,10 +55,23 @@ class Memory:
     def get(self, key: Hashable) -> Held | None:
         """Give what is remembered, unless it is too old."""
         held = self._held.get(key)
-        if held is None or self.is_off or held.until <= self._clock():
-            return None
-        held.hits += 1
-        return held
+        return None if held is None or self.is_off or held.until <= self._clock() else held
+
+    def recall(self, kind: str, keys: Iterable[K]) -> tuple[dict[K, Any], list[K]]:
+        """Give what is remembered of some keys of a kind, and which of them are hot and soon forgotten."""
+        found: dict[K, Any] = {}
+        ending: list[K] = []
+        if not self.is_off:
+            now, everything = self._clock(), self._held
+            soon = now + ENDING_S
+            for key in keys:
+                held = everything.get((kind, key))
+                if held is not None and held.until > now:
+                    held.hits += 1
+                    found[key] = held.value
+                    if held.until < soon and held.hits >= HOT:
+                        ending.append(key)
+        return found, ending
 
     def put(self, key: Hashable, value: object, *, size: int, until: float) -> None:
         """Remember a value until a time, at most LEASE_S from before it was asked for.

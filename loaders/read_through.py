@@ -14,7 +14,7 @@ from domain import deadlines
 from domain.ids import cell_of
 from loaders.batches import Batch, Batches, Fetch, Place
 from loaders.kinds import Kind
-from loaders.memory import LEASE_S, Held, Memory
+from loaders.memory import LEASE_S, Memory
 from loaders.metrics import READ
 from loaders.stored import Stored
 from storage.generations import Generations
@@ -23,9 +23,6 @@ from storage.redis_client import CacheUnavailable, Redis
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-HOT: Final = 3
-REFRESH_BEFORE_S: Final = 0.4
-"""A value that was asked for HOT times is read again this long before it is forgotten, while nobody waits."""
 CROWD: Final = 8
 """A key that so many wait for, or that is hot, is likely asked for in other processes too: one of them fetches it."""
 ANOTHER_FILLS_S: Final = 0.015
@@ -80,16 +77,12 @@ class ReadThrough(Generic[K, V]):
         self._flying: dict[K, Batch[K, V]] = {}
         self._brought: list[Brought[K, V]] = []
 
-    def probe(self, key: K) -> Held | None:
-        """Give what memory holds, at once."""
-        held = self._memory.get((self.kind.name, key))
-        if held is not None and held.hits >= HOT and self._is_to_be_refreshed(key, held):
-            self._ask([key], direct=False, times=CROWD)
-        return held
-
-    def _is_to_be_refreshed(self, key: K, held: Held) -> bool:
-        due = held.until - self._clock() < REFRESH_BEFORE_S
-        return due and self.kind.shared and key not in self._flying
+    def recall(self, keys: Sequence[K]) -> dict[K, V]:
+        """Give what memory holds of some keys, at once; what is hot and soon forgotten is read again meanwhile."""
+        found, ending = self._memory.recall(self.kind.name, keys)
+        if ending and self.kind.shared:
+            self._ask([key for key in ending if key not in self._flying], direct=False, times=CROWD)
+        return found
 
     async def load(self, keys: Sequence[K], *, direct: bool, fetch: Fetch[K, V] | None = None) -> dict[K, V]:
         """Give the values of keys; `direct` asks the cells alone, and joins nothing that is under way.

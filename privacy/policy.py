@@ -1,10 +1,11 @@
 """Decisions, and the proof that one was made: a person reaches the API only as `Visible`."""
 
-import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final, ParamSpec
+
+import msgspec
 
 from domain.policies import FieldGroup
 from domain.relationships import FollowState, Relationship
@@ -18,6 +19,7 @@ from privacy.rules import (
     Rule,
     Verdict,
 )
+from privacy.standing import WIDTH, standing_of
 
 P = ParamSpec("P")
 _LOG: Final = logging.getLogger(__name__)
@@ -26,17 +28,24 @@ GROUP_BITS: Final = {group: 1 << place for place, group in enumerate(FieldGroup)
 """The bit of each group in `Visible.shown`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Visible:
+_MEET: Final = 1 << len(FieldGroup)
+_MAX_REMEMBERED: Final = 50_000
+_REMEMBERED: Final[dict[int, int]] = {}
+"""What the rules said, by the terms of a policy and how the viewer stands to its owner: nothing of any person."""
+
+
+class Visible(msgspec.Struct, frozen=True):
     """A person whom a viewer may meet, with the facts that every further decision about the two rests on.
 
-    Only this module makes one; a test holds everybody else to that.
+    Only this module makes one; a test holds everybody else to that. `shown` has the bits of all groups of the person's
+    fields that the viewer may see.
     """
 
     user: User
     relationship: Relationship
     viewer_id: int | None
     now: dt.datetime
+    shown: int
 
     @property
     def is_viewer(self) -> bool:
@@ -61,25 +70,38 @@ class Visible:
 
     def allows(self, group: FieldGroup) -> bool:
         """Tell whether the viewer may see a group of this person's fields."""
-        return decide_group(self._question(), group).allowed
-
-    @property
-    def shown(self) -> int:
-        """Give the bits of all groups of this person's fields that the viewer may see."""
-        return sum(bit for group, bit in GROUP_BITS.items() if self.allows(group))
-
-    def _question(self) -> Question:
-        return Question(viewer_id=self.viewer_id, target=self.user, relationship=self.relationship, now=self.now)
+        return bool(self.shown & GROUP_BITS[group])
 
 
 def see(viewer_id: int | None, target: User, relationship: Relationship, now: dt.datetime) -> Visible | None:
     """Decide whether the viewer may meet the target; None is all that anybody learns of a denial."""
-    return _visible(Question(viewer_id, target, relationship, now), TO_MEET)
+    bits = _bits(viewer_id, target, relationship, now)
+    return Visible(target, relationship, viewer_id, now, bits ^ _MEET) if bits & _MEET else None
 
 
 def see_own_block(viewer_id: int, target: User, relationship: Relationship, now: dt.datetime) -> Visible | None:
     """Show a person to whoever blocks that person, as the stub that managing the block needs."""
-    return _visible(Question(viewer_id, target, relationship, now), TO_MANAGE_BLOCK)
+    if not decide(Question(viewer_id, target, relationship, now), TO_MANAGE_BLOCK).allowed:
+        return None
+    return Visible(target, relationship, viewer_id, now, _bits(viewer_id, target, relationship, now) & ~_MEET)
+
+
+def _bits(viewer_id: int | None, target: User, relationship: Relationship, now: dt.datetime) -> int:
+    """Give the bits of what shows, and of meeting at all: by the rules, which are asked once for equal cases."""
+    case = target.policy.terms << WIDTH | standing_of(viewer_id, target, relationship, now)
+    bits = _REMEMBERED.get(case)
+    return bits if bits is not None else _ask_all(case, Question(viewer_id, target, relationship, now))
+
+
+def _ask_all(case: int, question: Question) -> int:
+    decisions = {_MEET: decide(question, TO_MEET)}
+    decisions.update((bit, decide_group(question, group)) for group, bit in GROUP_BITS.items())
+    bits = sum(bit for bit, decision in decisions.items() if decision.allowed)
+    if not any(decision.failed for decision in decisions.values()):
+        if len(_REMEMBERED) >= _MAX_REMEMBERED:
+            _REMEMBERED.clear()
+        _REMEMBERED[case] = bits
+    return bits
 
 
 def explain(question: Question, group: FieldGroup) -> Decision:
@@ -88,33 +110,23 @@ def explain(question: Question, group: FieldGroup) -> Decision:
     return decide_group(question, group) if met.allowed else met
 
 
-def _visible(question: Question, rules: Sequence[Rule]) -> Visible | None:
-    if not decide(question, rules).allowed:
-        return None
-    return Visible(question.target, question.relationship, question.viewer_id, question.now)
-
-
 def decide(question: Question, rules: Sequence[Rule]) -> Decision:
     """Ask the rules in order; the first that does not skip decides, and the end of the list denies."""
-    for rule in rules:
-        verdict = _ask(rule, question)
-        if verdict is not Verdict.SKIP:
-            return Decision(allowed=verdict is Verdict.ALLOW, rule=rule.__name__)
-    return Decision(allowed=False, rule="end_of_rules")
+    return _first(rules, question)
 
 
 def decide_group(question: Question, group: FieldGroup) -> Decision:
     """Decide whether a field group shows to a viewer who may already meet the person."""
-    for rule in TO_SEE_GROUP:
-        verdict = _ask(rule, question, group)
+    return _first(TO_SEE_GROUP, question, group)
+
+
+def _first(rules: Sequence[Callable[P, Verdict]], *args: P.args, **kwargs: P.kwargs) -> Decision:
+    for rule in rules:
+        try:
+            verdict = rule(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - a rule that fails denies, whatever the reason
+            _LOG.exception("privacy rule %s failed and denies", rule.__name__)
+            return Decision(allowed=False, rule=rule.__name__, failed=True)
         if verdict is not Verdict.SKIP:
             return Decision(allowed=verdict is Verdict.ALLOW, rule=rule.__name__)
     return Decision(allowed=False, rule="end_of_rules")
-
-
-def _ask(rule: Callable[P, Verdict], *args: P.args, **kwargs: P.kwargs) -> Verdict:
-    try:
-        return rule(*args, **kwargs)
-    except Exception:  # noqa: BLE001 - a rule that fails denies, whatever the reason
-        _LOG.exception("privacy rule %s failed and denies", rule.__name__)
-        return Verdict.DENY

@@ -35,10 +35,11 @@ GroupRule = Callable[[Question, FieldGroup], Verdict]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer and the rule that gave it."""
+    """The answer and the rule that gave it; `failed` where that rule could not be asked."""
 
     allowed: bool
     rule: str
+    failed: bool = False
 
 
 def deny_if_gone(question: Question) -> Verdict:

@@ -5,6 +5,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from domain.pages import Page, PageRequest, Position, page_info_of, round_count
 from domain.relationships import FollowOrder, ListKind
 from domain.users import Counts
@@ -20,8 +22,7 @@ MAX_ROUNDS: Final = 4
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FollowerEdge:
+class FollowerEdge(msgspec.Struct, frozen=True):
     """One person of a list, and since when."""
 
     cursor: str

@@ -1,6 +1,7 @@
 """Look-ups: who is asked for, and what of the figures shows to the viewer."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from domain.errors import InvalidInput, Overloaded
 from domain.ids import NodeType
@@ -8,9 +9,11 @@ from domain.pages import MAX_PAGE
 from domain.policies import FieldGroup
 from domain.usernames import username_key
 from domain.users import Counts
-from privacy.policy import Visible
+from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import NOBODY, Context
 from resolvers.visibility import meet, meet_one
+
+_COUNTS: Final = GROUP_BITS[FieldGroup.COUNTS]
 
 
 async def fetch_viewer(context: Context) -> Visible | None:
@@ -49,12 +52,11 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
 
     The figure leaves out whom a block hides from this viewer: a count that differed from the list would tell of it.
     """
-    open_ids = [person.user.id for person in people if person.allows(FieldGroup.COUNTS)]
-    counts = dict(zip(open_ids, await context.loaders.counts.load_many(open_ids), strict=True))
-    hidden = dict(zip(open_ids, await context.loaders.hidden_counts.load_many(open_ids), strict=True))
-    return [
-        _less(counts[person.user.id], hidden[person.user.id]) if person.user.id in counts else None for person in people
-    ]
+    open_ids = [person.user.id for person in people if person.shown & _COUNTS]
+    counts = await context.loaders.counts.load_many(open_ids)
+    hidden = await context.loaders.hidden_counts.load_many(open_ids)
+    left = dict(zip(open_ids, map(_less, counts, hidden), strict=True))
+    return [left.get(person.user.id) for person in people]
 
 
 async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> list[Counts | None]:

@@ -25,7 +25,8 @@ class ListEntry:
     @property
     def position(self) -> Position:
         """Give the place of this row, time in microseconds since 1970."""
-        return Position((self.since - _UNIX_EPOCH) // dt.timedelta(microseconds=1), self.user_id)
+        age = self.since - _UNIX_EPOCH
+        return Position((age.days * _DAY_S + age.seconds) * 1_000_000 + age.microseconds, self.user_id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Span:
     without: Sequence[int] = ()
 
 
+_DAY_S: Final = 86_400
 _UNIX_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST: Final = Position(0, 0)
 _LAST: Final = Position(253_370_764_800_000_000, (1 << 63) - 1)  # the year 9999

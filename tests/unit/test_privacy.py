@@ -8,6 +8,7 @@ import pytest
 from domain.policies import DEFAULT_AUDIENCES, Audience, FieldGroup, PrivacyPolicy
 from domain.relationships import FollowState, Relationship
 from domain.users import User, UserState
+from privacy import policy as policies
 from privacy import rules
 from privacy.policy import decide, decide_group, see, see_own_block
 from privacy.rules import Question, Verdict
@@ -134,3 +135,50 @@ def test_a_rule_that_fails_denies_and_names_itself(caplog: pytest.LogCaptureFixt
 
 def test_the_end_of_the_rules_denies() -> None:
     assert not decide(question("member", PrivacyPolicy()), []).allowed
+
+
+BLOCKS = (None, NOW, NOW + HOUR)
+LISTS = (frozenset[int](), frozenset({VIEWER}))
+
+
+def every_relationship() -> list[Relationship]:
+    states = list(FollowState)
+    return [
+        Relationship(
+            follows=follows, followed_by=followed, blocks=blocks, blocks_until=until, blocked_by=blocked, mutes=True
+        )
+        for follows, followed, blocks, blocked in itertools.product(states, states, (False, True), (False, True))
+        for until in (BLOCKS if blocks else (None,))
+    ]
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+@pytest.mark.parametrize("audience", Audience)
+def test_what_is_remembered_of_decisions_is_what_the_rules_say(audience: Audience, is_private: bool) -> None:
+    audiences = {**DEFAULT_AUDIENCES, FieldGroup.BIO: audience, FieldGroup.COUNTS: audience}
+    for allow, deny, state in itertools.product(LISTS, LISTS, (UserState.ACTIVE, UserState.DELETED)):
+        target = person(PrivacyPolicy(is_private, audiences, allow, deny), state)
+        for viewer_id, relationship in itertools.product((None, TARGET, VIEWER, 3), every_relationship()):
+            asked = Question(viewer_id, target, relationship, NOW)
+            met = see(viewer_id, target, relationship, NOW)
+            assert (met is not None) == decide(asked, rules.TO_MEET).allowed
+            for group in FieldGroup:
+                assert met is None or met.allows(group) == decide_group(asked, group).allowed
+
+
+def test_what_a_failing_rule_denied_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explodes(_question: Question, _group: FieldGroup) -> Verdict:
+        raise RuntimeError
+
+    audiences = dict.fromkeys(FieldGroup, Audience.PUBLIC) | {FieldGroup.ACTIVITY: Audience.MUTUALS}
+    target = person(PrivacyPolicy(audiences=audiences))
+    with monkeypatch.context() as patched:
+        patched.setattr(policies, "_REMEMBERED", {})
+        patched.setattr(policies, "TO_SEE_GROUP", [explodes])
+        met = see(VIEWER, target, Relationship(), NOW)
+        assert met is not None
+        assert not met.allows(FieldGroup.BIO)
+        assert not policies._REMEMBERED
+    met = see(VIEWER, target, Relationship(), NOW)
+    assert met is not None
+    assert met.allows(FieldGroup.BIO)

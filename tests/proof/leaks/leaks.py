@@ -13,7 +13,7 @@ from domain.usernames import username_key
 from domain.users import Counts
 from loaders import Loaders
 from privacy.policy import Visible
-from privacy.rules import TO_MEET, Question, Verdict, deny_if_either_blocked
+from privacy.rules import TO_MEET, Question, Rule, Verdict, deny_if_either_blocked
 from resolvers import follows, lists, notifications, outcomes, people, visibility
 from resolvers.context import Context
 from resolvers.outcomes import Outcome, refused
@@ -30,7 +30,14 @@ def gate_ignores_their_block() -> Iterator[None]:
         return Verdict.DENY if question.relationship.blocks_at(question.now) else Verdict.SKIP
 
     rules = [deny_if_viewer_blocks if rule is deny_if_either_blocked else rule for rule in TO_MEET]
-    with mock.patch("privacy.policy.TO_MEET", rules):
+    with _meeting_by(rules):
+        yield
+
+
+@contextlib.contextmanager
+def _meeting_by(rules: Sequence[Rule]) -> Iterator[None]:
+    """Have the gate ask other rules, with nothing remembered of what the right ones said."""
+    with mock.patch("privacy.policy.TO_MEET", rules), mock.patch("privacy.policy._REMEMBERED", {}):
         yield
 
 
@@ -93,7 +100,7 @@ def notifications_skip_the_gate() -> Iterator[None]:
     meet, everything = visibility.meet, stored._FETCH_AFTER.replace("AND NOT n.withdrawn", "")
 
     async def careless(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
-        with mock.patch("privacy.policy.TO_MEET", [rule for rule in TO_MEET if rule is not deny_if_either_blocked]):
+        with _meeting_by([rule for rule in TO_MEET if rule is not deny_if_either_blocked]):
             return await meet(context, user_ids)
 
     with (

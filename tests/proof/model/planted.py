@@ -259,12 +259,14 @@ def the_gate_ignores_blocks_of_the_other() -> None:
         "TO_MEET",
         [deny_if_blocks if rule is rules.deny_if_either_blocked else rule for rule in right],
     )
+    replace("privacy.policy", "_REMEMBERED", {})
 
 
 @planted
 def strangers_read_private_lists() -> None:
     right = rules.TO_SEE_GROUP
     replace("privacy.policy", "TO_SEE_GROUP", [rule for rule in right if rule is not rules.deny_strangers_of_private])
+    replace("privacy.policy", "_REMEMBERED", {})
 
 
 @planted

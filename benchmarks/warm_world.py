@@ -1,0 +1,71 @@
+"""The named world on real parts, and a process that remembers all of it: what is left to measure is computing."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from domain.ids import OpaqueIds
+from domain.pages import Cursors
+from embedded import Part, Services
+from loaders import Caches
+from resolvers.consistency import ConsistencyTokens
+from resolvers.context import Backend
+from storage.cells import open_cells
+from storage.channels import Listeners
+from storage.database import Database
+from storage.epochs import Pulse
+from storage.migrate import migrate
+from storage.named_world import seed_named_world
+from storage.outbox import Bell
+from storage.redis_client import open_redis
+
+_LOOKED: Final = 0.1
+
+
+class _Clock:
+    """Stands still once it is told to: nothing that is remembered grows old."""
+
+    def __init__(self) -> None:
+        self._stopped_at: float | None = None
+
+    def __call__(self) -> float:
+        return self._stopped_at if self._stopped_at is not None else asyncio.get_running_loop().time()
+
+    def stop(self) -> None:
+        self._stopped_at = asyncio.get_running_loop().time()
+
+
+class _Still(Pulse):
+    """Answers without Redis: over HTTP all requests of one tick share that look, here they would come one by one."""
+
+    async def read(self, viewer_id: int | None) -> bytes | None:
+        return b"" if viewer_id is None else viewer_id.to_bytes(8)
+
+
+@contextlib.asynccontextmanager
+async def warm_world(folder: Path) -> AsyncIterator[tuple[Backend, dict[str, int]]]:
+    """Open a backend over the named world; gives the ids of the named people too. What is read once is remembered."""
+    ids, clock = OpaqueIds(secrets.token_bytes(32)), _Clock()
+    parts = frozenset({Part.POSTGRES, Part.VALKEY})
+    async with contextlib.AsyncExitStack() as stack:
+        services = await stack.enter_async_context(Services(folder, cells=1, parts=parts, report=lambda _line: None))
+        addresses = services.addresses
+        await migrate(addresses.postgres_dsns, lambda _line: None)
+        shards = await stack.enter_async_context(open_cells(addresses.postgres_dsns))
+        people = await seed_named_world(Database(shards, ids), lambda _line: None)
+        redis = await stack.enter_async_context(open_redis(addresses.redis_url))
+        listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
+        caches = Caches(shards, ids, redis, clock=clock)
+        caches.pulse = _Still(redis, lambda _user_id: None, lambda: None)
+        async with caches.generations.watched():
+            while caches.generations.of(0) is None:
+                await asyncio.sleep(_LOOKED)
+        clock.stop()
+        bell = Bell()
+        stack.push_async_callback(bell.close)
+        key = secrets.token_bytes(32)
+        yield Backend(caches, Cursors(key), ConsistencyTokens(key), listeners, bell), people
+        await caches.settle()
