@@ -33,7 +33,7 @@ from execution.engine import Engine, PlanMode
 from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
 from keys import load_keys
-from loaders import open_caches
+from loaders import describe, open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
@@ -107,6 +107,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             needed={**cells, **issuers.pings},
             helpful={"redis": redis.ping},
             patience=Patience(settings.query_timeout, settings.mutation_timeout),
+            memory=None if settings.is_production else functools.partial(describe, caches),
         )
 
 

@@ -88,6 +88,15 @@ class Caches:
             DIRECT.inc()
         return epoch
 
+    @property
+    def readers(self) -> Mapping[str, ReadThrough[Any, Any]]:
+        """Give the reader of each kind, by its name."""
+        return {reader.kind.name: reader for reader in self._all}
+
+    def remembered(self) -> list[tuple[str, Any, Any]]:
+        """Give the kind, key and value of everything that memory would give now."""
+        return [(kind, key, value) for (kind, key), value in self.memory.usable()]
+
     def forget(self, user_ids: Collection[int]) -> None:
         """Forget what is about people. What is between two is under their epochs."""
         for user_id in user_ids:

@@ -73,6 +73,11 @@ class Memory:
                         ending.append(key)
         return found, ending
 
+    def usable(self) -> list[tuple[Any, Any]]:
+        """Give the keys and values that would be given now."""
+        now = self._clock()
+        return [(key, held.value) for key, held in self._held.items() if not self.is_off and held.until > now]
+
     def put(self, key: Hashable, value: object, *, size: int, until: float) -> None:
         """Remember a value until a time, at most LEASE_S from before it was asked for.
 

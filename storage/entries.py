@@ -8,16 +8,19 @@ before the database was read, and is used only under that epoch: no late fill hi
 import dataclasses
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from storage.epochs import EPOCH_LIVES_S, new_epoch
-from storage.redis_client import Redis
+from storage.redis_client import CacheUnavailable, Redis
 
 _HEAD: Final = 8
 _JITTER: Final = 0.1
 _CLAIM_MS: Final = 100
 _WORD_LIVES_S: Final = 60
+_SCANNED: Final = 500
 
 _WRITE_NEWER: Final = """
 local held = redis.call('GETRANGE', KEYS[1], 0, 7)
@@ -127,6 +130,15 @@ async def claim_fills(redis: Redis, keys: Sequence[str]) -> frozenset[str]:
         return answers
 
     return frozenset(key for key, claimed in zip(keys, await redis.run(work), strict=True) if claimed)
+
+
+async def scan(redis: Redis) -> AsyncIterator[bytes]:
+    """Give every key, for tools: all the time they were there, or else perhaps; raises CacheUnavailable."""
+    try:
+        async for key in redis.client.scan_iter(count=_SCANNED):
+            yield key
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable from error
 
 
 def _milliseconds(ttl: float) -> int:

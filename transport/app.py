@@ -12,6 +12,7 @@ from resolvers.presence import Presence
 from transport.access import Access
 from transport.admission import Admission
 from transport.bodies import MAX_BODY_BYTES
+from transport.debug import DebugMemory, Describe
 from transport.graphiql import Explorer
 from transport.health import Ping, Readiness, serve_liveness
 from transport.http import REQUEST_ID, GraphQLHttp, errors_middleware
@@ -43,6 +44,8 @@ class Parts:
     needed: dict[str, Ping]
     helpful: dict[str, Ping]
     patience: Patience
+    memory: Describe | None = None
+    """What `/debug/memory` tells; None where it is not to be had, as in production."""
 
 
 def make_app(parts: Parts) -> web.Application:
@@ -74,6 +77,8 @@ def make_app(parts: Parts) -> web.Application:
     app.router.add_get("/healthz", serve_liveness)
     app.router.add_get("/readyz", Readiness(parts.needed, parts.helpful).serve)
     app.router.add_get("/metrics", serve_metrics)
+    if parts.memory is not None:
+        app.router.add_get("/debug/memory", DebugMemory(parts.memory).serve)
     if parts.explorer is not None:
         app.router.add_get(f"{ENDPOINT}/assets/{{name}}", parts.explorer.asset)
     app.on_response_prepare.append(mark)

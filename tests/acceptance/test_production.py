@@ -25,6 +25,11 @@ async def test_the_page_is_not_there(job: MainJob) -> None:
     assert (await send_raw(job, request))[0] == 404
 
 
+async def test_what_a_process_remembers_is_not_told(job: MainJob) -> None:
+    request = b"GET /debug/memory HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert (await send_raw(job, request))[0] == 404
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import functools
-import os
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,41 +13,12 @@ import pytest
 import redis.asyncio as aioredis
 
 from domain import deadlines
-from embedded import wheels
 from storage.redis_client import CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
+from tests.valkey import Server
 
 CLUSTER = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
-
-
-class Server:
-    """A Valkey of this test's own, on a port."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.port, self.bus = free_port(), free_port()
-        self.folder = folder / str(self.port)
-        self.folder.mkdir()
-        self.options = options
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [
-                *(str(wheels.valkey_server()), "--port", str(self.port), "--dir", str(self.folder)),
-                *("--bind", "127.0.0.1", "--save", "", "--cluster-port", str(self.bus), *self.options),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
-        if number is signal.SIGKILL:
-            self.process.wait()
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture

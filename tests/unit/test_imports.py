@@ -58,6 +58,7 @@ COMMANDS = {
     "storage.migrate": {"embedded", *FOUNDATION},
     "storage.import_graph": {"embedded", *FOUNDATION},
     "storage.audit.__main__": {"embedded", *FOUNDATION},
+    "loaders.checker": {"embedded", *FOUNDATION},
     "auth.token": {"embedded", "storage"},
     "auth.revoke": {"embedded", "storage"},
     "events.process": {"embedded", *FOUNDATION},

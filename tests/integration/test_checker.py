@@ -1,0 +1,72 @@
+"""The checker finds what is staler than the database, in Redis and in memory, and nothing else."""
+
+import dataclasses
+from collections.abc import Hashable
+
+from domain.events import EventType
+from domain.ids import OpaqueIds
+from loaders import describe, open_caches
+from loaders.comparison import Report, compare
+from loaders.inspection import Line
+from resolvers import blocks, follows
+from storage.cells import ShardMap
+from storage.database import Database
+from storage.redis_client import Redis
+from storage.users import change_user
+from tests.asking import ask
+from tests.conftest import KEY, MakePerson, Person, eventually
+from tests.integration.test_caches import PAGE
+
+KINDS = {"user", "name", "counts", "followers", "side", "hidden"}
+
+
+async def compared(lines: list[Line], shards: ShardMap, redis: Redis) -> Report:
+    """Compare as the command does: with caches of its own."""
+    async with open_caches(shards, OpaqueIds(KEY), redis) as own:
+        return await compare(own, redis, {"this process": lines})
+
+
+def stale_about(report: Report, *people: Person) -> set[tuple[str, str, Hashable]]:
+    """Give what is stale about people of this test: the session's Redis remembers others, of other cells."""
+    ids = {person.id for person in people} | {person.name for person in people}
+    owners = ((entry, entry.key[0] if isinstance(entry.key, tuple) else entry.key) for entry in report.stale)
+    return {(entry.where, entry.kind, entry.key) for entry, owner in owners if owner in ids}
+
+
+async def read_everything(viewer: Person, star: Person) -> list[Line]:
+    """Read until memory holds something of every kind, which it does for 2 s, and give what it holds."""
+    caches, lines = viewer.backend.caches, list[Line]()
+
+    async def read() -> bool:
+        await ask(viewer.context, PAGE, name=star.name)
+        lines[:] = await describe(caches)
+        await caches.settle()
+        return {line.kind for line in lines} == KINDS
+
+    await eventually(read, within=60)
+    return lines
+
+
+async def test_what_is_remembered_after_changes_is_what_the_cells_say(
+    make_person: MakePerson, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer, other = await make_person(), await make_person(), await make_person()
+    for follower in (viewer, other):
+        await follows.follow(follower.context, star.opaque_id)
+    await read_everything(viewer, star)
+    await blocks.block(viewer.context, other.opaque_id, expires_at=None)
+    report = await compared(await read_everything(viewer, star), shards, redis)
+    assert report.compared["this process"] > 0 < report.compared["redis"]
+    assert stale_about(report, star, viewer, other) == set()
+
+
+async def test_a_change_that_nobody_was_told_of_is_found_in_both_places(
+    make_person: MakePerson, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await follows.follow(viewer.context, star.opaque_id)
+    lines = await read_everything(viewer, star)
+    silent = Database(shards, viewer.backend.database.ids)
+    await change_user(silent, star.id, lambda user: dataclasses.replace(user, bio="new"), event=EventType.USER_UPDATED)
+    report = await compared(lines, shards, redis)
+    assert stale_about(report, star, viewer) == {("redis", "user", star.id), ("this process", "user", star.id)}
