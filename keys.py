@@ -25,6 +25,7 @@ class Keys:
     consistency: bytes
     audit_digests: bytes
     audit_seals: bytes
+    certificates: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -39,6 +40,7 @@ def load_keys(settings: Settings) -> Keys:
         consistency=_derive(master, b"kith consistency tokens"),
         audit_digests=_derive(master, b"kith audit digests"),
         audit_seals=_derive(master, b"kith audit seals"),
+        certificates=_derive(master, b"kith certificates of erasure"),
     )
 
 

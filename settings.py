@@ -94,9 +94,14 @@ class Settings(BaseSettings):
     )
     only_trusted: bool = Field(False, description="true or false")  # noqa: FBT003 - the default of a field
     metrics_port: int | None = Field(None, ge=1, le=65535, description="a port for /metrics of the relay or consumer")
+    erasure_consumers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names of services that acknowledge erasures on Kafka, separated by commas"
+    )
+    certificates_dir: Path | None = Field(None, description="a folder for certificates of erasure, outside of backups")
+    days_ahead: float = Field(0.0, ge=0, le=3650, description="in development: by how many days purges come early")
     test_services: TestServices = Field(TestServices.EMBEDDED, description="embedded or containers")
 
-    @field_validator("postgres_dsns", "allowed_origins", mode="before")
+    @field_validator("postgres_dsns", "allowed_origins", "erasure_consumers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -163,6 +168,13 @@ class Settings(BaseSettings):
     def dsns(self) -> tuple[str, ...]:
         """Give the cells' addresses, secrets included: for the driver only."""
         return tuple(dsn.get_secret_value() for dsn in self.postgres_dsns)
+
+    @property
+    def certificates(self) -> Path | None:
+        """Give where certificates of erasure are written: in development the data folder, where nothing else is set."""
+        if self.certificates_dir is not None or self.is_production:
+            return self.certificates_dir
+        return self.data_dir / "certificates"
 
     @property
     def replicas(self) -> tuple[tuple[str, ...], ...]:
@@ -249,6 +261,8 @@ def _check_production(settings: Settings) -> None:
     for name in _REQUIRED_IN_PRODUCTION:
         if not getattr(settings, name):
             raise SettingsError(_missing(name))
+    if settings.days_ahead:
+        raise SettingsError("KITH_DAYS_AHEAD is for development: in production nobody is purged before the time.")
     for name in _SET_IN_PRODUCTION:
         if name not in settings.model_fields_set:
             raise SettingsError(_missing(name))

@@ -35,6 +35,7 @@ class EventType(enum.StrEnum):
     USER_UPDATED = "user.updated"
     USER_DELETED = "user.deleted"
     USER_RESTORED = "user.restored"
+    USER_PURGED = "user.purged"
     FOLLOW_REQUESTED = "follow.requested"
     FOLLOW_ACCEPTED = "follow.accepted"
     FOLLOW_REJECTED = "follow.rejected"
@@ -106,6 +107,7 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_UPDATED: UserPayload,
     EventType.USER_DELETED: UserPayload,
     EventType.USER_RESTORED: UserPayload,
+    EventType.USER_PURGED: UserPayload,
     EventType.FOLLOW_REQUESTED: FollowPayload,
     EventType.FOLLOW_ACCEPTED: FollowPayload,
     EventType.FOLLOW_REJECTED: FollowPayload,
@@ -124,6 +126,7 @@ MEANINGS: Final[dict[EventType, str]] = {
     EventType.USER_UPDATED: "Somebody's profile has changed; fetch what you show of it again.",
     EventType.USER_DELETED: "Somebody is gone: show nothing of the person; what is still to be restored may be kept.",
     EventType.USER_RESTORED: "Somebody who was gone is back; the follows that came back are told one by one.",
+    EventType.USER_PURGED: "Somebody is gone for good: erase whatever you keep of the person, and acknowledge it.",
     EventType.FOLLOW_REQUESTED: "Somebody asks to follow a private account.",
     EventType.FOLLOW_ACCEPTED: "A request was accepted; follow.created comes right after.",
     EventType.FOLLOW_REJECTED: "A request was rejected; the one who asked is not to be told.",
@@ -147,6 +150,9 @@ STREAMS: Final[dict[EventType, str]] = {
 }
 
 TOPICS: Final = ("users.v1", "social.v1", "privacy.v1", "identity.v1")
+
+ACKNOWLEDGEMENTS: Final = "acknowledgements.v1"
+"""The topic on which other services send `user.purged` back."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from domain.events import TOPICS
+from domain.events import ACKNOWLEDGEMENTS, TOPICS
 from events.clients import start_client
 from events.metrics import RELAY_IDEMPOTENT
 
@@ -100,9 +100,10 @@ async def fetch_topics(admin: AIOKafkaAdminClient) -> set[str]:
 
 
 async def ensure_topics(admin: AIOKafkaAdminClient) -> None:
-    """Make the topics of the contract, each with its partitions, where they are missing."""
-    missing = set(TOPICS) - await fetch_topics(admin)
-    await _create(admin, sorted(missing), PARTITIONS)
+    """Make the topics of the contract, and the one on which erasures are acknowledged, where they are missing."""
+    found = await fetch_topics(admin)
+    await _create(admin, sorted(set(TOPICS) - found), PARTITIONS)
+    await _create(admin, sorted({ACKNOWLEDGEMENTS} - found), 1)
 
 
 async def mark_life(admin: AIOKafkaAdminClient, life: uuid.UUID) -> None:

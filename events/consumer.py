@@ -15,6 +15,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from domain.errors import Overloaded
+from domain.events import ACKNOWLEDGEMENTS
+from events import acknowledgements
 from events.effects import Effects, Subscription
 from events.groups import Measures, expect_same_life, open_member, wait_for_topics
 from events.handlers import Handlers
@@ -125,8 +127,17 @@ async def _main(process: Process) -> None:
     async with open_redis(process.addresses.redis_url) as redis:
         subscription = Subscription(GROUP, READ_TOPICS, Handlers(process.database, redis).handle)
         timeout = SESSION_TIMEOUT_MS if process.settings.is_production else DEVELOPMENT_SESSION_TIMEOUT_MS
-        letters = Letters(process.database, GROUP)
-        await Consumer(process.addresses.kafka_bootstrap, subscription, letters, session_timeout_ms=timeout).run()
+        acknowledged = Subscription(
+            acknowledgements.GROUP,
+            (ACKNOWLEDGEMENTS,),
+            acknowledgements.AcknowledgementHandler(process.database).handle,
+            acknowledgements.read_acknowledgement,
+        )
+        async with asyncio.TaskGroup() as group:
+            for one in (subscription, acknowledged):
+                letters = Letters(process.database, one.group)
+                bootstrap = process.addresses.kafka_bootstrap
+                group.create_task(Consumer(bootstrap, one, letters, session_timeout_ms=timeout).run())
 
 
 if __name__ == "__main__":

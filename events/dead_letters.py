@@ -13,6 +13,7 @@ from typing import Final
 from domain.errors import Overloaded
 from domain.ids import OpaqueIds
 from embedded.configured import find_addresses
+from events import acknowledgements
 from events.consumer import GROUP
 from events.effects import Handle
 from events.handlers import Handlers
@@ -111,7 +112,11 @@ async def _main() -> int:
     addresses = find_addresses(settings)
     async with open_cells(addresses.postgres_dsns, connections=2) as shards, open_redis(addresses.redis_url) as redis:
         database = Database(shards, OpaqueIds(load_keys(settings).opaque_ids))
-        post = Post(database, {GROUP: Handlers(database, redis).handle}, _say)
+        handlers = {
+            GROUP: Handlers(database, redis).handle,
+            acknowledgements.GROUP: acknowledgements.AcknowledgementHandler(database).handle,
+        }
+        post = Post(database, handlers, _say)
         try:
             if arguments.command == "list":
                 return 0 if await post.show() else 1

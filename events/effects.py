@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from domain.errors import Overloaded
 from events.letters import Letters, Record
 from events.metrics import CONSUMED, CONSUMER_FAILURES, PASSED_OVER
-from events.records import ReceivedEvent, UnreadableRecord, read_record
+from events.records import Headers, ReceivedEvent, UnreadableRecord, read_record
 from storage.redis_client import CacheUnavailable
 
 EFFECT_TIMEOUT_S: Final = 60.0
@@ -25,6 +25,7 @@ _PASSING: Final = (Overloaded, CacheUnavailable, OSError, TimeoutError, KafkaErr
 _LOG: Final = logging.getLogger(__name__)
 
 Handle = Callable[[ReceivedEvent], Awaitable[None]]
+Read = Callable[[bytes | None, Headers, bytes | None], ReceivedEvent | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Subscription:
     group: str
     topics: tuple[str, ...]
     handle: Handle
+    read: Read = read_record
 
 
 class EffectHangs(Exception):
@@ -68,7 +70,7 @@ class Effects:
 
     async def _work_on(self, record: Record) -> bool:
         try:
-            event = read_record(record.key, record.headers, record.value)
+            event = self._subscription.read(record.key, record.headers, record.value)
             if event is None:
                 PASSED_OVER.inc()
                 return True

@@ -10,6 +10,7 @@ from events.remembering import refresh
 from storage.channels import Notice, give_notice
 from storage.database import Database
 from storage.pairs import apply_side
+from storage.purges import OWN, acknowledge
 from storage.redis_client import Redis
 from storage.relationships import fetch_truth
 
@@ -22,7 +23,13 @@ class Handlers:
     def __init__(self, database: Database, redis: Redis) -> None:
         self._database = database
         self._redis = redis
-        self._effects: tuple[Effect, ...] = (self._mirror, self._refresh, self._notify, self._cut_off)
+        self._effects: tuple[Effect, ...] = (
+            self._mirror,
+            self._refresh,
+            self._notify,
+            self._cut_off,
+            self._acknowledge,
+        )
 
     async def handle(self, event: ReceivedEvent) -> None:
         """Have every effect of a fact, in order.
@@ -58,3 +65,8 @@ class Handlers:
         """Have the servers look whether somebody who has changed may still be connected."""
         if isinstance(event.payload, UserPayload) and event.type is not EventType.USER_CREATED:
             await give_notice(self._redis, Notice(user_id=internal_of(self._database.ids, event.payload.user_id)))
+
+    async def _acknowledge(self, event: ReceivedEvent) -> None:
+        """Say that nothing is left here of somebody who is purged; last, so that every other effect is had."""
+        if event.type is EventType.USER_PURGED and isinstance(event.payload, UserPayload):
+            await acknowledge(self._database, internal_of(self._database.ids, event.payload.user_id), OWN)

@@ -74,3 +74,11 @@ COUNTERS_SAMPLED: Final = Counter(
     "kith_counters_sampled_total", "People whose counters were compared with their edges."
 )
 COUNTERS_WRONG: Final = Counter("kith_counters_wrong_total", "People whose counters were wrong, and were mended.")
+PURGES_DUE: Final = Gauge(
+    "kith_purges_due",
+    "People whose time to come back is over and who are not purged yet.",
+    ["cell"],
+    multiprocess_mode="livemax",
+)
+PURGED: Final = Counter("kith_purges_total", "People who were purged, by what is done: erased, certified.", ["done"])
+PURGES_FAILED: Final = Counter("kith_purge_failures_total", "Pauses of the purge, by reason.", ["reason"])

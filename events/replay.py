@@ -32,7 +32,7 @@ from storage.outbox import OutboxRow
 from storage.outbox_replay import Wish, fetch_states, read_retained
 from storage.users import fetch_ids_by_name
 
-TOLD_OF_THE_GONE: Final = frozenset({EventType.USER_DELETED.value})
+TOLD_OF_THE_GONE: Final = frozenset({EventType.USER_DELETED.value, EventType.USER_PURGED.value})
 SAY_EVERY: Final = 5000
 
 Say = Callable[[str], None]

@@ -75,6 +75,7 @@ class Session:
         if not new:
             return
         await self._held.refresh(led)
+        await ensure_topics(self._admin)
         topics = await fetch_topics(self._admin)
         strange = {number for number in new if not _is_known(led[number].broker, topics)}
         if strange:
@@ -84,7 +85,6 @@ class Session:
     async def _begin_life(self, numbers: set[int]) -> None:
         life = uuid.uuid4()
         _LOG.info("cell %d feeds a new life of the broker", self._cell.number)
-        await ensure_topics(self._admin)
         for led in await outbox_leases.begin_life(self._cell, self._leadership.holder, numbers, life):
             self._leadership.led[led.number] = led
         await mark_life(self._admin, life)

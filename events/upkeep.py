@@ -12,6 +12,7 @@ import time
 import uuid
 from typing import Final
 
+from domain.certificates import CertificateSigner
 from domain.errors import Overloaded
 from events.metrics import (
     AUDIT_UNSEALED,
@@ -23,6 +24,7 @@ from events.metrics import (
     UPKEEP_FAILURES,
 )
 from events.process import Process, backoffs, run_process
+from events.purging import Purger, wall_clock
 from storage import leases
 from storage.audit import Sealer, fetch_lag, seal_new
 from storage.cells import Cell
@@ -34,6 +36,8 @@ from storage.inbox import KEPT, forget_had
 from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
 from storage.outbox import RETENTION
 from storage.outbox_days import count_strays, drop_days, make_days
+from storage.purges import OWN, Purges
+from storage.redis_client import open_redis
 from storage.requests import fetch_due_owners, settle_requests_of
 from storage.revocations import forget_ended
 
@@ -160,9 +164,17 @@ class Upkeep:
 
 async def _main(process: Process) -> None:
     sealer = Sealer(process.keys.audit_seals)
-    async with asyncio.TaskGroup() as group:
+    async with open_redis(process.addresses.redis_url) as redis, asyncio.TaskGroup() as group:
+        purges = Purges(process.database, redis, CertificateSigner(process.keys.certificates), _consumers(process))
+        ahead = dt.timedelta(days=process.settings.days_ahead)
         for cell in process.database.shards.cells:
             group.create_task(Upkeep(process.database, cell, Pace(), sealer).run())
+            folder = process.settings.certificates
+            group.create_task(Purger(purges, cell, clock=lambda: wall_clock() + ahead, folder=folder).run())
+
+
+def _consumers(process: Process) -> tuple[str, ...]:
+    return (OWN, *process.settings.erasure_consumers)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import datetime as dt
 
 from domain.errors import Unauthenticated, UserError
 from domain.ids import NodeType
+from domain.revocations import Revocation, RevocationKind
 from domain.usernames import username_key
 from resolvers.consistency import PROFILE
 from resolvers.context import Context
@@ -14,6 +15,7 @@ from resolvers.step_up import require_recent_sign_in
 from resolvers.visibility import meet_one
 from storage.channels import Notice, give_notice
 from storage.deletions import Deletion, delete_account, fetch_deletion, restore_account
+from storage.revocations import revoke
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,8 +44,16 @@ async def delete_own(context: Context, confirmation: str) -> Deleted:
     deletion = await delete_account(context.database, viewer_id, context.now)
     context.backend.bell.ring(context.database.shards.home(viewer_id))
     context.loaders.forget()
-    await give_notice(context.backend.caches.redis, Notice(user_id=viewer_id))
+    await _end_sessions(context, viewer_id)
     return await _deleted(context, viewer_id, deletion)
+
+
+async def _end_sessions(context: Context, viewer_id: int) -> None:
+    """Refuse every token from before this second, and have every process end the person's connections."""
+    now = int(context.now.timestamp())
+    ends_at = now + context.backend.token_life
+    await revoke(context.database, Revocation(viewer_id, RevocationKind.EARLIER, "", now, ends_at))
+    await give_notice(context.backend.caches.redis, Notice(user_id=viewer_id))
 
 
 async def _deleted(context: Context, viewer_id: int, deletion: Deletion | None) -> Deleted:

@@ -21,6 +21,8 @@ ON CONFLICT (user_id) DO UPDATE
 SET deleted_at = excluded.deleted_at, restorable_until = excluded.restorable_until, purging = false
 """
 
+_GO: Final = "UPDATE users SET state = 3 WHERE id = $1 AND state IN (2, 3) RETURNING true"
+
 _FETCH: Final = """
 SELECT d.deleted_at, d.restorable_until, u.version
 FROM deletions d
@@ -63,6 +65,16 @@ async def fetch_deletion(database: Database, user_id: int) -> Deletion | None:
     """Fetch the deletion of an account that can still be undone, or could until lately."""
     rows = await database.shards.home(user_id).fetch(_FETCH, user_id)
     return Deletion(rows[0]["deleted_at"], rows[0]["restorable_until"], rows[0]["version"]) if rows else None
+
+
+async def make_due(database: Database, user_id: int, at: dt.datetime) -> None:
+    """Have a deleted, or suspended, person purged: it can be undone no more, as of a time."""
+
+    async def work(connection: Connection) -> None:
+        if await connection.fetch(_GO, user_id):
+            await connection.execute(_NOTE, user_id, at, at)
+
+    await database.shards.home(user_id).transact(work)
 
 
 async def restore_account(database: Database, user_id: int, now: dt.datetime) -> User | None:

@@ -90,7 +90,7 @@ async def withdraw_follows(database: Database, user_id: int, *, limit: int) -> i
     """Archive and end at most `limit` follows and requests of a person who is gone; gives how many. May be repeated."""
     rows = await database.shards.home(user_id).fetch(_EDGES, user_id, limit)
     people = await fetch_users(database, [user_id, *(row["other_id"] for row in rows)]) if rows else {}
-    if rows and people[user_id][0].state is UserState.ACTIVE:
+    if user_id in people and people[user_id][0].state is UserState.ACTIVE:
         return 0  # back again: whatever was begun before ends here
     for row in rows:
         other_id = row["other_id"]

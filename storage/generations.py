@@ -99,6 +99,12 @@ class Generations:
         self._looked_at[cell] = at
 
 
+async def fetch_generation(cell: Cell) -> int:
+    """Fetch the generation that a cell is in; raises Overloaded."""
+    [row] = await cell.fetch(_READ, priority=Priority.FACT)
+    return int(row["generation"])
+
+
 async def begin_everywhere(shards: ShardMap) -> None:
     """Begin new generations of all cells, for tools that change much and tell nobody; raises Overloaded."""
     await asyncio.gather(*(cell.fetch(BEGIN_GENERATION, priority=Priority.FACT) for cell in shards.cells))

@@ -19,6 +19,7 @@ from storage import outbox
 from storage.audit import write_audit
 from storage.cells import Cell, Connection, Record
 from storage.database import Database
+from storage.held_names import is_held
 from storage.limits import Priority
 from storage.wholly import wholly
 
@@ -208,11 +209,11 @@ async def _create(database: Database, new: NewUser, *, cell: int, now: dt.dateti
 
     async def insert(connection: Connection) -> None:
         if home is directory:
-            await _claim(connection, key, user_id, now)
+            await _claim(database, connection, key, user_id, now)
         await _insert(database, connection, user_id, new, now)
 
     if home is not directory:
-        await directory.transact(lambda connection: _claim(connection, key, user_id, now))
+        await directory.transact(lambda connection: _claim(database, connection, key, user_id, now))
     try:
         await home.transact(insert)
     except BaseException:
@@ -226,11 +227,13 @@ class _IdTaken(KithError):
     """Two people of a cell were created in one millisecond with the same 12 random bits: try another id."""
 
 
-async def _claim(connection: Connection, key: str, user_id: int, now: dt.datetime) -> None:
+async def _claim(database: Database, connection: Connection, key: str, user_id: int, now: dt.datetime) -> None:
     try:
         await connection.execute(_CLAIM, key, user_id, now)
     except asyncpg.UniqueViolationError as error:
         raise UsernameTaken from error
+    if await is_held(database, connection, key):
+        raise UsernameTaken
 
 
 async def _release(directory: Cell, key: str, user_id: int) -> None:

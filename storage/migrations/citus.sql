@@ -17,6 +17,8 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (13, 'notification_preferences', 'owner_id', 'users'),
              (14, 'inbox', 'owner_id', 'users'),
              (15, 'deletions', 'user_id', 'users'),
-             (16, 'revocations', 'user_id', 'users')) AS t (position, name, key, with_table)
+             (16, 'revocations', 'user_id', 'users'),
+             (17, 'purges', 'user_id', 'users'),
+             (18, 'acknowledgements', 'user_id', 'users')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;

@@ -59,6 +59,7 @@ COMMANDS = {
     "storage.import_graph": {"embedded", *FOUNDATION},
     "storage.audit.__main__": {"embedded", *FOUNDATION},
     "loaders.checker": {"embedded", *FOUNDATION},
+    "storage.purges.__main__": {"embedded", *FOUNDATION},
     "auth.token": {"embedded", "storage"},
     "auth.revoke": {"embedded", "storage"},
     "events.process": {"embedded", *FOUNDATION},

@@ -104,3 +104,9 @@ def test_the_server_says_one_sentence_and_leaves_with_status_2(environ: dict[str
     assert done.stderr.startswith("kith: KITH_")
     assert done.stderr.count("\n") == 1
     assert "hunter2" not in done.stderr
+
+
+def test_the_clock_of_the_purge_is_moved_in_development_alone() -> None:
+    assert load({"KITH_DAYS_AHEAD": "31"}).days_ahead == 31
+    with pytest.raises(SettingsError, match="KITH_DAYS_AHEAD"):
+        load({**PRODUCTION, "KITH_DAYS_AHEAD": "31"})

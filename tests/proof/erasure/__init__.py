@@ -1,0 +1,1 @@
+"""Proof that a purge leaves nothing, whatever interrupts it."""

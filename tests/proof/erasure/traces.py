@@ -1,0 +1,121 @@
+"""People with a canary in every field and a relation of every kind, and the search everywhere for what is left."""
+
+import dataclasses
+import datetime as dt
+import secrets
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from domain.notifications import NotificationKind
+from domain.transitions import Transition, block, follow
+from domain.users import ProfileLink
+from storage.cells import Cell
+from storage.database import Database
+from storage.erasures import KEPT
+from storage.mutes import Mute, change_mute
+from storage.notifications import NewNotification, add_notification
+from storage.pairs import change_pair
+from storage.redis_client import Redis
+from storage.users import NewUser, create_user
+
+_TABLES: Final = """
+SELECT c.oid::regclass::text AS name
+FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+ORDER BY 1
+"""
+_TRACES: Final = """
+SELECT count(*) AS found FROM {table} AS r WHERE r::text LIKE ANY ($1::text[])
+"""
+_FOLLOW: Final = follow(target_is_private=False)
+_ASK: Final = follow(target_is_private=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Traced:
+    """Somebody who leaves traces; `canary` stands in every field that holds a text."""
+
+    id: int
+    name: str
+    canary: str
+
+
+async def make_traced(database: Database, cell: int) -> Traced:
+    """Make somebody with a canary in every personal field."""
+    canary = f"canary{secrets.token_hex(6)}"
+    new = NewUser(
+        canary,
+        display_name=f"{canary} name",
+        bio=f"{canary} bio",
+        avatar_url=f"https://{canary}.example/avatar",
+        pronouns=f"{canary} pronouns",
+        location=f"{canary} location",
+        links=(ProfileLink(f"{canary} link", f"https://{canary}.example"),),
+    )
+    user_id = await create_user(database, new, cell=cell, now=dt.datetime.now(dt.UTC))
+    return Traced(user_id, canary, canary)
+
+
+async def leave_traces(database: Database, person: Traced, others: Sequence[int]) -> None:
+    """Relate a person to five others in every way there is."""
+    mutual, fan, asker, blocked, muted = others
+    for one, other, transition in (
+        (person.id, mutual, _FOLLOW),
+        (mutual, person.id, _FOLLOW),
+        (fan, person.id, _FOLLOW),
+        (asker, person.id, _ASK),
+        (person.id, asker, _ASK),
+        (person.id, blocked, block(until=None)),
+    ):
+        await _act(database, one, other, transition)
+    await change_mute(database, person.id, muted, Mute(None))
+    await change_mute(database, mutual, person.id, Mute(None))
+    for owner, actor in ((mutual, person.id), (person.id, fan)):
+        now = dt.datetime.now(dt.UTC)
+        new = NewNotification(owner, uuid.uuid4(), NotificationKind.FOLLOW, actor, now)
+        assert await add_notification(database, new) is not None
+    await database.shards.home(person.id).fetch(_PREFERENCES, person.id)
+
+
+_PREFERENCES: Final = """
+INSERT INTO notification_preferences (owner_id, followed, strangers, new_accounts, new_account_days, version)
+VALUES ($1, 1, 2, 3, 30, 1)
+"""
+
+
+async def _act(database: Database, one: int, other: int, transition: Transition) -> None:
+    assert await change_pair(database, one, other, transition, dt.datetime.now(dt.UTC)) is not None
+
+
+async def fetch_tables(cell: Cell) -> list[str]:
+    """Fetch the names of all tables, parts of tables left out."""
+    return [row["name"] for row in await cell.fetch(_TABLES)]
+
+
+async def find_traces(database: Database, people: Sequence[Traced]) -> dict[str, int]:
+    """Count the rows of every table of every cell that hold a canary, or an id where no table may keep one."""
+    canaries = [f"%{person.canary}%" for person in people]
+    ids = [f"%{person.id}%" for person in people]
+    found: dict[str, int] = {}
+    for cell in database.shards.cells:
+        for table in await fetch_tables(cell):
+            wanted = canaries if table in KEPT or table == "users" else canaries + ids
+            rows = await cell.fetch(_TRACES.format(table=table), wanted)
+            found[table] = found.get(table, 0) + rows[0]["found"]
+    return {table: rows for table, rows in found.items() if rows}
+
+
+async def find_in_redis(redis: Redis, people: Sequence[Traced]) -> list[str]:
+    """Name the keys of Redis that hold a canary, or that are a person's own."""
+    marks = [mark.encode() for person in people for mark in (person.canary, f"{{{person.id}}}")]
+
+    async def work(client: Any) -> list[str]:
+        found = []
+        async for key in client.scan_iter(count=1000):
+            value = await client.dump(key) or b""
+            if any(mark in key or mark in value for mark in marks):
+                found.append(key.decode())
+        return found
+
+    return await redis.run(work)
