@@ -13,11 +13,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-
-import aiohttp
 
 from auth.jwks import development_key
 from auth.token import issue_token, write_tokens
@@ -25,7 +23,9 @@ from domain.errors import Overloaded
 from domain.ids import NodeType, OpaqueIds
 from embedded import Addresses, Child, EmbeddedError, Part, Services, Supervisor
 from embedded.configured import configured_addresses, merged, missing_parts, open_addresses
+from embedded.errors import ChildFailed
 from keys import load_keys
+from listeners import CannotListen, bind, bind_free, listening, numbers_of, port_of
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
@@ -33,13 +33,12 @@ from storage.generations import begin_everywhere
 from storage.migrate import MigrationError, migrate
 from storage.named_world import ABOUT, seed_named_world
 
-DEFAULT_PORT: Final = 8000
 TOKENS_FILE: Final = "tokens.json"
-_PORTS_TRIED: Final = 50
 _STANDARD_ERROR: Final = Path("/dev/stderr")
 _ROOT: Final = Path(__file__).parent
 _WEB_STAGE: Final = 12
 _EVENTS_STAGE: Final = 11
+_WEB_STOPS_WITHIN_S: Final = 15.0
 
 
 def say(line: str) -> None:
@@ -57,25 +56,35 @@ def _reported(work: Coroutine[None, None, None]) -> int:
     """Run a command until it ends or is told to; an expected failure is one sentence and exit status 1."""
     try:
         asyncio.run(_until_stopped(work))
-    except (EmbeddedError, MigrationError, PortTaken, Overloaded) as error:
+    except (EmbeddedError, MigrationError, CannotListen, Overloaded) as error:
         sys.stderr.write(f"kith: {error}\n")
         return 1
     return 0
-
-
-class PortTaken(Exception):
-    """Something else listens where Kith was told to."""
 
 
 async def _production(settings: Settings) -> None:
     """Run the web servers; they write their logs where this process does, and share a folder for their metrics."""
     with tempfile.TemporaryDirectory(prefix="kith-metrics-") as metrics:
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
+        renewal = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.set)
         async with Supervisor(report=say) as supervisor:
-            for number in range(settings.workers):
-                web = _web(settings, number, environment, settings.port or DEFAULT_PORT)
-                await supervisor.spawn(dataclasses.replace(web, log=_STANDARD_ERROR))
-            await asyncio.Event().wait()
+            with listening(bind(settings)) as listeners:
+                webs = [_web(settings, number, environment, listeners) for number in range(settings.workers)]
+                for web in webs:
+                    await supervisor.spawn(dataclasses.replace(web, log=_STANDARD_ERROR))
+                while await renewal.wait():
+                    renewal.clear()
+                    await _renew(supervisor, webs)
+
+
+async def _renew(supervisor: Supervisor, webs: Sequence[Child]) -> None:
+    """Replace the web servers one after the other; the first that does not start again keeps the rest as they are."""
+    try:
+        for web in webs:
+            await supervisor.restart(web.name)
+    except ChildFailed as error:
+        say(f"{error}; the others stay as they are")
 
 
 async def _development(settings: Settings) -> None:
@@ -89,11 +98,12 @@ async def _development(settings: Settings) -> None:
         addresses = merged(configured, services.addresses)
         await migrate(addresses.postgres_dsns, say)
         tokens = await _prepare_world(settings, addresses)
-        port = choose_port(settings)
-        await _spawn_processes(services, settings, addresses, port)
-        services.announce(f"http://{settings.host}:{port}")
-        _greet(settings, tokens, port)
-        await asyncio.Event().wait()
+        with listening(bind_free(settings, say)) as listeners:
+            await _spawn_processes(services, settings, addresses, listeners)
+            address = f"{settings.scheme}://{settings.host}:{port_of(listeners)}"
+            services.announce(address)
+            _greet(settings, tokens, address)
+            await asyncio.Event().wait()
 
 
 async def _until_stopped(work: Coroutine[None, None, None]) -> None:
@@ -126,35 +136,9 @@ async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, 
     return tokens
 
 
-def choose_port(settings: Settings) -> int:
-    """Give the port that is set, or else the first free one from 8000 on: two checkouts may run side by side.
-
-    Raises:
-        PortTaken: the port that is set is in use.
-    """
-    if settings.port is not None:
-        if not _is_free(settings.host, settings.port):
-            raise PortTaken(f"port {settings.port} on {settings.host} is in use; set KITH_PORT to another one.")
-        return settings.port
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
-        if _is_free(settings.host, port):
-            return port
-        say(f"Port {port} is in use, trying the next one")
-    raise PortTaken(f"ports {DEFAULT_PORT} to {port} on {settings.host} are in use; set KITH_PORT to a free one.")
-
-
-def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-async def _spawn_processes(services: Services, settings: Settings, addresses: Addresses, port: int) -> None:
+async def _spawn_processes(
+    services: Services, settings: Settings, addresses: Addresses, listeners: Sequence[socket.socket]
+) -> None:
     metrics = settings.data_dir.resolve() / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(parents=True)
@@ -164,7 +148,7 @@ async def _spawn_processes(services: Services, settings: Settings, addresses: Ad
         "KITH_POSTGRES_DSNS": ",".join(addresses.postgres_dsns),
         "KITH_REDIS_URL": addresses.redis_url,
         "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
-        "KITH_PORT": str(port),
+        "KITH_PORT": str(port_of(listeners)),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
     say("Starting the relay, the consumer, upkeep and the web server")
@@ -172,7 +156,7 @@ async def _spawn_processes(services: Services, settings: Settings, addresses: Ad
         _background(settings, "relay", environment),
         _background(settings, "consumer", environment),
         _background(settings, "upkeep", environment),
-        *(_web(settings, number, environment, port) for number in range(settings.workers)),
+        *(_web(settings, number, environment, listeners) for number in range(settings.workers)),
     ]
     await asyncio.gather(*map(services.spawn, children))
 
@@ -189,31 +173,33 @@ def _background(settings: Settings, name: str, environment: Mapping[str, str]) -
     )
 
 
-def _web(settings: Settings, number: int, environment: Mapping[str, str], port: int) -> Child:
-    async def answers() -> bool:
-        timeout = aiohttp.ClientTimeout(total=1.0)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as session:
-                host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared
-                async with session.get(f"http://{host}:{port}/healthz") as response:
-                    return response.status == 200  # noqa: PLR2004 - OK
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+def _web(settings: Settings, number: int, environment: Mapping[str, str], listeners: Sequence[socket.socket]) -> Child:
+    """Describe a web server; it says by a file that it serves, since on shared sockets any of them may answer."""
+    name = f"web {number}" if settings.workers > 1 else "web"
+    serves = Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / f"web-{number}.serves"
+    passed = numbers_of(listeners)
+
+    async def prepare() -> None:
+        serves.unlink(missing_ok=True)
+
+    async def ready() -> bool:
+        return serves.exists()
 
     return Child(
-        name=f"web {number}" if settings.workers > 1 else "web",
-        argv=(sys.executable, "server.py", "web"),
+        name=name,
+        argv=(sys.executable, "server.py", "web", "--listen", ",".join(map(str, passed)), "--serves", str(serves)),
         log=settings.data_dir.resolve() / "logs" / f"web-{number}.log",
         env=environment,
         cwd=_ROOT,
-        ready=answers,
-        stop_timeout=10.0,
+        prepare=prepare,
+        ready=ready,
+        stop_timeout=_WEB_STOPS_WITHIN_S + settings.drain_delay,
         stage=_WEB_STAGE,
+        passed=passed,
     )
 
 
-def _greet(settings: Settings, tokens: Mapping[str, str], port: int) -> None:
-    address = f"http://{settings.host}:{port}"
+def _greet(settings: Settings, tokens: Mapping[str, str], address: str) -> None:
     people = "\n".join(f"  {name:5} {ABOUT[name]:25} {token}" for name, token in tokens.items())
     sys.stdout.write(
         f"\nAccess tokens (also in {settings.data_dir / TOKENS_FILE}):\n{people}\n\n"

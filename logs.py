@@ -6,11 +6,16 @@ import logging
 import sys
 from typing import Final
 
+from domain import traces
+
 _NOISY: Final = ("aiokafka", "asyncio", "aiohttp.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time, level, logger and message; an exception adds its type and place, never its message."""
+    """Writes time, level, logger and message; an exception adds its type and place, never its message.
+
+    What is said while a request is answered names the request and its trace.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line of a record."""
@@ -20,6 +25,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        trace = traces.current()
+        if trace is not None:
+            line["request"], line["trace"] = trace.span_id, trace.trace_id
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
             line["place"] = _place(record)

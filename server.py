@@ -3,20 +3,23 @@
 `python server.py` runs the main job: in development everything (`development.py`), in production the web server.
 """
 
+import argparse
 import asyncio
 import contextlib
 import functools
 import gc
 import json
 import os
+import resource
 import signal
+import socket
+import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import uvloop
-from aiohttp import web
 
 import development
 from auth.issuers import open_issuers
@@ -33,6 +36,7 @@ from execution.engine import Engine, PlanMode
 from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
 from keys import load_keys
+from listeners import CannotListen, bind, inherited, listening
 from loaders import describe, open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
@@ -50,16 +54,18 @@ from storage.redis_client import open_redis
 from storage.replicas import open_replicas
 from transport.access import Access
 from transport.app import Parts, make_app
+from transport.connections import ConnectionCaps
 from transport.graphiql import Explorer, Person
 from transport.health import Ping
 from transport.lines import Caps
 from transport.patience import Patience
+from transport.serving import Certificate, Serving
 
 DIST: Final = Path(__file__).parent / "graphiql" / "dist"
-KEEPALIVE_S: Final = 30.0
-SHUTDOWN_S: Final = 5.0
 LAST_S: Final = 20.0
 """When a server that cannot close what it works with ends all the same."""
+OTHER_DESCRIPTORS: Final = 500
+"""What a process has open beside its clients' connections: databases, Redis, brokers, files."""
 READ_TIMEOUT_S: Final = 2.0
 
 
@@ -134,35 +140,81 @@ def _people(settings: Settings, verifier: Verifier) -> list[Person]:
         return []
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then close sockets with 1001, let requests finish, and stop."""
+async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; then close sockets with 1001, let requests finish, and stop.
+
+    Calls `tell` once connections are accepted.
+    """
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    caps = ConnectionCaps(settings.connections, settings.connections_per_address)
+    _want_descriptors(settings.connections)
     async with open_parts(settings) as parts:
-        runner = web.AppRunner(
-            make_app(parts), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S
-        )
-        await runner.setup()
-        port = settings.port or development.DEFAULT_PORT
-        await web.TCPSite(runner, settings.host, port, reuse_port=settings.workers > 1 or None).start()
+        serving = Serving(make_app(parts), caps=caps, tls=_tls(settings))
+        await serving.start(listeners)
         # What start-up made stays for good: the collector need not look at it again.
         gc.freeze()
+        tell()
         await stop.wait()
-        asyncio.get_running_loop().call_later(LAST_S, os._exit, 1)
-        await runner.cleanup()
+        asyncio.get_running_loop().call_later(LAST_S + settings.drain_delay, os._exit, 1)
+        await serving.stop(notice=settings.drain_delay)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Read the certificate, if there is one.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    try:
+        return Certificate(settings.tls_cert, settings.tls_key).context()
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror or "they are none"
+        raise SettingsError(f"The files of KITH_TLS_CERT and KITH_TLS_KEY cannot be used: {why}.") from error
+
+
+def _want_descriptors(connections: int) -> None:
+    """Raise this process's limit of descriptors as far as it may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_DESCRIPTORS
+    if resource.RLIM_INFINITY != soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def main(arguments: list[str]) -> int:
     """Run one web server (`web`), or the main job."""
+    asked = _read(arguments)
     settings = load_or_exit()
     with leaving_on_bad_settings():
-        if arguments == ["web"] or (settings.is_production and settings.workers == 1):
-            configure_logs()
-            uvloop.run(serve(settings))
-            return 0
+        if asked.part == "web" or (settings.is_production and settings.workers == 1):
+            return _run_web(settings, asked.listen, asked.serves)
         trusted_documents(settings)  # a child that cannot start would be started again and again
+        _tls(settings)
         return development.run(settings)
+
+
+def _read(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="server.py", description="Run the main job, or one web server.")
+    parser.add_argument("part", nargs="?", choices=["web"], help="one web server")
+    parser.add_argument("--listen", metavar="FD,…", help="listening sockets that were handed on")
+    parser.add_argument("--serves", metavar="FILE", type=Path, help="a file to make once connections are accepted")
+    return parser.parse_args(arguments)
+
+
+def _run_web(settings: Settings, descriptors: str | None, serves: Path | None) -> int:
+    configure_logs()
+    try:
+        listeners = inherited(descriptors) if descriptors is not None else bind(settings)
+    except CannotListen as error:
+        sys.stderr.write(f"kith: {error}\n")
+        return 1
+    with listening(listeners):
+        uvloop.run(serve(settings, listeners, lambda: None if serves is None else serves.touch()))
+    return 0
 
 
 if __name__ == "__main__":

@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, separated by commas"
     )
+    tls_cert: Path | None = Field(None, description="a file with the certificate chain in PEM, beside KITH_TLS_KEY")
+    tls_key: Path | None = Field(None, description="a file with the key of KITH_TLS_CERT in PEM, not encrypted")
+    connections: int = Field(12_000, ge=1, description="how many connections of any kind a process holds")
+    connections_per_address: int | None = Field(
+        None, ge=1, description="how many of them one client address may have in a process (not behind a proxy)"
+    )
+    drain_delay: float = Field(
+        0.0, ge=0, le=60, description="how many seconds a server that is to stop accepts connections still"
+    )
     sockets: int = Field(10_000, ge=1, description="how many WebSockets and event streams a process holds")
     sockets_per_user: int = Field(20, ge=1, description="how many of them one person may have in a process")
     sockets_per_address: int | None = Field(
@@ -160,6 +169,11 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @property
+    def scheme(self) -> str:
+        """Give the scheme of the addresses that are served."""
+        return "https" if self.tls_cert is not None else "http"
+
+    @property
     def is_production(self) -> bool:
         """Tell whether development conveniences are off."""
         return self.env is Environment.PRODUCTION
@@ -205,6 +219,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         _check_production(settings)
     if settings.only_trusted and settings.trusted_documents is None:
         raise SettingsError("KITH_ONLY_TRUSTED needs documents to trust; set KITH_TRUSTED_DOCUMENTS as well.")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingsError("KITH_TLS_CERT and KITH_TLS_KEY are of no use without each other; set both or none.")
     return settings
 
 

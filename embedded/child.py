@@ -36,7 +36,7 @@ class Child:
 
     `prepare` runs before every start. `ready` is asked until it answers true, and must itself be bounded in time.
     Children of a higher `stage` are stopped first. `user` is the unprivileged uid (and gid) to run as. An `env` of
-    None hands on our own environment.
+    None hands on our own environment. The descriptors `passed` are open in it under the same numbers.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Child:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 3.0
     stage: int = SERVICE_STAGE
+    passed: tuple[int, ...] = ()
 
 
 async def launch(child: Child) -> Process:
@@ -69,6 +70,7 @@ async def launch(child: Child) -> Process:
                 stderr=log,
                 env=child.env,
                 start_new_session=True,
+                pass_fds=child.passed,
                 preexec_fn=_before_exec(cwd=child.cwd, user=child.user, death_signal=child.stop_signal),
             )
     except (OSError, subprocess.SubprocessError) as error:

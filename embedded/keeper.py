@@ -60,6 +60,18 @@ class Keeper:
             await asyncio.wait({self._task})
         await self._bring_down()
 
+    async def restart(self) -> None:
+        """Stop the child and start it anew.
+
+        Raises ChildFailed when it does not become ready; it is tried again from then on.
+        """
+        await self.stop()
+        try:
+            await self.start()
+        except ChildFailed:
+            self._task = asyncio.create_task(self._keep(None), name=f"keep {self._child.name}")
+            raise
+
     async def _keep(self, process: Process | None) -> None:
         delay = FIRST_DELAY
         while True:

@@ -64,6 +64,13 @@ class Supervisor:
         """Stop one child for good. Raises KeyError for an unknown name."""
         await self._keepers.pop(name).stop()
 
+    async def restart(self, name: str) -> None:
+        """Stop one child and start it anew.
+
+        Raises KeyError for an unknown name, and ChildFailed when it does not become ready; it is tried again then.
+        """
+        await self._keepers[name].restart()
+
     async def close(self) -> None:
         """Stop all children, the highest stage first."""
         by_stage = sorted(self._keepers.values(), key=attrgetter("stage"), reverse=True)

@@ -14,6 +14,7 @@ from typing import Final
 
 import asyncpg
 
+from domain import traces
 from domain.errors import Overloaded
 from domain.events import Event, encode_payload
 from storage.cells import Cell, Connection
@@ -25,8 +26,8 @@ RETENTION: Final = dt.timedelta(hours=24)
 _LOG: Final = logging.getLogger(__name__)
 
 _APPEND: Final = """
-INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload)
-SELECT e.id, e.aggregatetype, e.aggregateid, e.type, e.payload::jsonb
+INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, traceparent)
+SELECT e.id, e.aggregatetype, e.aggregateid, e.type, e.payload::jsonb, $6::text
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
      WITH ORDINALITY AS e (id, aggregatetype, aggregateid, type, payload, position)
 ORDER BY e.position
@@ -48,9 +49,10 @@ class OutboxRow:
 
 
 async def append(connection: Connection, events: Sequence[Event]) -> None:
-    """Write events, in order, in the caller's transaction."""
+    """Write events, in order and with the trace at hand, in the caller's transaction."""
     if not events:
         return
+    trace = traces.current()
     await connection.execute(
         _APPEND,
         [event.id for event in events],
@@ -58,6 +60,7 @@ async def append(connection: Connection, events: Sequence[Event]) -> None:
         [event.actor_id for event in events],
         [event.type.value for event in events],
         [encode_payload(event.payload).decode() for event in events],
+        None if trace is None else trace.parent,
     )
 
 

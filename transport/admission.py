@@ -29,7 +29,6 @@ _HEADERS: Final = {
     "Content-Type": "application/json; charset=utf-8",
     "Cache-Control": "private, no-store",
     "Retry-After": str(RETRY_AFTER_S),
-    "Server": "kith",
 }
 _REFUSAL: Final = orjson.dumps(failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]))
 

@@ -1,5 +1,6 @@
 """The aiohttp application: which path leads where."""
 
+import asyncio
 import dataclasses
 from typing import Final
 
@@ -13,9 +14,10 @@ from transport.access import Access
 from transport.admission import Admission
 from transport.bodies import MAX_BODY_BYTES
 from transport.debug import DebugMemory, Describe
+from transport.failures import errors_middleware, mark
 from transport.graphiql import Explorer
-from transport.health import Ping, Readiness, serve_liveness
-from transport.http import REQUEST_ID, GraphQLHttp, errors_middleware
+from transport.health import DRAINING, Ping, Readiness, serve_liveness
+from transport.http import GraphQLHttp
 from transport.lines import Caps, Lines
 from transport.metrics import serve_metrics
 from transport.operations import Operations
@@ -63,12 +65,12 @@ def make_app(parts: Parts) -> web.Application:
     async def drain(_app: web.Application) -> None:
         await lines.drain(DRAIN_S)
 
-    async def mark(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
+    async def open_to_origins(request: web.Request, response: web.StreamResponse) -> None:
         if request.path == ENDPOINT:
             origins.mark(request, response)
 
-    app = web.Application(middlewares=[admission.refusing(ENDPOINT), errors_middleware], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[errors_middleware, admission.refusing(ENDPOINT)], client_max_size=MAX_BODY_BYTES)
+    app[DRAINING] = asyncio.Event()
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:
@@ -81,7 +83,7 @@ def make_app(parts: Parts) -> web.Application:
         app.router.add_get("/debug/memory", DebugMemory(parts.memory).serve)
     if parts.explorer is not None:
         app.router.add_get(f"{ENDPOINT}/assets/{{name}}", parts.explorer.asset)
-    app.on_response_prepare.append(mark)
+    app.on_response_prepare.extend((mark, open_to_origins))
     app.cleanup_ctx.append(admission.watched)
     app.on_shutdown.append(drain)
     return app

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
@@ -15,6 +16,8 @@ from execution.persisted import EXTENSION
 MAX_BODY_BYTES: Final = 128 * 1024
 READ_TIMEOUT_S: Final = 10.0
 _MEDIA_TYPE: Final = "application/json"
+_ENCODINGS: Final = frozenset({"gzip", "deflate", "identity"})
+_MAX_PARAMETERS: Final = 20
 _ESCAPED_SURROGATE: Final = "\\ud"
 
 
@@ -23,6 +26,9 @@ class BadRequest(KithError):
 
     code = "BAD_REQUEST"
     status = 400
+    headers: ClassVar[Mapping[str, str]] = {}
+    closes: ClassVar[bool] = False
+    """Whether the connection ends with it: what else comes on it could be read as something that it is not."""
 
 
 class UnsupportedMediaType(BadRequest):
@@ -31,16 +37,31 @@ class UnsupportedMediaType(BadRequest):
     status = 415
 
 
+class UnknownEncoding(BadRequest):
+    """Of content codings only `gzip` and `deflate` are understood."""
+
+    status = 415
+    headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "gzip, deflate"}
+
+
 class BodyTooLarge(BadRequest):
     """The body is larger than 128 KiB."""
 
     status = 413
+    closes = True
 
 
 class BodyTooSlow(BadRequest):
     """The body did not arrive within 10 s."""
 
     status = 408
+    closes = True
+
+
+class BodyUnreadable(BadRequest):
+    """The body cannot be read; is its Content-Encoding what the header says?"""
+
+    closes = True
 
 
 async def read_body(request: web.Request) -> GraphQLRequest:
@@ -64,6 +85,9 @@ async def read_object(request: web.Request, names: Sequence[str]) -> dict[str, A
 
 async def _read(request: web.Request) -> bytes:
     _check_media_type(request.headers.getall("Content-Type", []))
+    _check_encoding(request.headers.getall("Content-Encoding", ()))
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise BodyTooLarge
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             return await request.read()
@@ -71,21 +95,28 @@ async def _read(request: web.Request) -> bytes:
         raise BodyTooLarge from None
     except TimeoutError:
         raise BodyTooSlow from None
+    except ConnectionError:
+        raise BodyUnreadable from None
     except (PayloadEncodingError, HttpProcessingError, web.RequestPayloadError, ValueError):
-        raise BadRequest("The body cannot be read; is its Content-Encoding what the header says?") from None
+        raise BodyUnreadable from None
 
 
 def read_query_string(request: web.Request) -> GraphQLRequest:
     """Read the request of a GET; raises BadRequest."""
-    parameters: dict[str, Any] = {}
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
-            raise BadRequest(f"The parameter `{name}` is given twice.")
-        parameters[name] = request.query[name]
+    parameters = _parameters(request.rel_url.raw_query_string)
     for name in ("variables", "extensions"):
         if name in parameters:
             parameters[name] = decode_object(parameters[name].encode("utf-8", "surrogatepass"))
     return request_of(parameters)
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """Read what stands behind the `?`: each parameter once, in UTF-8; raises BadRequest."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
+        return _unique(pairs)
+    except ValueError:
+        raise BadRequest("The parameters cannot be read: each is given once, in UTF-8.") from None
 
 
 def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
@@ -146,6 +177,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+def _check_encoding(values: Sequence[str]) -> None:
+    """Let in what the parser has unpacked, and nothing that it would hand on as it came."""
+    if len(values) > 1 or any(value.strip().lower() not in _ENCODINGS for value in values):
+        raise UnknownEncoding
 
 
 def _check_media_type(values: list[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 from aiohttp import web
 
 TIMEOUT_S: Final = 2.0
+DRAINING: Final = web.AppKey("draining", asyncio.Event)
+"""Set once the process is going to stop."""
 
 Ping = Callable[[], Awaitable[object]]
 
@@ -23,13 +25,15 @@ class Readiness:
         self._needed = needed
         self._helpful = helpful
 
-    async def serve(self, _request: web.Request) -> web.Response:
-        """Answer 200, also when only what is helpful is away; 503 when something needed is. Names all of them."""
+    async def serve(self, request: web.Request) -> web.Response:
+        """Answer 200, also when only what is helpful is away; 503 when something needed is, or when it is to stop."""
         pings = {**self._needed, **self._helpful}
         checks = dict(zip(pings, await asyncio.gather(*map(_ask, pings.values())), strict=True))
         away = {name for name, state in checks.items() if state != "ok"}
-        status = "unavailable" if away & self._needed.keys() else "degraded" if away else "ok"
-        return web.json_response({"status": status, "checks": checks}, status=503 if status == "unavailable" else 200)
+        unavailable = bool(away & self._needed.keys())
+        draining = request.app[DRAINING].is_set()
+        status = "draining" if draining else "unavailable" if unavailable else "degraded" if away else "ok"
+        return web.json_response({"status": status, "checks": checks}, status=503 if unavailable or draining else 200)
 
 
 async def _ask(ping: Ping) -> str:

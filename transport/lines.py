@@ -18,6 +18,7 @@ import orjson
 
 from resolvers.presence import Presence
 from transport.access import ANONYMOUS, Caller
+from transport.addresses import network_of
 from transport.metrics import CLOSINGS, SOCKETS
 
 K = TypeVar("K")
@@ -90,8 +91,9 @@ class Lines:
         """Open a line until the context closes; one too many is over from the start."""
         line = Line()
         self._open.add(line)
-        with _counted(self._by_address, address or ""), SOCKETS.labels(transport).track_inprogress():
-            self._admit(line, address or "")
+        network = network_of(address or "")
+        with _counted(self._by_address, network), SOCKETS.labels(transport).track_inprogress():
+            self._admit(line, network)
             try:
                 yield line
             finally:
@@ -127,11 +129,11 @@ class Lines:
                 while self._open:
                     await asyncio.sleep(0.02)
 
-    def _admit(self, line: Line, address: str) -> None:
+    def _admit(self, line: Line, network: str) -> None:
         cap = self._caps.per_address
         if self._draining:
             line.end(_going_away())
-        elif len(self._open) > self._caps.total or (cap is not None and self._by_address[address] > cap):
+        elif len(self._open) > self._caps.total or (cap is not None and self._by_address[network] > cap):
             line.end(TOO_MANY)
 
 

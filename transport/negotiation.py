@@ -1,5 +1,6 @@
 """Which media type an answer has: one of the two of GraphQL over HTTP, the page's, or an event stream's."""
 
+from collections.abc import Sequence
 from typing import Final
 
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
@@ -8,6 +9,11 @@ HTML: Final = "text/html"
 EVENTS: Final = "text/event-stream"
 _OFFERED: Final = (GRAPHQL_RESPONSE, JSON)
 _MAX_RANGES: Final = 32
+
+
+def accepted(values: Sequence[str]) -> str | None:
+    """Give what a request accepts: several `Accept` headers are one list."""
+    return ", ".join(values) if values else None
 
 
 def negotiate(accept: str | None) -> str | None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 _METHODS: Final = "GET, POST"
-_HEADERS: Final = "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key, Request-Timeout"
+_HEADERS: Final = (
+    "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key, Request-Timeout, "
+    "traceparent, tracestate"
+)
 _REMEMBERED_S: Final = "600"
 
 
@@ -22,7 +24,8 @@ class Origins:
         origins = request.headers.getall("Origin", [])
         if not origins:
             return True
-        own = urlsplit(origins[0]).netloc == request.host and origins[0].startswith(("http://", "https://"))
+        host = request.headers.get("Host")
+        own = origins[0] in (f"http://{host}", f"https://{host}")
         return len(origins) == 1 and (own or origins[0] in self._allowed)
 
     async def preflight(self, request: web.Request) -> web.Response:
@@ -38,7 +41,7 @@ class Origins:
             response.headers["Vary"] = "Origin"
         if self._is_listed(request):
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+            response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After, traceparent"
 
     def _is_listed(self, request: web.Request) -> bool:
         origins = request.headers.getall("Origin", [])

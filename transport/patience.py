@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from graphql import OperationType
@@ -33,6 +33,17 @@ class Patience:
         """
         most = self.mutation if operation is OperationType.MUTATION else self.query
         return most if asked is None else min(most, _seconds(asked))
+
+
+def wished(values: Sequence[str]) -> str | None:
+    """Give what the headers `Request-Timeout` of a request say, if there is one.
+
+    Raises:
+        BadRequest: there are several.
+    """
+    if len(values) > 1:
+        raise BadRequest(f"Give the header {HEADER} once.")
+    return values[0] if values else None
 
 
 def _seconds(text: str) -> float:

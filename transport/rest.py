@@ -18,7 +18,7 @@ from execution.engine import GraphQLRequest, Response
 from transport.access import Access, Caller
 from transport.bodies import BadRequest, read_object
 from transport.operations import Operations
-from transport.patience import HEADER
+from transport.patience import HEADER, wished
 from transport.problems import private, problem
 
 OPENAPI: Final = "/v1/openapi.json"
@@ -154,7 +154,7 @@ class Rest:
         prepared = await self._operations.prepare(asked, caller, tokens=tokens)
         if isinstance(prepared, dict):
             return prepared
-        return await self._operations.run(prepared, request.headers.get(HEADER))
+        return await self._operations.run(prepared, wished(request.headers.getall(HEADER, ())))
 
 
 async def _serve_openapi(_request: web.Request) -> web.Response:

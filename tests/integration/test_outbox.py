@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from domain import traces
 from domain.events import Event, EventType, UserPayload
 from embedded import Addresses
 from storage import outbox
@@ -40,6 +41,15 @@ async def write(cell: Cell, number: int, rng: random.Random) -> None:
 
 def event_of(key: str, version: int) -> Event:
     return Event(EventType.USER_UPDATED, key, UserPayload(user_id="u", user_version=version))
+
+
+async def test_a_fact_is_written_with_the_trace_it_belongs_to(cell: Cell) -> None:
+    trace = traces.continued([])
+    with traces.within(trace):
+        await cell.transact(lambda connection: outbox.append(connection, [event_of("traced", 1)]))
+    await cell.transact(lambda connection: outbox.append(connection, [event_of("untraced", 1)]))
+    rows = await cell.fetch("SELECT aggregateid, traceparent FROM outbox WHERE aggregateid LIKE '%traced'")
+    assert {row["aggregateid"]: row["traceparent"] for row in rows} == {"traced": trace.parent, "untraced": None}
 
 
 async def read_by_horizon(cell: Cell, done: asyncio.Event, limit: int) -> list[OutboxRow]:

@@ -1,0 +1,66 @@
+"""Which trace the work at hand belongs to (W3C Trace Context): begun at the front door, told in logs and with events.
+
+A request's own span is also its request id: one value leads from the answer to the log and to whatever came of it.
+Tasks inherit the trace. Ids are random or a caller's; they say nothing of persons, and are decided by nothing.
+"""
+
+import contextlib
+import dataclasses
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Final
+
+_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?")
+_NO_TRACE: Final = "0" * 32
+_NO_SPAN: Final = "0" * 16
+_SAMPLED: Final = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace:
+    """A span of ours in somebody's trace."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool = False
+
+    @property
+    def parent(self) -> str:
+        """Give the `traceparent` of whatever this span leads to."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+_CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def current() -> Trace | None:
+    """Give the trace of the work at hand; None where there is none."""
+    return _CURRENT.get()
+
+
+@contextlib.contextmanager
+def within(trace: Trace) -> Iterator[None]:
+    """Do some work in a trace."""
+    token = _CURRENT.set(trace)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def continued(values: Sequence[str]) -> Trace:
+    """Begin a span below the one that `traceparent` headers name; what is not exactly one of the form begins a trace.
+
+    A later version of the standard may say more behind what the first one says, as its section on versions has it.
+    """
+    match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
+    span_id = secrets.token_hex(8)
+    if match is None:
+        return Trace(secrets.token_hex(16), span_id)
+    version, trace_id, parent_id, flags, more = match.groups()
+    known = version != "ff" and (version != "00" or more is None)
+    if not known or trace_id == _NO_TRACE or parent_id == _NO_SPAN:
+        return Trace(secrets.token_hex(16), span_id)
+    return Trace(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))

@@ -1,0 +1,105 @@
+"""The sockets that web processes listen on: bound once by whoever runs them, and handed on to each.
+
+All processes of a run accept from the same sockets. What one does not take another does, and while one is replaced
+nothing is refused: connections wait in the socket, which stays open in the process that bound it.
+"""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from settings import Settings
+
+DEFAULT_PORT: Final = 8000
+_PORTS_TRIED: Final = 50
+BACKLOG: Final = 1024
+
+
+class CannotListen(Exception):
+    """Kith cannot listen where it was told to."""
+
+
+class PortTaken(CannotListen):
+    """Something else listens there."""
+
+
+def bind(settings: Settings) -> list[socket.socket]:
+    """Bind the port that is set, or else the usual one.
+
+    Raises:
+        CannotListen: it is in use, or not ours to use.
+    """
+    return _bind(settings.host, settings.port or DEFAULT_PORT)
+
+
+def bind_free(settings: Settings, report: Callable[[str], None]) -> list[socket.socket]:
+    """Bind the port that is set, or else the first free one from 8000 on: two checkouts may run side by side.
+
+    Raises:
+        CannotListen: there is none.
+    """
+    if settings.port is not None:
+        return bind(settings)
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+        with contextlib.suppress(PortTaken):
+            return _bind(settings.host, port)
+        report(f"Port {port} is in use, trying the next one")
+    raise PortTaken(f"ports {DEFAULT_PORT} to {port} on {settings.host} are in use; set KITH_PORT to a free one.")
+
+
+def port_of(listeners: Sequence[socket.socket]) -> int:
+    """Give the port that sockets are bound to."""
+    port: int = listeners[0].getsockname()[1]
+    return port
+
+
+def numbers_of(listeners: Sequence[socket.socket]) -> tuple[int, ...]:
+    """Give the descriptors to hand on."""
+    return tuple(listener.fileno() for listener in listeners)
+
+
+def inherited(numbers: str) -> list[socket.socket]:
+    """Give the sockets of descriptors that were handed on, written by commas."""
+    return [socket.socket(fileno=int(number)) for number in numbers.split(",")]
+
+
+@contextlib.contextmanager
+def listening(listeners: Sequence[socket.socket]) -> Iterator[Sequence[socket.socket]]:
+    """Keep sockets open until the context closes; those that were handed on stay open where they are."""
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Bind every address that a name stands for, or none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+            listeners = [stack.enter_context(_listener(family, address)) for family, address in addresses]
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(f"port {port} on {host} is in use; set KITH_PORT to another one.") from error
+            raise CannotListen(f"cannot listen on port {port} of {host}: {error.strerror}.") from error
+        stack.pop_all()
+    return listeners
+
+
+def _listener(family: socket.AddressFamily, address: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+    except OSError:
+        listener.close()
+        raise
+    return listener

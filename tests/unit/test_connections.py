@@ -1,0 +1,312 @@
+"""Connections: caps, deadlines, failures before there is a request, certificates, and the drain."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import aiohttp
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from listeners import PortTaken, bind, listening, port_of
+from settings import load
+from tests.acceptance.main_job import free_port
+from transport import connections
+from transport.addresses import network_of
+from transport.connections import ConnectionCaps
+from transport.failures import errors_middleware, mark
+from transport.health import DRAINING
+from transport.metrics import TURNED_AWAY
+from transport.serving import Certificate, Serving
+
+HOST: Final = "127.0.0.1"
+WITHIN_S: Final = 60.0
+NO_CAPS: Final = ConnectionCaps()
+REQUEST: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Served:
+    """A small application behind our connections."""
+
+    def __init__(self, serving: Serving, port: int) -> None:
+        self.serving = serving
+        self.port = port
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+
+    async def slow(self, _request: web.Request) -> web.Response:
+        """Answer when the test says so."""
+        self.asked.set()
+        await self.answer.wait()
+        return web.Response(text="slow")
+
+
+async def hello(_request: web.Request) -> web.Response:
+    return web.Response(text="hello")
+
+
+async def socket(request: web.Request) -> web.WebSocketResponse:
+    opened = web.WebSocketResponse()
+    await opened.prepare(request)
+    await opened.send_str("hello")
+    await opened.close()
+    return opened
+
+
+async def large(_request: web.Request) -> web.Response:
+    return web.Response(body=b"x" * 30_000_000)
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[Served]]
+
+
+@contextlib.asynccontextmanager
+async def serving(caps: ConnectionCaps = NO_CAPS, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
+    app = web.Application(middlewares=[errors_middleware])
+    app[DRAINING] = asyncio.Event()
+    app.on_response_prepare.append(mark)
+    server = Serving(app, caps=caps, tls=tls)
+    with listening(bind(load({"KITH_PORT": str(free_port())}))) as listeners:
+        served = Served(server, port_of(listeners))
+        app.router.add_get("/", hello)
+        app.router.add_get("/socket", socket)
+        app.router.add_get("/large", large)
+        app.router.add_get("/slow", served.slow)
+        await server.start(listeners)
+        try:
+            yield served
+        finally:
+            await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    return int(head[9:12]), head + await reader.readexactly(int(length.partition(b":")[2]))
+
+
+def expect_our_form(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert all(header in head for header in (b"Content-Type: application/json", b"X-Request-Id: ", b"traceparent: "))
+    assert body.startswith(b'{"errors":[{"message":"')
+
+
+@pytest.mark.parametrize("caps", [ConnectionCaps(total=2), ConnectionCaps(per_address=2)], ids=["in all", "an address"])
+async def test_one_connection_too_many_is_told_so_and_the_others_go_on(caps: ConnectionCaps) -> None:
+    async with (
+        serving(caps) as served,
+        connected(served.port) as (reader, writer),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+        await (second := contextlib.AsyncExitStack()).__aenter__()
+        _, other = await second.enter_async_context(connected(served.port))
+        other.write(REQUEST)
+        third, _ = await stack.enter_async_context(connected(served.port))
+        status, answer = await read_answer(third)
+        assert status == 503
+        expect_our_form(answer)
+        assert await third.read() == b""
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+        await second.aclose()
+        await answered_again(served.port)
+
+
+async def answered_again(port: int) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            async with connected(port) as (reader, writer):
+                writer.write(REQUEST)
+                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                    if (await read_answer(reader))[0] == 200:
+                        return
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", REQUEST + b"GET / HTTP/1.1\r\nHost: "])
+async def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.1)
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(begun[: len(REQUEST)])
+        if len(begun) > len(REQUEST):
+            await read_answer(reader)
+            writer.write(begun[len(REQUEST) :])
+        status, answer = await read_answer(reader)
+        assert status == 408
+        expect_our_form(answer)
+        assert await reader.read() == b""
+
+
+async def test_a_head_that_comes_a_byte_at_a_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.3)
+    async with serving() as served, connected(served.port) as (reader, writer):
+        reading = asyncio.create_task(reader.read())
+        writer.write(b"GET / HTTP/1.1\r\nX: ")
+        while not reading.done():
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        assert (await reading).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "KEEPALIVE_S", 0.1)
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+        assert await reader.read() == b""
+
+
+async def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TAKE_TIMEOUT_S", 0.1)
+    before = TURNED_AWAY.labels("answer")._value.get()
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(REQUEST.replace(b"/ ", b"/large ", 1))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Length: 30000000" in head
+        while TURNED_AWAY.labels("answer")._value.get() == before:
+            await asyncio.sleep(0.02)
+        with contextlib.suppress(ConnectionError):
+            assert len(await reader.read()) < 30_000_000
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+        (b"hunter2\r\n\r\n", 400),
+        (b"GET /hunter2\0 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /" + b"hunter2" * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"hunter2" * 2000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: hunter2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nhunter2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: hunter2\r\n\r\n", 417),
+        (b"GET http://[hunter2 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\nHost: hunter2/\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+async def test_what_is_no_request_is_refused_in_our_form_and_not_quoted(request_bytes: bytes, status: int) -> None:
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(request_bytes)
+        answer = await reader.read()
+    assert int(answer[9:12]) == status
+    expect_our_form(answer)
+    assert b"hunter2" not in answer
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "::ffff:192.0.2.7"])
+def test_an_ipv4_address_is_one_client_however_it_is_written(address: str) -> None:
+    assert network_of(address) == "192.0.2.7"
+
+
+def test_an_ipv6_client_is_its_network() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1%eth0") == "2001:db8::/64"
+    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "chain.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return Certificate(folder / "chain.pem", folder / "key.pem")
+
+
+def trusting(certificate: Certificate) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate.chain)
+
+
+async def test_under_a_certificate_http_and_websockets_are_answered(certificate: Certificate) -> None:
+    async with (
+        serving(tls=certificate.context()) as served,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting(certificate))) as session,
+    ):
+        async with session.get(f"https://localhost:{served.port}/") as response:
+            assert await response.text() == "hello"
+        async with session.ws_connect(f"wss://localhost:{served.port}/socket") as opened:
+            assert await opened.receive_str(timeout=WITHIN_S) == "hello"
+
+
+async def test_an_older_version_of_tls_is_refused(certificate: Certificate) -> None:
+    older = trusting(certificate)
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with serving(tls=certificate.context()) as served:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.open_connection("localhost", served.port, ssl=older)
+        newer = await asyncio.open_connection("localhost", served.port, ssl=trusting(certificate))
+        assert newer[1].get_extra_info("ssl_object").version() == "TLSv1.3"
+        newer[1].close()
+        await newer[1].wait_closed()
+
+
+async def test_whoever_speaks_in_the_clear_to_a_certificate_hears_nothing(certificate: Certificate) -> None:
+    async with serving(tls=certificate.context()) as served, connected(served.port) as (reader, writer):
+        writer.write(REQUEST)
+        with contextlib.suppress(ConnectionError):
+            assert b"hello" not in await reader.read()
+
+
+async def test_while_draining_a_request_that_is_on_its_way_is_answered_and_is_the_last() -> None:
+    async with serving() as served, connected(served.port) as (reader, writer), connected(served.port) as (one, other):
+        writer.write(REQUEST)
+        await read_answer(reader)
+        other.write(REQUEST.replace(b"/ ", b"/slow ", 1))
+        await asyncio.wait_for(served.asked.wait(), WITHIN_S)
+        stopping = asyncio.create_task(served.serving.stop())
+        await asyncio.sleep(0)
+        writer.write(REQUEST)
+        status, answer = await read_answer(reader)
+        assert status == 200
+        assert b"Connection: close" in answer
+        assert await reader.read() == b""
+        served.answer.set()
+        assert (await read_answer(one))[0] == 200
+        await asyncio.wait_for(stopping, WITHIN_S)
+
+
+async def test_a_port_that_is_listened_on_is_not_bound_again() -> None:
+    settings = load({"KITH_PORT": str(free_port())})
+    with listening(bind(settings)), pytest.raises(PortTaken, match="is in use"):
+        bind(settings)

@@ -1,0 +1,242 @@
+"""HTTP connections: how many there may be, how long each may keep the server waiting, and how they come to an end.
+
+aiohttp reads requests and calls handlers; it has no deadline for the head of a request nor for a client that does not
+take its answer, no cap, and failures in a form of its own. All of that is added here, where a connection is made.
+"""
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+
+from domain.errors import Overloaded
+from execution.errors import masked
+from transport.addresses import network_of
+from transport.failures import refusal, refusal_bytes
+from transport.metrics import CONNECTIONS, TURNED_AWAY
+
+HEAD_TIMEOUT_S: Final = 10.0
+KEEPALIVE_S: Final = 30.0
+"""How long a connection may be idle between two requests."""
+TAKE_TIMEOUT_S: Final = 30.0
+"""How long an answer may wait for its client to take some of it; lines that stay have less, and say why they end."""
+MAX_REQUEST_BYTES: Final = 512 * 1024
+"""What one request may send in all: its head, its body, and what chunks put around that."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionCaps:
+    """How many connections there may be in this process, and of those from one address; None is no cap."""
+
+    total: int = 12_000
+    per_address: int | None = None
+
+
+class Connections:
+    """All connections of this process: makes them, and sees them off."""
+
+    def __init__(self, server: web.Server, caps: ConnectionCaps, *, draining: asyncio.Event) -> None:
+        self._server = server
+        self._caps = caps
+        self._open: set[Connection] = set()
+        self._by_address: collections.Counter[str] = collections.Counter()
+        self._draining = draining
+        server.request_handler = self._last(server.request_handler)
+
+    def __call__(self) -> "Connection":
+        """Make what speaks on a new connection."""
+        return Connection(self, self._server)
+
+    def admit(self, connection: "Connection") -> str | None:
+        """Count a connection in, or say which cap keeps it out."""
+        address = connection.network
+        if len(self._open) >= self._caps.total:
+            return "total"
+        if self._caps.per_address is not None and self._by_address[address] >= self._caps.per_address:
+            return "address"
+        self._open.add(connection)
+        self._by_address[address] += 1
+        CONNECTIONS.inc()
+        return None
+
+    def dismiss(self, connection: "Connection") -> None:
+        """Count a connection out, if it was counted in."""
+        if connection in self._open:
+            self._open.discard(connection)
+            CONNECTIONS.dec()
+            self._by_address[connection.network] -= 1
+            if not self._by_address[connection.network]:
+                del self._by_address[connection.network]
+
+    async def idle_gone(self, within: float) -> None:
+        """Wait until no connection is idle: a client that may be about to send a request is given the time for it.
+
+        An idle connection that is closed while a request is on its way makes that request fail.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while any(connection.is_idle for connection in self._open):
+                    await asyncio.sleep(0.02)
+
+    def _last(self, handler: Handler) -> Handler:
+        """Wrap the application: give what it lets through its form, and close what is drained."""
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                return refusal(error.status, error.reason)
+            if self._draining.is_set() and not response.prepared:
+                response.force_close()
+            return response
+
+        return handle
+
+
+class Connection(web.RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_connections", "_head", "_sent", "_taking", "network")
+
+    def __init__(self, connections: Connections, server: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, access_log=None, keepalive_timeout=KEEPALIVE_S)  # type: ignore[arg-type]
+        self._connections = connections
+        self._head: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+        self._sent = 0
+        self.network = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether it waits for a request."""
+        return self._waiter is not None and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, if there is room."""
+        peer = transport.get_extra_info("peername")
+        self.network = network_of(str(peer[0])) if isinstance(peer, tuple) else ""
+        why = self._connections.admit(self)
+        if why is None:
+            super().connection_made(transport)
+            self._expect_head()
+        else:
+            self._force_close = True
+            _turn_away(transport, why, 503, str(Overloaded()), Overloaded.code)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._connections.dismiss(self)
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends: within the deadline and the bound of a request."""
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._sent = 0
+            self._head_is_there()
+            self._break_off()
+        elif not self._upgraded:
+            self._sent += len(data)
+            if self._sent > MAX_REQUEST_BYTES:
+                self._refuse_more()
+            elif self.is_idle:
+                self._expect_head()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take its answer, for a while."""
+        super().pause_writing()
+        self._taking = self._loop.call_later(TAKE_TIMEOUT_S, self._give_up, "answer")
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken some of it."""
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be read as a request; the parser's words, which quote it, are told to nobody."""
+        del message
+        if request.writer.output_size > 0:
+            raise ConnectionError("An answer is under way already.")
+        if status >= 500 and exc is not None:  # noqa: PLR2004 - faults of ours
+            masked(exc)
+            return refusal(500, "Internal error.", "INTERNAL_SERVER_ERROR")
+        TURNED_AWAY.labels("unreadable").inc()
+        return refusal(*_fault(exc))
+
+    def log_exception(self, *args: Any, **details: Any) -> None:
+        """Log what went wrong, unless it is a body that could not be read: its client has been told."""
+        if not isinstance(details.get("exc_info"), web.RequestPayloadError | web.HTTPRequestEntityTooLarge):
+            super().log_exception(*args, **details)
+
+    def _expect_head(self) -> None:
+        if self._head is None:
+            self._head = self._loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)
+
+    def _head_is_there(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _head_is_late(self) -> None:
+        if self.is_idle and self.transport is not None:
+            _turn_away(self.transport, "head", 408, "The request did not arrive in time.")
+            self.force_close()
+
+    def _break_off(self) -> None:
+        """Tell whoever reads a body when something follows before its end: the parser could not read on."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof() and request.content.exception() is None:
+            request.content.set_exception(web.RequestPayloadError())
+
+    def _refuse_more(self) -> None:
+        """End the body that is being read; whoever reads it is told, and then the connection ends."""
+        request = self._current_request
+        if request is None:
+            self._give_up("body")
+        elif request.content.exception() is None:
+            TURNED_AWAY.labels("body").inc()
+            request.content.set_exception(web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, self._sent))
+
+    def _give_up(self, why: str) -> None:
+        TURNED_AWAY.labels(why).inc()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _stop_timers(self) -> None:
+        self._head_is_there()
+        if self._taking is not None:
+            self._taking.cancel()
+
+
+def _fault(error: BaseException | None) -> tuple[int, str]:
+    """Give status and words for what the parser refuses."""
+    if isinstance(error, LineTooLong):
+        return 431, "The address or a header is too long."
+    if isinstance(error, ContentEncodingError):
+        return 415, "Of content codings only `gzip` and `deflate` are understood."
+    return 400, "This is no request that can be read."
+
+
+def _turn_away(transport: Any, why: str, status: int, message: str, code: str = "BAD_REQUEST") -> None:
+    """Say why, in one write, and close."""
+    TURNED_AWAY.labels(why).inc()
+    transport.write(refusal_bytes(status, message, code))
+    transport.close()

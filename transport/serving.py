@@ -1,0 +1,84 @@
+"""Serving an application on listening sockets until told to stop, and then so that no request fails.
+
+A listening socket may be shared with other processes: what one of them does not accept, another does, and while there
+is none it waits.
+"""
+
+import asyncio
+import dataclasses
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from aiohttp import web
+
+from transport.connections import ConnectionCaps, Connections
+from transport.health import DRAINING
+
+BACKLOG: Final = 1024
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+IDLE_S: Final = 2.0
+"""How long a connection without a request is kept while draining, for the request that may be on its way."""
+SHUTDOWN_S: Final = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """The files of a certificate chain and its key, in PEM."""
+
+    chain: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files; raises OSError (which SSLError is) where they are none. TLS 1.3 is the only version."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self.chain, self.key, password=_no_password)
+        return context
+
+
+def _no_password() -> str:
+    """Keep the library from asking at the terminal."""
+    raise OSError("the key is encrypted")
+
+
+class Serving:
+    """An application on its sockets."""
+
+    def __init__(self, app: web.Application, *, caps: ConnectionCaps, tls: ssl.SSLContext | None = None) -> None:
+        self._app = app
+        self._caps = caps
+        self._tls = tls
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._connections: Connections | None = None
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Accept connections from now on."""
+        await self._runner.setup()
+        server = cast("web.Server", self._runner.server)
+        self._connections = Connections(server, self._caps, draining=self._app[DRAINING])
+        loop = asyncio.get_running_loop()
+        timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None
+        for listener in listeners:
+            self._servers.append(
+                await loop.create_server(
+                    self._connections, sock=listener, ssl=self._tls, backlog=BACKLOG, ssl_handshake_timeout=timeout
+                )
+            )
+
+    async def stop(self, *, notice: float = 0.0) -> None:
+        """Drain: each answer is the last of its connection, lines are asked to come back, what runs may finish.
+
+        For `notice` seconds connections are accepted still, while `/readyz` tells a balancer to send no more.
+        """
+        self._app[DRAINING].set()
+        await asyncio.sleep(notice)
+        for server in self._servers:
+            server.close()
+        if self._connections is not None:
+            await asyncio.gather(self._app.shutdown(), self._connections.idle_gone(IDLE_S))
+        await self._runner.cleanup()
