@@ -207,11 +207,14 @@ class Connection(web.RequestHandler):
             request.content.set_exception(web.RequestPayloadError())
 
     def _refuse_more(self) -> None:
-        """End the body that is being read; whoever reads it is told, and then the connection ends."""
+        """End the body that is being read; whoever reads it is told, and then the connection ends.
+
+        What still comes after an answer is read and forgotten for a while: a client that is cut off hears no answer.
+        """
         request = self._current_request
-        if request is None:
-            self._give_up("body")
-        elif request.content.exception() is None:
+        if self.is_idle:
+            self._give_up("head")
+        elif request is not None and request.content.exception() is None:
             TURNED_AWAY.labels("body").inc()
             request.content.set_exception(web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, self._sent))
 
