@@ -37,7 +37,7 @@ from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
 from keys import load_keys
 from listeners import CannotListen, bind, inherited, listening
-from loaders import describe, open_caches
+from loaders import Bounds, describe, open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
@@ -86,7 +86,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(bell.close)
         replicas = await stack.enter_async_context(open_replicas(shards, settings.replicas))
         digests = Digests(keys.audit_digests)
-        caches = await stack.enter_async_context(open_caches(shards, ids, redis, replicas=replicas, digests=digests))
+        bounds = Bounds.within(settings.cache_mb)
+        opening_caches = open_caches(shards, ids, redis, bounds, replicas=replicas, digests=digests)
+        caches = await stack.enter_async_context(opening_caches)
         hear = functools.partial(forget_what_changed, caches.database, caches)
         hearing = Broadcast(addresses.kafka_bootstrap, on_change=hear, on_gap=caches.forget_all)
         await stack.enter_async_context(hearing.listening())

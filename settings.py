@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     query_timeout: float = Field(5.0, gt=0, le=60, description="how many seconds a query may take")
     mutation_timeout: float = Field(10.0, gt=0, le=60, description="how many seconds a mutation may take")
     cell_connections: int = Field(20, ge=1, le=1000, description="how many connections to a cell at most, per process")
+    cache_mb: int = Field(128, ge=8, le=65536, description="how many megabytes a process remembers facts in, 8 or more")
     follow_limit: int = Field(7500, ge=1, description="how many people one may follow at most")
     follow_free: int = Field(2000, ge=0, description="how many people one may follow whatever one's own followers")
     follow_ratio: float = Field(1.1, ge=0, description="how many one may follow per own follower beyond the free ones")

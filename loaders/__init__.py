@@ -1,7 +1,7 @@
 """Ids in, values out: batched per operation over what the process remembers; decisions are never remembered."""
 
-from loaders.caches import Caches, open_caches
+from loaders.caches import Bounds, Caches, open_caches
 from loaders.inspection import describe
 from loaders.loaders import NO_FLOORS, Floors, Loaders
 
-__all__ = ["NO_FLOORS", "Caches", "Floors", "Loaders", "describe", "open_caches"]
+__all__ = ["NO_FLOORS", "Bounds", "Caches", "Floors", "Loaders", "describe", "open_caches"]

@@ -25,19 +25,28 @@ from storage.generations import LOOK_EVERY_S, Generations
 from storage.redis_client import Redis
 from storage.replicas import Replicas
 
+_MEGABYTE: Final = 1024 * 1024
+_SMALL_ENTRY: Final = 640
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
     """How much this process may remember, in entries and bytes."""
 
-    entries: int = 200_000
-    size: int = 128 * 1024 * 1024
+    entries: int
+    size: int
+
+    @classmethod
+    def within(cls, megabytes: int) -> "Bounds":
+        """Give the bounds of so much memory: as many entries as there is room for the small ones."""
+        size = megabytes * _MEGABYTE
+        return cls(size // _SMALL_ENTRY, size)
 
 
 SILENCE_S: Final = 5.0
 """How long the broadcast of changes may be unheard before memory is no longer used."""
 _LOG: Final = logging.getLogger(__name__)
-DEFAULT_BOUNDS: Final = Bounds()
+DEFAULT_BOUNDS: Final = Bounds.within(128)
 
 
 class Caches:

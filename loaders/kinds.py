@@ -10,6 +10,7 @@ import msgspec
 
 from domain.relationships import STRANGERS, ListKind, Relationship
 from domain.users import Counts, User
+from loaders.weights import FACT, weigh_list, weigh_side, weigh_user
 from storage.epochs import epoch_key, profile_epoch_key
 from storage.freshness import NAME_TTL_S, encode_name, name_entry_key
 from storage.lists import ListEntry
@@ -87,6 +88,8 @@ class Kind(Generic[K, V]):
     missing: V
     ttl: float
     missing_ttl: float
+    weigh: Callable[[V], int] = lambda _value: FACT
+    """How many bytes a value takes in the memory of a process, its key and its entry aside."""
     epoch_of: Callable[[K], str] | None = None
     version_of: Callable[[V], int] | None = None
     shared: bool = True
@@ -136,6 +139,7 @@ USERS: Final[Kind[int, User | None]] = Kind(
     missing=None,
     ttl=600.0,
     missing_ttl=5.0,
+    weigh=weigh_user,
     epoch_of=profile_epoch_key,
 )
 
@@ -176,6 +180,7 @@ def _heads(kind: ListKind) -> Kind[int, Head]:
         missing=Head((), whole=True),
         ttl=120.0,
         missing_ttl=5.0,
+        weigh=lambda head: weigh_list(len(head.entries)),
         epoch_of=epoch_key,
     )
 
@@ -191,6 +196,7 @@ SIDES: Final[Kind[SideKey, Side]] = Kind(
     missing=Side({}, complete=True),
     ttl=600.0,
     missing_ttl=600.0,
+    weigh=lambda side: weigh_side(len(side.pairs)),
     epoch_of=lambda key: epoch_key(key.viewer_id),
     shared=False,
 )
@@ -204,6 +210,7 @@ PAIRS: Final[Kind[PairKey, Relationship]] = Kind(
     missing=STRANGERS,
     ttl=600.0,
     missing_ttl=600.0,
+    weigh=lambda _pair: weigh_side(1),
     epoch_of=lambda key: epoch_key(key.viewer_id),
     shared=False,
 )

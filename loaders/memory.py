@@ -13,9 +13,11 @@ HOT: Final = 3
 """How often a value is asked for that is worth reading again before it is forgotten."""
 ENDING_S: Final = 0.4
 """How long before it is forgotten that is: while nobody waits."""
-ENTRY_OVERHEAD: Final = 600
-"""Bytes that an entry costs beside its value's own."""
+ENTRY_OVERHEAD: Final = 400
+"""Bytes that an entry costs beside its value's own: its key, what is noted of it, and its places in tables."""
 _ROOMY: Final = 0.5
+_SEEN: Final = 0.25
+"""How many keys are noted as asked for once, as a share of the entries: each takes a small part of what they do."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,7 +41,7 @@ class Memory:
         self._held: dict[Hashable, Held] = {}
         self.is_off = False
         """Set while nothing that is held may be used."""
-        self._seen: set[Hashable] = set()
+        self._seen: set[int] = set()
         self._seen_since = clock()
 
     @property
@@ -114,9 +116,10 @@ class Memory:
         return len(self._held) < self._entries * _ROOMY and self._used < self._size * _ROOMY
 
     def _is_seen_again(self, key: Hashable, now: float) -> bool:
-        if now - self._seen_since > LEASE_S or len(self._seen) > self._entries:
+        if now - self._seen_since > LEASE_S or len(self._seen) > self._entries * _SEEN:
             self._seen, self._seen_since = set(), now
-        if key in self._seen or key in self._held:
+        digest = hash(key)
+        if digest in self._seen or key in self._held:
             return True
-        self._seen.add(key)
+        self._seen.add(digest)
         return False

@@ -42,7 +42,7 @@ class Brought(Generic[K, V]):
     def keep(self, values: Mapping[K, V]) -> None:
         """Remember values."""
         for key in self._wanted.intersection(values):
-            size = len(self._kind.encode(values[key]))
+            size = self._kind.weigh(values[key])
             self._memory.put((self._kind.name, key), values[key], size=size, until=self._until)
 
     def forget(self, key: K) -> None:
@@ -183,7 +183,7 @@ class ReadThrough(Generic[K, V]):
         for key in batch.asked:
             if not self.kind.shared or self._flying.get(key) is batch:
                 value = batch.found.get(key, self.kind.missing)
-                self._memory.put((self.kind.name, key), value, size=len(self.kind.encode(value)), until=until)
+                self._memory.put((self.kind.name, key), value, size=self.kind.weigh(value), until=until)
 
     async def _read(self, batch: Batch[K, V], generation: int, born: float) -> Mapping[K, V]:
         """Read from Redis, and what it lacks from the cells; a Redis that fails is a miss."""
