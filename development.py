@@ -131,7 +131,9 @@ async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, 
         people = await seed_named_world(Database(shards, ids), say)
         await begin_everywhere(shards)
     key = development_key(settings)
-    tokens = {name: issue_token(key, settings, ids.encode(NodeType.USER, people[name])) for name in ABOUT}
+    tokens = {
+        name: issue_token(key, settings, ids.encode(NodeType.USER, people[name])) for name in ABOUT if name in people
+    }
     write_tokens(settings.data_dir / TOKENS_FILE, tokens)
     return tokens
 

@@ -56,9 +56,10 @@ UPDATE purges SET purged_at = $2, rows = rows || '{"profile": 1}'::jsonb WHERE u
 
 _FORGET_DELETION: Final = "DELETE FROM deletions WHERE user_id = $1"
 
+# The lock keeps the purge from being forgotten before the acknowledgement is there to be forgotten with it.
 _ACKNOWLEDGE: Final = """
 INSERT INTO acknowledgements (user_id, consumer)
-SELECT p.user_id, $2 FROM purges p WHERE p.user_id = $1
+SELECT p.user_id, $2 FROM purges p WHERE p.user_id = $1 FOR SHARE
 ON CONFLICT (user_id, consumer) DO NOTHING
 """
 
@@ -125,9 +126,12 @@ class Purges:
 
     async def forget(self, user_id: int) -> None:
         """Forget a purge whose certificate is kept."""
-        home = self.database.shards.home(user_id)
-        await home.fetch(_FORGET_ACKNOWLEDGEMENTS, user_id)
-        await home.fetch(_FORGET, user_id)
+
+        async def work(connection: Connection) -> None:
+            await connection.execute(_FORGET, user_id)
+            await connection.execute(_FORGET_ACKNOWLEDGEMENTS, user_id)
+
+        await self.database.shards.home(user_id).transact(work)
 
     async def _note_rows(self, user_id: int, store: str, rows: int) -> None:
         home = self.database.shards.home(user_id)

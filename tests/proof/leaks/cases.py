@@ -187,5 +187,6 @@ ROUTES: Final = {
     ("GET", "/v1/openapi.json"): "a file",
     ("GET", "/readyz"): "says nothing of people",
     ("GET", "/metrics"): "figures without names, by test_canaries",
+    ("GET", "/debug/memory"): "kinds, keys and digests, in development alone",
 }
 """Every address of the service; one that leads to people needs doors of its own."""

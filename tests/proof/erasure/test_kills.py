@@ -1,0 +1,99 @@
+"""Purge workers killed by SIGKILL at random moments: every purge is completed, and nothing of anybody is left."""
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import os
+import random
+import secrets
+import sys
+from pathlib import Path
+
+import pytest
+
+from domain.certificates import CertificateSigner
+from domain.digests import Digests
+from domain.ids import NodeType, OpaqueIds
+from embedded import Addresses
+from storage.cells import open_cells
+from storage.database import Database
+from storage.deletions import delete_account
+from storage.redis_client import Redis
+from storage.users import NewUser, create_user
+from tests.proof.erasure.traces import Traced, find_in_redis, find_traces, leave_traces, make_traced
+from tests.proof.leaks.service import patiently
+
+LONG = os.environ.get("PROVE") == "long"
+PEOPLE = int(os.environ.get("PURGES", "1000")) if LONG else 3
+LIFE_S = (2.0, 8.0) if LONG else (1.5, 5.0)
+_UNDER_WAY = """
+SELECT user_id FROM deletions WHERE user_id = ANY($1::bigint[])
+UNION ALL
+SELECT user_id FROM purges WHERE user_id = ANY($1::bigint[])
+"""
+ROOT = Path(__file__).parents[3]
+
+
+async def test_purges_killed_at_random_are_all_completed_and_leave_nothing(
+    addresses: Addresses, redis: Redis, tmp_path: Path
+) -> None:
+    seed, key = random.randrange(1 << 32), secrets.token_bytes(32)
+    chance = random.Random(seed)
+    async with open_cells(addresses.postgres_dsns[1:]) as shards:
+        database = Database(shards, OpaqueIds(key), digests=Digests(key))
+        others = [await bystander(database, number) for number in range(10)]
+        people = [await traced(database, number, chance.sample(others, 5)) for number in range(PEOPLE)]
+        kills = await kill_until_done(database, people, addresses, (key, tmp_path), chance)
+        sys.stdout.write(f"\n{PEOPLE} purges, workers killed {kills} times, from seed {seed}\n")
+        signer = CertificateSigner(key)
+        documents = await asyncio.to_thread(lambda: [path.read_text() for path in tmp_path.glob("*.json")])
+        purged = {signer.read(document).user_id for document in documents}
+        assert {database.ids.encode(NodeType.USER, person.id) for person in people} <= purged
+        for start in range(0, PEOPLE, 50):
+            batch = people[start : start + 50]
+            assert await find_traces(database, batch) == {}
+            left = await find_in_redis(redis, batch)
+            assert [name for name in left if not name.startswith("told:")] == []
+
+
+async def bystander(database: Database, number: int) -> int:
+    name = f"by.{number}.{secrets.token_hex(4)}"
+    return await create_user(database, NewUser(name), cell=number % 2, now=dt.datetime.now(dt.UTC))
+
+
+async def traced(database: Database, number: int, others: list[int]) -> Traced:
+    person = await make_traced(database, number % 2)
+    await leave_traces(database, person, others)
+    assert await patiently(lambda: delete_account(database, person.id, dt.datetime.now(dt.UTC)))
+    return person
+
+
+async def are_done(database: Database, people: list[Traced]) -> bool:
+    """Tell whether nobody's purge is to begin or under way."""
+    ids = [person.id for person in people]
+    return not [row for cell in database.shards.cells for row in await cell.fetch(_UNDER_WAY, ids)]
+
+
+async def kill_until_done(
+    database: Database, people: list[Traced], addresses: Addresses, told: tuple[bytes, Path], chance: random.Random
+) -> int:
+    """Run workers one after the other, each killed after a while, until everybody is purged."""
+    key, folder = told
+    arguments = (base64.b64encode(key).decode(), addresses.redis_url, str(folder), *addresses.postgres_dsns[1:])
+    kills, life = 0, LIFE_S
+    while not await are_done(database, people):
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.proof.erasure.mortal_purger", *arguments, cwd=ROOT
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(chance.uniform(*life)):
+                await worker.wait()
+                pytest.fail("a worker ended by itself")
+        worker.kill()
+        await worker.wait()
+        # Its lease would have to run out first: the next worker need not wait for that here.
+        for cell in database.shards.cells:
+            await cell.fetch("DELETE FROM leases WHERE name = 'purge'")
+        kills, life = kills + 1, (life[0], life[1] * 1.3)
+    return kills
