@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+import json
 import os
 import secrets
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from settings import SECRET_BYTES, Settings, SettingsError, decode_secret
 
 _FILE: Final = "secret.key"
+_FIRST_OWN_VERSION: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -30,10 +32,7 @@ class Keys:
 
 def load_keys(settings: Settings) -> Keys:
     """Derive the keys from `KITH_SECRET_KEY`, or in development from the data folder; raises SettingsError."""
-    if settings.secret_key is not None:
-        master = decode_secret(settings.secret_key.get_secret_value())
-    else:
-        master = _read_secret(settings.data_dir / _FILE)
+    master = _master(settings)
     return Keys(
         opaque_ids=_derive(master, b"kith opaque ids"),
         cursors=_derive(master, b"kith cursors"),
@@ -42,6 +41,37 @@ def load_keys(settings: Settings) -> Keys:
         audit_seals=_derive(master, b"kith audit seals"),
         certificates=_derive(master, b"kith certificates of erasure"),
     )
+
+
+def load_master_keys(settings: Settings) -> dict[int, bytes]:
+    """Give the master keys of personal data by version: the first is derived, the others are in `KITH_MASTER_KEYS`.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    derived = _derive(_master(settings), b"kith master key 1")
+    if settings.master_keys is None:
+        return {1: derived}
+    try:
+        named = json.loads(settings.master_keys.read_text())
+        return {1: derived} | {_version(name): decode_secret(text) for name, text in named.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise SettingsError(
+            'KITH_MASTER_KEYS is a JSON file {"2": "32 bytes in base64"}, by versions from 2 on; it cannot be read so.'
+        ) from None
+
+
+def _version(name: str) -> int:
+    version = int(name)
+    if version < _FIRST_OWN_VERSION:
+        raise ValueError
+    return version
+
+
+def _master(settings: Settings) -> bytes:
+    if settings.secret_key is not None:
+        return decode_secret(settings.secret_key.get_secret_value())
+    return _read_secret(settings.data_dir / _FILE)
 
 
 def _read_secret(path: Path) -> bytes:

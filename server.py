@@ -35,7 +35,7 @@ from events.remembering import forget_what_changed
 from execution.engine import Engine, PlanMode
 from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
-from keys import load_keys
+from keys import load_keys, load_master_keys
 from listeners import CannotListen, bind, inherited, listening
 from loaders import Bounds, describe, open_caches
 from logs import configure_logs
@@ -47,11 +47,13 @@ from schema.schema import GRAPHQL_SCHEMA
 from settings import Settings, SettingsError, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.channels import Listeners
+from storage.master_keys import LocalMasterKeys
 from storage.named_world import ABOUT
 from storage.outbox import Bell
 from storage.persisted_documents import PersistedInRedis
 from storage.redis_client import open_redis
 from storage.replicas import open_replicas
+from storage.vault import Vault
 from transport.access import Access
 from transport.app import Parts, make_app
 from transport.connections import ConnectionCaps
@@ -95,7 +97,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(caches.trusting(lambda: hearing.silent_for))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
-        backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, limits, issuers.longest_life)
+        vault = Vault(LocalMasterKeys(load_master_keys(settings)))
+        backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, vault, limits, issuers.longest_life)
         presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
         revocations = Revocations(backend.database, listeners, on_revoked=presence.end)
         await stack.enter_async_context(revocations.watching())

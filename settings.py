@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None, description="32 random bytes in base64, such as `openssl rand -base64 32`"
     )
+    master_keys: Path | None = Field(
+        None, description='a JSON file {"2": "32 bytes in base64"} of master keys by version, from 2 on'
+    )
     auth_issuer: str = Field("https://auth.kith.localhost", description="the `iss` of access tokens")
     auth_audience: str = Field("kith", description="the `aud` of access tokens")
     auth_jwks_url: str | None = Field(None, min_length=1, description="the https:// address of the issuer's JWK set")

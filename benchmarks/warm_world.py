@@ -17,10 +17,12 @@ from storage.cells import open_cells
 from storage.channels import Listeners
 from storage.database import Database
 from storage.epochs import Pulse
+from storage.master_keys import LocalMasterKeys
 from storage.migrate import migrate
 from storage.named_world import seed_named_world
 from storage.outbox import Bell
 from storage.redis_client import open_redis
+from storage.vault import Vault
 
 _LOOKED: Final = 0.1
 
@@ -67,5 +69,6 @@ async def warm_world(folder: Path) -> AsyncIterator[tuple[Backend, dict[str, int
         bell = Bell()
         stack.push_async_callback(bell.close)
         key = secrets.token_bytes(32)
-        yield Backend(caches, Cursors(key), ConsistencyTokens(key), listeners, bell), people
+        vault = Vault(LocalMasterKeys({1: key}))
+        yield Backend(caches, Cursors(key), ConsistencyTokens(key), listeners, bell, vault), people
         await caches.settle()

@@ -4,17 +4,19 @@ import asyncio
 import datetime as dt
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
+from domain.personal import NO_DETAILS, PersonalDetails
 from domain.relationships import STRANGERS, FollowState, ListKind, Relationship
 from domain.users import Counts, User
 from loaders.caches import Caches
 from loaders.kinds import HEAD, Head, HiddenKey, PairKey, Side, SideKey
 from loaders.loader import Loader
 from loaders.read_through import ReadThrough
-from storage import lists
+from storage import lists, personal
 from storage.lists import ListEntry, Span
 from storage.replicas import Positions
+from storage.vault import Vault
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -41,8 +43,17 @@ class Loaders:
     Nothing that is remembered is used before the viewer's epoch is known: `begin` reads it, once.
     """
 
-    def __init__(self, caches: Caches, viewer_id: int | None, now: dt.datetime, floors: Floors = NO_FLOORS) -> None:
+    def __init__(
+        self,
+        caches: Caches,
+        viewer_id: int | None,
+        now: dt.datetime,
+        floors: Floors = NO_FLOORS,
+        *,
+        vault: Vault | None = None,
+    ) -> None:
         self._caches = caches
+        self._vault = vault
         self._floors = floors
         self._viewer_id = viewer_id
         self._now = now
@@ -100,6 +111,11 @@ class Loaders:
     @functools.cached_property
     def _followed(self) -> Loader[int, Sequence[int]]:
         return Loader(self.begin, _recall_nothing, self._fetch_followed, missing=())
+
+    @functools.cached_property
+    def details(self) -> Loader[int, PersonalDetails]:
+        """Give the loader of what is personal, which nothing remembers beyond this operation."""
+        return Loader(self.begin, _recall_nothing, self._fetch_details, missing=NO_DETAILS)
 
     def _over(self, reader: ReadThrough[K, V], is_old: Callable[[K, V], bool] | None = None) -> Loader[K, V]:
         """Ask this operation's questions of one kind; what `is_old` is read from the cells."""
@@ -259,6 +275,10 @@ class Loaders:
         database = self._caches.database
         return {viewer_id: await lists.fetch_followed_ids(database, viewer_id) for viewer_id in viewer_ids}
 
+    async def _fetch_details(self, user_ids: Sequence[int]) -> Mapping[int, PersonalDetails]:
+        """Read what is personal out of the cells, each time: open, it is in no memory that outlives the operation."""
+        return await personal.fetch_details(self._caches.database, self._vault, user_ids) if self._vault else {}
+
     async def _fetch_blocked(self, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
         database = self._caches.database
         return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, self._now) for viewer_id in viewer_ids}
@@ -267,7 +287,7 @@ class Loaders:
 _LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, functools.cached_property)]
 
 
-def _recall_nothing(_keys: Sequence[int]) -> Mapping[int, Sequence[int]]:
+def _recall_nothing(_keys: Sequence[int]) -> Mapping[int, Any]:
     return {}
 
 

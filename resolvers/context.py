@@ -15,6 +15,7 @@ from resolvers.consistency import PAIR, POSITION, PROFILE, ConsistencyTokens
 from storage.channels import Listeners
 from storage.database import Database
 from storage.outbox import Bell
+from storage.vault import Vault
 
 NOBODY = 0
 """An id that no one has: loaded in the place of ids that cannot be, so that both take the same way and time."""
@@ -29,6 +30,7 @@ class Backend:
     consistency: ConsistencyTokens
     listeners: Listeners
     bell: Bell
+    vault: Vault
     limits: FollowLimits = DEFAULT_LIMITS
     token_life: float = 15 * 60
     """How many seconds a token may live: so long a revocation is kept."""
@@ -99,7 +101,7 @@ def new_context(
     """
     now = dt.datetime.now(dt.UTC)
     floors = _floors(backend, consistency_token) if consistency_token is not None else NO_FLOORS
-    loaders = Loaders(backend.caches, viewer_id, now, floors)
+    loaders = Loaders(backend.caches, viewer_id, now, floors, vault=backend.vault)
     if credentials is None:
         return Context(backend, viewer_id, now, loaders)
     signed_in = credentials.authenticated_at
@@ -109,7 +111,8 @@ def new_context(
 def context_of_event(backend: Backend, viewer_id: int | None) -> Context:
     """Make the context in which one event is delivered: it shows no less than the event tells."""
     now = dt.datetime.now(dt.UTC)
-    return Context(backend, viewer_id, now, Loaders(backend.caches, viewer_id, now, Floors({}, {})))
+    loaders = Loaders(backend.caches, viewer_id, now, Floors({}, {}), vault=backend.vault)
+    return Context(backend, viewer_id, now, loaders)
 
 
 def _floors(backend: Backend, token: str) -> Floors:

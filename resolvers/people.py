@@ -6,6 +6,7 @@ from typing import Final
 from domain.errors import InvalidInput, Overloaded
 from domain.ids import NodeType
 from domain.pages import MAX_PAGE
+from domain.personal import NO_DETAILS, PersonalDetails
 from domain.policies import FieldGroup
 from domain.usernames import username_key
 from domain.users import Counts
@@ -66,6 +67,13 @@ async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], 
     except Overloaded:
         context.degraded.add(field)
         return [None] * len(people)
+
+
+async def fetch_details(context: Context, people: Sequence[Visible], group: FieldGroup) -> list[PersonalDetails]:
+    """Give the personal details of those who show a group of them to the viewer, and none of the others."""
+    open_ids = [person.user.id for person in people if person.allows(group)]
+    found = dict(zip(open_ids, await context.loaders.details.load_many(open_ids), strict=True))
+    return [found.get(person.user.id, NO_DETAILS) for person in people]
 
 
 def _less(counts: Counts, hidden: Counts) -> Counts:

@@ -116,6 +116,10 @@ class UpdateProfileInput:
     pronouns: str | None = UNSET
     location: str | None = UNSET
     links: list[ProfileLinkInput] | None = UNSET
+    phone: str | None = strawberry.field(
+        default=UNSET, description="With the country's code, such as +49 30 123456; shown as E.164 has it."
+    )
+    birth_date: dt.date | None = UNSET
     expected_version: int | None = None
     client_mutation_id: str | None = None
 

@@ -161,7 +161,9 @@ async def update_profile(context: Context, _roots: Sequence[object], *, input: U
     }
     links = None if input.links is UNSET else [ProfileLink(link.label, link.url) for link in input.links or ()]
     given = {name: text for name, text in texts.items() if text is not UNSET}
-    edit = settings.ProfileEdit(texts=given, links=links, expected_version=input.expected_version)
+    personal = {"phone": input.phone, "birthDate": input.birth_date}
+    details = {name: value for name, value in personal.items() if value is not UNSET}
+    edit = settings.ProfileEdit(given, links, input.expected_version, details)
     return _results(input.client_mutation_id, await settings.update_profile(context, edit))
 
 

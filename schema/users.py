@@ -47,6 +47,16 @@ async def following_count(context: Context, owners: Sequence[Visible]) -> list[i
     return [counts.following if counts else None for counts in found]
 
 
+async def phone(context: Context, owners: Sequence[Visible]) -> list[str | None]:
+    """The phone number, as E.164 has it."""
+    return [details.phone for details in await people.fetch_details(context, owners, FieldGroup.PHONE)]
+
+
+async def birth_date(context: Context, owners: Sequence[Visible]) -> list[dt.date | None]:
+    """The date of birth."""
+    return [details.birth_date for details in await people.fetch_details(context, owners, FieldGroup.BIRTH_DATE)]
+
+
 @strawberry.type(description="A person. Whoever is hidden from the viewer is null, like somebody who never existed.")
 class User(Node):
     """Source: `Visible`."""
@@ -62,6 +72,8 @@ class User(Node):
     links: list[ProfileLink] | None = attribute(
         "user.links", group=FieldGroup.LINKS, size=ListSize(assumed_size=MAX_LINKS)
     )
+    phone: str | None = level(phone, group=FieldGroup.PHONE, cost=Cost(weight=1))
+    birth_date: dt.date | None = level(birth_date, group=FieldGroup.BIRTH_DATE, cost=Cost(weight=1))
     created_at: dt.datetime | None = attribute("user.created_at", group=FieldGroup.PROFILE)
     profile_version: int | None = derived(
         lambda person: person.user.version if person.is_viewer else None,

@@ -149,6 +149,8 @@ def _own(table: str, column: str, what: str) -> Store:
 
 
 STORES: Final[Sequence[Store]] = (
+    _own("data_keys", "user_id", "key of personal details, without which their copies are noise"),
+    _own("personal_details", "user_id", "personal details"),
     Store("follows", "follows and requests ended, as by the person", _erase_follows),
     Store(
         "relations",
@@ -175,8 +177,7 @@ STORES: Final[Sequence[Store]] = (
         ("usernames",),
     ),
 )
-"""In this order; the profile goes last, with the fact that it is gone. A key under which fields of the person are
-encrypted is destroyed by an entry of its own."""
+"""In this order; the profile goes last, with the fact that it is gone."""
 
 BY_THE_PURGE: Final = ("users", "deletions", "purges", "acknowledgements")
 """Tables that the purge itself brings to what is left: see `storage/purges.py`."""

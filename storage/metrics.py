@@ -50,3 +50,4 @@ DEADLINES: Final = Counter(
     "Statements and transactions ended by the deadline of their request.",
     ["dependency"],
 )
+UNREADABLE: Final = Counter("kith_unreadable_details_total", "Personal details that could not be decrypted.")

@@ -98,6 +98,8 @@ async def fetch_active(database: Database, user_ids: Sequence[int]) -> set[int]:
 
 
 Within = Callable[[Connection, User, User], Awaitable[None]]
+Beside = Callable[[Connection], Awaitable[tuple[object, object] | None]]
+"""Changes what is kept beside the profile; gives what was there before and after, or None where nothing changes."""
 
 
 async def change_user(
@@ -108,13 +110,15 @@ async def change_user(
     event: EventType,
     expected_version: int | None = None,
     within: Within | None = None,
+    beside: Beside | None = None,
     among: frozenset[UserState] = frozenset({UserState.ACTIVE}),
 ) -> User | None:
     """Apply a change to a profile under its lock; None where the person is gone. No difference writes nothing.
 
     Gone is whoever is in no state of `among`.
 
-    `within` runs in the same transaction where something changes, with the connection and the profile before and after.
+    `within` runs in the same transaction where something changes, with the connection and the profile before and after;
+    `beside` runs in it first, whether or not the profile itself changes.
 
     Raises:
         Conflict: the profile is not at `expected_version`; `currentVersion` says where it is.
@@ -127,12 +131,12 @@ async def change_user(
             return None
         if expected_version not in (None, before.version):
             raise Conflict(currentVersion=before.version)
-        after = change(before)
-        if after == before:
+        after, aside = change(before), await beside(connection) if beside is not None else None
+        if after == before and aside is None:
             return before
         if within is not None:
             await within(connection, before, after)
-        return await _write_next(database, connection, before, after, event)
+        return await _write_next(database, connection, before, after, event, aside or (None, None))
 
     async def change_and_tell() -> User | None:
         user = await database.shards.home(user_id).transact(work)
@@ -144,7 +148,14 @@ async def change_user(
     return await wholly(change_and_tell())
 
 
-async def _write_next(database: Database, connection: Connection, before: User, after: User, event: EventType) -> User:
+async def _write_next(  # noqa: PLR0917 - one row and all that is written with it
+    database: Database,
+    connection: Connection,
+    before: User,
+    after: User,
+    event: EventType,
+    aside: tuple[object, object],
+) -> User:
     after = dataclasses.replace(after, version=after.version + 1)
     await connection.execute(_UPDATE, *_columns(after))
     await write_audit(
@@ -154,8 +165,8 @@ async def _write_next(database: Database, connection: Connection, before: User, 
         event.value,
         target_id=None,
         version=after.version,
-        before=_columns(before),
-        after=_columns(after),
+        before=(*_columns(before), aside[0]),
+        after=(*_columns(after), aside[1]),
     )
     await outbox.append(connection, [_event(database, event, after.id, after.version)])
     return after

@@ -23,10 +23,12 @@ from resolvers.context import Backend, Context, new_context
 from storage.cells import ShardMap, open_cells
 from storage.channels import Listeners
 from storage.database import Database
+from storage.master_keys import LocalMasterKeys
 from storage.migrate import migrate
 from storage.outbox import Bell
 from storage.redis_client import Redis, open_redis
 from storage.users import NewUser, create_user
+from storage.vault import Vault
 from tests.services import open_services
 
 KEY = secrets.token_bytes(32)
@@ -83,7 +85,7 @@ async def backend(caches: Caches, addresses: Addresses) -> AsyncIterator[Backend
     async with Listeners(addresses.redis_url) as listeners, contextlib.AsyncExitStack() as stack:
         bell = Bell()
         stack.push_async_callback(bell.close)
-        yield Backend(caches, Cursors(KEY), ConsistencyTokens(KEY), listeners, bell)
+        yield Backend(caches, Cursors(KEY), ConsistencyTokens(KEY), listeners, bell, Vault(LocalMasterKeys({1: KEY})))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

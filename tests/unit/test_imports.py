@@ -60,6 +60,7 @@ COMMANDS = {
     "storage.migrate": {"embedded", *FOUNDATION},
     "storage.import_graph": {"embedded", *FOUNDATION},
     "storage.audit.__main__": {"embedded", *FOUNDATION},
+    "storage.rotate_keys": {"embedded", *FOUNDATION},
     "loaders.checker": {"embedded", *FOUNDATION},
     "storage.purges.__main__": {"embedded", *FOUNDATION},
     "auth.token": {"embedded", "storage"},

@@ -8,11 +8,13 @@ from typing import Final
 
 from domain.events import EventType
 from domain.ids import NodeType
+from domain.personal import PersonalDetails
 from domain.policies import DEFAULT_AUDIENCES, Audience, FieldGroup, PrivacyPolicy
 from domain.transitions import Transition, block, follow
 from domain.users import ProfileLink
 from storage.mutes import Mute, change_mute
 from storage.pairs import change_pair
+from storage.personal import change_details
 from storage.users import NewUser, change_user, create_user
 from tests.proof.leaks.model import VIEWERS, Setting
 from tests.proof.leaks.service import Asker, Service, patiently
@@ -69,6 +71,9 @@ async def make_viewers(service: Service) -> Viewers:
     return Viewers(service, members, third)
 
 
+_DETAILS: Final = PersonalDetails(phone="+4930123456", birth_date=dt.date(1990, 2, 28))
+
+
 async def make_target(viewers: Viewers, setting: Setting, number: int, **details: object) -> Member:
     """Make a target: followed by and following the third person, and in its relation to each viewer."""
     service, members = viewers.service, viewers.members
@@ -79,6 +84,9 @@ async def make_target(viewers: Viewers, setting: Setting, number: int, **details
         target.id,
         lambda user: dataclasses.replace(user, policy=policy_of(setting, members)),
         event=EventType.PRIVACY_UPDATED,
+        beside=lambda connection: change_details(
+            connection, service.parts.backend.vault, target.id, lambda _before: _DETAILS
+        ),
     )
     await _pair(service, target, viewers.third, _FOLLOW)
     await _pair(service, viewers.third, target, _FOLLOW)

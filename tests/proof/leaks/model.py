@@ -35,13 +35,15 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "PROFILE": ("pronouns", "createdAt"),
     "LOCATION": ("location",),
     "LINKS": ("links",),
+    "PHONE": ("phone",),
+    "BIRTH_DATE": ("birthDate",),
     "COUNTS": ("followersCount", "followingCount"),
     "FOLLOWERS_LIST": ("followers", "mutualFollowers"),
     "FOLLOWING_LIST": ("following",),
 }
 """The fields of a person by group; groups without fields in the schema are left out."""
 
-GROUPS: Final = (*FIELDS, "EMAIL", "PHONE", "BIRTH_DATE", "ACTIVITY", "DISCOVERABILITY")
+GROUPS: Final = (*FIELDS, "EMAIL", "ACTIVITY", "DISCOVERABILITY")
 """Every group, whether or not the schema has fields of it yet."""
 
 DEFAULTS: Final[Mapping[str, str]] = dict.fromkeys(FIELDS, "PUBLIC")
