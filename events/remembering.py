@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Collection
 from typing import Final, Protocol
 
-from domain.events import BlockPayload, FollowPayload, UserPayload
+from domain.events import BlockPayload, FollowPayload, MutePayload, UserPayload
 from events.people import internal_of, pair_of
 from events.records import ReceivedEvent, UnreadableRecord
 from storage.block_sets import write_block_set
@@ -25,6 +25,9 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
     payload = event.payload
     if isinstance(payload, UserPayload):
         await database.freshness.user_heard(internal_of(database.ids, payload.user_id), payload.user_version)
+    elif isinstance(payload, MutePayload):
+        muter_id = internal_of(database.ids, payload.muter_id)
+        await database.freshness.pair_changed(muter_id, muter_id, stricter=False)
     elif isinstance(payload, FollowPayload | BlockPayload) and (pair := pair_of(database.ids, event)):
         await database.freshness.pair_heard(*pair, payload.pair_version)
         if isinstance(payload, BlockPayload):

@@ -10,6 +10,7 @@ from storage import outbox
 from storage.audit import write_audit
 from storage.cells import Connection
 from storage.database import Database
+from storage.wholly import wholly
 
 # Nothing is written, and no row comes back, where the mute is already as asked for.
 _SET: Final = """
@@ -73,9 +74,12 @@ async def change_mute(database: Database, owner_id: int, other_id: int, change: 
             await outbox.append(connection, [event])
         return bool(rows)
 
-    changed = await database.shards.home(owner_id).transact(work)
-    await database.freshness.pair_changed(owner_id, owner_id, stricter=False)
-    return changed
+    async def change_and_tell() -> bool:
+        changed = await database.shards.home(owner_id).transact(work)
+        await database.freshness.pair_changed(owner_id, owner_id, stricter=False)
+        return changed
+
+    return await wholly(change_and_tell())
 
 
 def _event(database: Database, owner_id: int, other_id: int, change: Mute | Unmute) -> Event:

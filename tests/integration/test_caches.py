@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domain.errors import InvalidInput
-from domain.events import BlockPayload, EventType, UserPayload
+from domain.events import BlockPayload, EventType, MutePayload, UserPayload
 from domain.ids import OpaqueIds
 from domain.policies import MOST_RESTRICTIVE
 from domain.transitions import block
@@ -23,6 +23,7 @@ from resolvers.context import Backend, new_context
 from storage.block_sets import LOADED, block_set_key
 from storage.cells import Cell, Record, ShardMap
 from storage.database import Database
+from storage.mutes import Mute, change_mute
 from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis
 from storage.users import change_user
@@ -265,6 +266,21 @@ async def test_an_event_makes_good_what_its_maker_could_not_tell(
     assert hidden["data"]["user"] is None
     members = await redis.run(lambda client: client.smembers(block_set_key(star.opaque_id)))
     assert members == {LOADED.encode(), viewer.opaque_id.encode()}
+
+
+async def test_a_mute_whose_maker_could_not_tell_is_told_by_its_event(
+    make_person: MakePerson, backend: Backend, redis: Redis
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    [before] = await viewer.context.loaders.fetch_relationships([star.id])
+    await backend.caches.settle()
+    silent = Database(backend.database.shards, backend.database.ids)
+    await change_mute(silent, viewer.id, star.id, Mute(None))
+    payload = MutePayload(muter_id=viewer.opaque_id, muted_id=star.opaque_id, expires_at=None)
+    event = ReceivedEvent(uuid.uuid4(), EventType.USER_MUTED, now(), viewer.opaque_id, payload)
+    await refresh(backend.database, redis, event)
+    [after] = await viewer.context.loaders.fetch_relationships([star.id])
+    assert (before.mutes, after.mutes) == (False, True)
 
 
 async def test_no_name_and_no_text_of_a_person_is_in_a_key(make_person: MakePerson, redis: Redis) -> None:

@@ -8,7 +8,7 @@ import itertools
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,7 @@ PAGE: Final = 10
 IMPATIENT: Final = 0.03
 DYING: Final = 0.02
 BUSY_S: Final = 0.05
+ALL_FAULTS: Final = frozenset({"freeze", "empty", "kill", "cut"})
 TOLD_WITHIN_S: Final = 60.0
 
 
@@ -69,10 +70,12 @@ class World:
     faults: int = 0
     unheard: list[Callable[[], Awaitable[None]]] = dataclasses.field(default_factory=list)
 
-    async def write(self, number: int) -> None:
-        """Change so many things, with many at it at once, others reading, and Redis failing again and again."""
+    async def write(self, number: int, faults: Collection[str]) -> None:
+        """Change so many things, with many at it at once, others reading, and faults of these kinds all the while."""
         remaining = iter(range(number))
-        helpers = [asyncio.create_task(work()) for work in (*[self._read_on] * READERS, self._fail)]
+        helpers = [
+            asyncio.create_task(work) for work in (*(self._read_on() for _ in range(READERS)), self._fail(faults))
+        ]
 
         async def write_on() -> None:
             for _ in remaining:
@@ -177,11 +180,11 @@ class World:
     def _some(self) -> list[int]:
         return self.random.sample(self.people, PAGE)
 
-    async def _fail(self) -> None:
-        """Freeze Redis, empty it, kill it, and cut connections to the cells, in turn by chance."""
-        while True:
+    async def _fail(self, faults: Collection[str]) -> None:
+        """Freeze Redis, empty it, kill it, or cut connections to the cells, in turn by chance."""
+        while faults:
             await asyncio.sleep(self.random.uniform(0.1, 1.0))
-            await self.random.choice((self._freeze, self._empty, self._kill, self._cut))()
+            await getattr(self, f"_{self.random.choice(sorted(faults))}")()
             self.faults += 1
 
     async def _freeze(self) -> None:
