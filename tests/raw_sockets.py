@@ -13,6 +13,7 @@ TEXT: Final = 1
 BINARY: Final = 2
 CLOSE: Final = 8
 PING: Final = 9
+PONG: Final = 10
 WITHIN_S: Final = 30.0
 
 

@@ -76,13 +76,16 @@ class Conversation:
             self._line.end(UNINTRODUCED)
 
     async def _beat(self) -> None:
-        """Ask for a sign of life; a client that gives none between two beats is gone, or reads nothing."""
+        """Ask for a sign of life; a client that gives none between two beats is gone, or reads nothing.
+
+        The beat does not wait for its ping to be sent: where nobody reads, that takes as long as any message may.
+        """
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             if not self._heard:
                 self._line.end(UNANSWERED)
             self._heard = False
-            await self._wire.send_frame(b"", WSMsgType.PING)
+            _ = self._start(self._wire.send_frame(b"", WSMsgType.PING))
 
     async def _finish(self) -> None:
         """Let queries and mutations come to their ends: whoever asked would not know what became of them."""

@@ -186,7 +186,9 @@ class _Chaos:
             await asyncio.sleep(fault.frozen_s)
         finally:
             os.kill(pid, signal.SIGCONT)
-        self.figures.errors_while_the_broker_was_frozen += len(self.tally.errors_now)
+        errors = collections.Counter(self.tally.errors_now)
+        say(f"{self.tally.acknowledged:6} acknowledged: it goes on; errors meanwhile: {dict(errors)}")
+        self.figures.errors_while_the_broker_was_frozen += errors.total()
 
     async def _until_quiet(self) -> None:
         """Wait until earlier faults no longer show."""

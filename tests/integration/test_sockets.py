@@ -28,7 +28,8 @@ from server import open_parts
 from settings import Settings, load
 from storage.departures import depart
 from tests.conftest import KEY, MakePerson, Person, eventually
-from tests.raw_sockets import BINARY, CLOSE, PING, TEXT, RawSocket, frame, open_raw
+from tests.raw_sockets import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, frame, open_raw
+from transport import conversation, wire
 from transport.app import Parts, make_app
 from transport.lines import Caps
 from transport.metrics import SOCKETS
@@ -196,8 +197,13 @@ async def test_sockets_that_stop_reading_cost_little_and_are_closed(served: Serv
     async def read_all() -> None:
         async with served.socket(person) as socket:
             await socket.write(asked)
-            for _ in range(1 + 2 * 18):
-                await socket.read_frame()
+            left = 1 + 2 * 18
+            while left:
+                opcode, payload = await socket.read_frame()
+                if opcode == PING:
+                    await socket.write(frame(PONG, payload))
+                else:
+                    left -= 1
 
     await asyncio.gather(*(read_all() for _ in range(STALLED)))  # pools have filled: what grows now is for the sockets
     async with contextlib.AsyncExitStack() as stack:
@@ -218,6 +224,20 @@ async def test_sockets_that_stop_reading_cost_little_and_are_closed(served: Serv
     grown = peak - before
     sys.stdout.write(f"\n{STALLED} sockets that read nothing: +{grown / 1e6:.1f} MB, gone after {seconds:.1f} s\n")
     assert grown < MEMORY_BYTES
+
+
+async def test_silence_ends_a_socket_that_reads_nothing_whatever_is_still_to_be_sent(
+    served: Served, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "HEARTBEAT_S", 1.0)
+    monkeypatch.setattr(wire, "SEND_TIMEOUT_S", 600.0)
+    async with served.socket(await make_person(), receive_buffer=4096) as socket:
+        socket.push(b"".join(subscribe(str(n), LARGE) for n in range(18)))
+
+        async def is_closed() -> bool:
+            return not SOCKETS.labels("websocket")._value.get()
+
+        await eventually(is_closed, within=60)
 
 
 async def test_more_sockets_than_a_person_may_have_are_refused(serve: Serve, make_person: MakePerson) -> None:
