@@ -106,7 +106,9 @@ class Settings(BaseSettings):
         None, description='a JSON file {"sha256:…": "document"} of documents that clients may name'
     )
     only_trusted: bool = Field(False, description="true or false")  # noqa: FBT003 - the default of a field
-    metrics_port: int | None = Field(None, ge=1, le=65535, description="a port for /metrics of the relay or consumer")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="a port for /metrics and probes of a background process"
+    )
     erasure_consumers: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="names of services that acknowledge erasures on Kafka, separated by commas"
     )

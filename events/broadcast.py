@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from events.clients import start_client, stop_consumer
 from events.groups import expect_same_life, wait_for_topics
-from events.letters import Record
 from events.metrics import BROADCAST_GAPS, BROADCAST_HEARD, BROADCAST_SILENCE, PASSED_OVER
 from events.process import backoffs
+from events.reading import Illegible, Taken, take
 from events.records import ReceivedEvent, UnreadableRecord, read_record
 
 HEARD_TOPICS: Final = ("users.v1", "social.v1", "privacy.v1")
@@ -81,7 +81,7 @@ class Broadcast:
             self._miss("began to listen")
             looked_at = time.monotonic()
             while True:
-                batches = await consumer.getmany(timeout_ms=POLL_MS)
+                batches = await take(consumer, timeout_ms=POLL_MS)
                 for place, records in batches.items():
                     self._hear(place, records)
                 self._look_at_clock(consumer)
@@ -89,11 +89,13 @@ class Broadcast:
                     looked_at = time.monotonic()
                     await expect_same_life(consumer, marks)
 
-    def _hear(self, place: TopicPartition, records: list[Record]) -> None:
+    def _hear(self, place: TopicPartition, records: list[Taken]) -> None:
         for record in records:
             if record.offset != self._next.get(place, record.offset):
                 self._miss("jumped")
             self._next[place] = record.offset + 1
+            if isinstance(record, Illegible):
+                continue  # as below
             try:
                 event = read_record(record.key, record.headers, record.value)
             except UnreadableRecord:

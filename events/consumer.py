@@ -21,13 +21,13 @@ from events.effects import Effects, Subscription
 from events.groups import Measures, expect_same_life, open_member, wait_for_topics
 from events.handlers import Handlers
 from events.holds import Holds
-from events.letters import Letters, Record
+from events.letters import Letters
 from events.process import Process, backoffs, run_process
+from events.reading import Taken, take
 from storage.redis_client import open_redis
 
 GROUP: Final = "kith"
 READ_TOPICS: Final = ("social.v1", "users.v1", "privacy.v1")
-BATCH: Final = 200
 POLL_S: Final = 0.5
 LOOK_AROUND_EVERY_S: Final = 1.0
 SESSION_TIMEOUT_MS: Final = 10_000
@@ -92,10 +92,10 @@ class Consumer:
         self._holds.keep_only(consumer.assignment())
         consumer.resume(*self._holds.due())
         timeout_ms = int(self._holds.next_due_in(POLL_S) * 1000)
-        batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=BATCH)
+        batches = await take(consumer, timeout_ms=timeout_ms)
         await asyncio.gather(*(self._work_off(consumer, *batch) for batch in batches.items()))
 
-    async def _work_off(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: list[Record]) -> None:
+    async def _work_off(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: list[Taken]) -> None:
         """Work on records in order, up to the first that fails; what was done is committed, on the way out too."""
         done = 0
         try:
@@ -109,7 +109,7 @@ class Consumer:
             if done:
                 await self._commit(consumer, partition, done)
 
-    def _hold(self, consumer: AIOKafkaConsumer, partition: TopicPartition, record: Record) -> None:
+    def _hold(self, consumer: AIOKafkaConsumer, partition: TopicPartition, record: Taken) -> None:
         self._holds.hold(partition, record.offset)
         with contextlib.suppress(IllegalStateError):  # somebody else reads it now
             consumer.seek(partition, record.offset)

@@ -10,8 +10,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from domain.errors import Overloaded
-from events.letters import Letters, Record
+from events.letters import Letters
 from events.metrics import CONSUMED, CONSUMER_FAILURES, PASSED_OVER
+from events.reading import Illegible, Record, Taken
 from events.records import Headers, ReceivedEvent, UnreadableRecord, read_record
 from storage.redis_client import CacheUnavailable
 
@@ -55,9 +56,12 @@ class Effects:
         self._faults: dict[TopicPartition, tuple[int, int]] = {}
         self._buried_in_a_row = 0
 
-    async def is_done(self, record: Record) -> bool:
+    async def is_done(self, record: Taken) -> bool:
         """Have one record's effect, or bury it; False where it is to be tried again, with nothing skipped."""
         try:
+            if isinstance(record, Illegible):
+                await self._letters.bury_place(record)
+                return True
             return await self._work_on(record)
         except _PASSING as error:
             self.note_failure(error)

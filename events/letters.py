@@ -3,13 +3,13 @@
 import hashlib
 import logging
 import uuid
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from domain.events import EventType
 from events.metrics import DEAD_LETTERED, DEAD_LETTERS
+from events.reading import Illegible, Record
 from events.records import ReceivedEvent, UnreadableRecord, read_record
 from storage.database import Database
 from storage.dead_letters import Letter, add_letter, count_letters
@@ -17,8 +17,6 @@ from storage.dead_letters import Letter, add_letter, count_letters
 MAX_KEPT_BYTES: Final = 65_536
 _LOG: Final = logging.getLogger(__name__)
 _HEADERS: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]])
-
-Record: TypeAlias = ConsumerRecord  # of bytes and bytes; the library's types are not there to be checked
 
 
 class Letters:
@@ -34,11 +32,17 @@ class Letters:
         Raises:
             Overloaded: the directory cell does not answer; the record is not kept.
         """
-        letter = letter_of(self._consumer, record, reason)
+        await self._add(letter_of(self._consumer, record, reason))
+
+    async def bury_place(self, record: Illegible) -> None:
+        """Keep the place of a record that cannot be read; raises Overloaded."""
+        await self._add(_letter_of_place(self._consumer, record))
+
+    async def _add(self, letter: Letter) -> None:
         await add_letter(self._shards.directory, letter)
-        DEAD_LETTERED.labels(self._consumer, reason).inc()
-        place = (record.topic, record.partition, record.offset)
-        _LOG.error("dead letter %s from %s/%d/%d: %s", letter.id, *place, reason)
+        DEAD_LETTERED.labels(self._consumer, letter.reason).inc()
+        place = (letter.topic, letter.partition, letter.offset)
+        _LOG.error("dead letter %s from %s/%d/%d: %s", letter.id, *place, letter.reason)
 
     async def expect_cells(self) -> None:
         """Make sure that every cell answers: what fails while one is away may be the cell's fault.
@@ -75,6 +79,20 @@ def letter_of(consumer: str, record: Record, reason: str) -> Letter:
         size=size,
         is_whole=is_whole,
         reason=reason,
+    )
+
+
+def _letter_of_place(consumer: str, record: Illegible) -> Letter:
+    place = (consumer, record.topic, record.partition, record.offset)
+    return Letter(
+        uuid.UUID(bytes=hashlib.sha256(repr(place).encode()).digest()[:16]),
+        *place,
+        key=None,
+        headers=b"",
+        value=None,
+        size=0,
+        is_whole=False,
+        reason="the name of a header is not UTF-8",
     )
 
 

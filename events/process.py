@@ -6,16 +6,16 @@ import dataclasses
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 import uvloop
-from prometheus_client import start_http_server
 
 from domain.digests import Digests
 from domain.ids import OpaqueIds
 from embedded.addresses import Addresses
 from embedded.configured import find_addresses
+from events.health import Health
 from keys import Keys, load_keys
 from logs import configure_logs
 from settings import Settings, leaving_on_bad_settings, load_or_exit
@@ -51,29 +51,38 @@ def run_process(main: Callable[[Process], Awaitable[None]]) -> None:
     """Run a background process until SIGTERM or SIGINT, which cancel `main` and give it 8 s to finish."""
     settings = load_or_exit()
     configure_logs()
-    if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port, settings.host)
     with contextlib.suppress(asyncio.CancelledError), leaving_on_bad_settings():
         uvloop.run(_supervised(settings, main))
 
 
 async def _supervised(settings: Settings, main: Callable[[Process], Awaitable[None]]) -> None:
+    with contextlib.ExitStack() as stack:
+        health = Health()
+        if settings.metrics_port is not None:
+            stack.enter_context(health.served(settings.host, settings.metrics_port))
+        async with _opened(settings, health) as process:
+            task = asyncio.ensure_future(main(process))
+
+            def stop() -> None:
+                """Finish; where what is worked on is gone as well, and closing hangs, end all the same."""
+                task.cancel()
+                loop.call_later(STOP_TIMEOUT_S, os._exit, 1)
+
+            loop = asyncio.get_running_loop()
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(signum, stop)
+            await task
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings, health: Health) -> AsyncIterator[Process]:
     addresses = find_addresses(settings)
     async with (
         open_cells(addresses.postgres_dsns, connections=8) as shards,
         open_redis(addresses.redis_url) as redis,
         open_freshness(shards, redis) as freshness,
     ):
+        health.watch({f"cell {cell.number}": cell.ping for cell in shards.cells}, {"redis": redis.ping})
         keys = load_keys(settings)
         database = Database(shards, OpaqueIds(keys.opaque_ids), freshness, digests=Digests(keys.audit_digests))
-        task = asyncio.ensure_future(main(Process(settings, addresses, database, keys)))
-
-        def stop() -> None:
-            """Finish; where what is worked on is gone as well, and closing hangs, end all the same."""
-            task.cancel()
-            loop.call_later(STOP_TIMEOUT_S, os._exit, 1)
-
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, stop)
-        await task
+        yield Process(settings, addresses, database, keys)

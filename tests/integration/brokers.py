@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from domain.events import TOPICS
 from embedded import Part, Services
 from events.broker import PARTITIONS, ensure_topics, mark_life, open_admin
-from events.letters import Record
+from events.reading import Record
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from unittest import mock
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from domain.errors import Overloaded
 from domain.events import EventType
@@ -161,6 +162,39 @@ async def test_forged_records_become_dead_letters_and_the_partition_goes_on(
     said = [record.getMessage() for record in caplog.records if "dead letter" in record.getMessage()]
     assert len(said) == len(FORGERIES)
     assert not any("xxx" in line or KEY in line for line in said)
+
+
+class _NoText(str):
+    """The name of a header that is not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_form: str) -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_a_record_that_the_library_cannot_read_is_passed_over_and_its_place_kept(
+    broker: str, group: Group
+) -> None:
+    seen = Seen()
+    with contextlib.ExitStack() as stack:
+        for module in ("message_accumulator", "producer"):
+            name = f"aiokafka.producer.{module}.DefaultRecordBatchBuilder"
+            stack.enter_context(mock.patch(name, _DefaultRecordBatchBuilderPy))
+        async with open_writer(broker) as producer:
+            sender = Sender(producer)
+            for number in range(1, 4):
+                await sender.send(number)
+                await sender.send(number, headers=[(_NoText("x"), b"")])
+            await sender.send(4, partition=1)
+            await sender.send(5)
+    async with group.reading(seen.handle):
+        for number in range(1, 6):
+            await eventually(seen.reach(number), within=WITHIN_S)
+    assert sorted(seen.versions) == [1, 2, 3, 4, 5]
+    letters = await group.letters()
+    assert [(letter.partition, letter.offset) for letter in letters] == [(0, 1), (0, 3), (0, 5)]
+    assert not any(letter.is_whole for letter in letters)
 
 
 async def test_a_fact_of_a_later_type_or_version_passes_without_a_letter(sender: Sender, group: Group) -> None:

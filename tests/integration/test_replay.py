@@ -12,7 +12,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from domain.events import EventType
 from domain.users import UserState
 from events import replay as replaying
-from events.letters import Record
+from events.reading import Record
 from events.records import read_record
 from events.replay import find_person, replay
 from resolvers import blocks, follows
