@@ -28,6 +28,7 @@ class Keys:
     audit_digests: bytes
     audit_seals: bytes
     certificates: bytes
+    links: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -40,6 +41,7 @@ def load_keys(settings: Settings) -> Keys:
         audit_digests=_derive(master, b"kith audit digests"),
         audit_seals=_derive(master, b"kith audit seals"),
         certificates=_derive(master, b"kith certificates of erasure"),
+        links=_derive(master, b"kith links"),
     )
 
 

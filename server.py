@@ -28,6 +28,7 @@ from domain.digests import Digests
 from domain.errors import TokenRejected
 from domain.follow_limits import FollowLimits
 from domain.ids import OpaqueIds
+from domain.links import SignedLinks
 from domain.pages import Cursors
 from embedded.configured import find_addresses
 from events.broadcast import Broadcast
@@ -97,8 +98,17 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(caches.trusting(lambda: hearing.silent_for))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
-        vault = Vault(LocalMasterKeys(load_master_keys(settings)))
-        backend = Backend(caches, Cursors(keys.cursors), tokens, listeners, bell, vault, limits, issuers.longest_life)
+        backend = Backend(
+            caches,
+            Cursors(keys.cursors),
+            tokens,
+            listeners,
+            bell,
+            Vault(LocalMasterKeys(load_master_keys(settings))),
+            limits,
+            issuers.longest_life,
+            SignedLinks(keys.links),
+        )
         presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
         revocations = Revocations(backend.database, listeners, on_revoked=presence.end)
         await stack.enter_async_context(revocations.watching())

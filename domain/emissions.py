@@ -165,6 +165,7 @@ _ONESELF: Final = (
     Emission("deleteAccount", State.FOLLOWS_AND_ASKED, (_DELETED, _REMOVED, _WITHDRAWN_OTHER, _SIGNED_OUT), CONFIRMED),
     Emission("deleteAccount", State.MUTUAL, (), UNCONFIRMED),
     Emission("deleteAccount", State.DELETED, (), CONFIRMED),
+    Emission("requestDataExport", State.STRANGERS),
     Emission("restoreAccount", State.DELETED, (_RESTORED,)),
     Emission("restoreAccount", State.DELETED_MUTUAL, (_RESTORED, _CREATED, _CREATED_OTHER)),
     Emission("restoreAccount", State.MUTUAL),

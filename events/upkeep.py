@@ -14,6 +14,7 @@ from typing import Final
 
 from domain.certificates import CertificateSigner
 from domain.errors import Overloaded
+from events.exporting import make_export
 from events.metrics import (
     AUDIT_UNSEALED,
     COUNTERS_SAMPLED,
@@ -32,6 +33,7 @@ from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, 
 from storage.database import Database
 from storage.departures import fetch_departing, settle_follows
 from storage.expiries import clear_ended
+from storage.exports import expire_exports, fetch_open
 from storage.inbox import KEPT, forget_had
 from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
 from storage.outbox import RETENTION
@@ -45,6 +47,7 @@ CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
 LEASE: Final = dt.timedelta(seconds=15)
 BATCH: Final = 200
 TRIMMED_OWNERS: Final = 20
+EXPORTED: Final = 5
 TRIMMED_ROWS: Final = 1000
 SAMPLED_EDGES: Final = 100_000
 LOOK_THROUGH_EVERY_S: Final = 600.0
@@ -106,6 +109,7 @@ class Upkeep:
         for user_id in await fetch_departing(self._cell, BATCH):
             UPKEEP_DONE.labels("departed").inc(await settle_follows(self._database, user_id, now, limit=BATCH))
         await self._trim(now)
+        await self._make_exports(now)
         await forget_had(self._cell, now - KEPT)
         await forget_ended(self._cell, now - CLOCKS_DIFFER)
         await self._fold()
@@ -118,6 +122,11 @@ class Upkeep:
         for owner_id in await fetch_owners_to_trim(self._cell, retention, now, TRIMMED_OWNERS):
             gone = await trim_notifications(self._database, owner_id, retention, now, limit=TRIMMED_ROWS)
             UPKEEP_DONE.labels("notifications").inc(gone)
+
+    async def _make_exports(self, now: dt.datetime) -> None:
+        await expire_exports(self._cell, now)
+        for user_id in await fetch_open(self._cell, EXPORTED):
+            UPKEEP_DONE.labels("exports").inc(await make_export(self._database, user_id, now))
 
     async def _fold(self) -> None:
         if time.monotonic() >= self._look_through_at:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from domain.errors import Forbidden, Unauthenticated
 from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
+from domain.links import SignedLinks
 from domain.pages import Cursors
 from domain.revocations import Credentials
 from domain.scopes import Scope
@@ -34,6 +35,7 @@ class Backend:
     limits: FollowLimits = DEFAULT_LIMITS
     token_life: float = 15 * 60
     """How many seconds a token may live: so long a revocation is kept."""
+    links: SignedLinks = dataclasses.field(default_factory=SignedLinks.of_nobody)
 
     @property
     def database(self) -> Database:

@@ -180,6 +180,13 @@ class DeleteAccountInput:
 
 
 @strawberry.input
+class RequestDataExportInput:
+    """Nothing but who asks."""
+
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
 class RestoreAccountInput:
     """Nothing but who asks."""
 

@@ -11,6 +11,7 @@ from domain.users import ProfileLink
 from resolvers import (
     accounts,
     blocks,
+    exports,
     follows,
     mutes,
     notification_marks,
@@ -33,6 +34,7 @@ from schema.inputs import (
     MuteUserInput,
     RejectFollowRequestInput,
     RemoveFollowerInput,
+    RequestDataExportInput,
     RestoreAccountInput,
     SignOutInput,
     UnblockUserInput,
@@ -48,6 +50,7 @@ from schema.payloads import (
     CancelFollowRequestPayload,
     DeleteAccountPayload,
     DeletionResult,
+    ExportResult,
     FollowUserPayload,
     MarkNotificationsReadPayload,
     MarkResult,
@@ -55,6 +58,7 @@ from schema.payloads import (
     PreferencesResult,
     RejectFollowRequestPayload,
     RemoveFollowerPayload,
+    RequestDataExportPayload,
     RestoreAccountPayload,
     Result,
     SignOutPayload,
@@ -198,6 +202,16 @@ async def delete_account(
     ]
 
 
+async def request_data_export(
+    context: Context, _roots: Sequence[object], *, input: RequestDataExportInput
+) -> list[ExportResult]:
+    """Ask for an archive of the viewer's own data, one at a time and one a day; `viewer.dataExport` shows its progress.
+
+    Takes a sign-in of the last ten minutes, else `STEP_UP_REQUIRED`.
+    """
+    return [ExportResult(input.client_mutation_id, await exports.request_own(context))]
+
+
 async def restore_account(context: Context, _roots: Sequence[object], *, input: RestoreAccountInput) -> list[Result]:
     """Bring the viewer's deleted account back, with the follows that nothing has forbidden since."""
     return _results(input.client_mutation_id, await accounts.restore_own(context))
@@ -237,5 +251,6 @@ class Mutation:
     update_profile: UpdateProfilePayload = root(Scope.PROFILE, update_profile)
     update_privacy_settings: UpdatePrivacySettingsPayload = root(Scope.PRIVACY, update_privacy_settings)
     delete_account: DeleteAccountPayload = root(Scope.ACCOUNT, delete_account)
+    request_data_export: RequestDataExportPayload = root(Scope.ACCOUNT, request_data_export)
     restore_account: RestoreAccountPayload = root(Scope.ACCOUNT, restore_account)
     sign_out: SignOutPayload = root(Scope.ACCOUNT, sign_out)

@@ -10,8 +10,10 @@ import strawberry
 from domain.errors import UserError as DomainUserError
 from domain.notification_preferences import NotificationPreferences as Preferences
 from privacy.policy import Visible
+from resolvers.exports import ExportView
 from resolvers.notification_groups import ShownGroup
 from schema.costs import ListSize
+from schema.data_exports import DataExport
 from schema.enums import UserErrorCode
 from schema.notification_groups import NotificationGroup
 from schema.notification_preferences import NotificationPreferences
@@ -156,6 +158,26 @@ class SignOutPayload:
 
     client_mutation_id: str | None
     user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportResult:
+    """The source of `RequestDataExportPayload`."""
+
+    client_mutation_id: str | None
+    data_export: ExportView | None
+    user_errors: Sequence[DomainUserError] = ()
+    consistency_token: str | None = None
+
+
+@strawberry.type
+class RequestDataExportPayload:
+    """Source: `ExportResult`. The export is the one that is under way or ready already, where there is one."""
+
+    client_mutation_id: str | None
+    data_export: DataExport | None
+    user_errors: list[UserError]
+    consistency_token: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ STORES: Final[Sequence[Store]] = (
     _own("request_resolutions", "owner_id", "decisions on requests"),
     _own("inbox", "owner_id", "inbox"),
     _own("departures", "user_id", "departures"),
+    _own("exports", "user_id", "export and its archive"),
     _own("revocations", "user_id", "revocations of tokens"),
     Store("import", "imported_users: rows of the person deleted", _erase_imported, ("imported_users",)),
     Store(

@@ -10,6 +10,7 @@ from execution.engine import Engine
 from execution.persisted import PersistedDocuments
 from resolvers.context import Backend
 from resolvers.presence import Presence
+from transport import exports
 from transport.access import Access
 from transport.admission import Admission
 from transport.bodies import MAX_BODY_BYTES
@@ -76,6 +77,7 @@ def make_app(parts: Parts) -> web.Application:
     if parts.allowed_origins:
         app.router.add_options(ENDPOINT, origins.preflight)
     Rest(operations, parts.access).add_to(app.router)
+    app.router.add_get(exports.PATH, exports.Exports(parts.backend).serve, allow_head=False)
     app.router.add_get("/healthz", serve_liveness)
     app.router.add_get("/readyz", Readiness(parts.needed, parts.helpful).serve)
     app.router.add_get("/metrics", serve_metrics)

@@ -21,6 +21,7 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (17, 'purges', 'user_id', 'users'),
              (18, 'acknowledgements', 'user_id', 'users'),
              (19, 'data_keys', 'user_id', 'users'),
-             (20, 'personal_details', 'user_id', 'users')) AS t (position, name, key, with_table)
+             (20, 'personal_details', 'user_id', 'users'),
+             (21, 'exports', 'user_id', 'users')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;

@@ -214,7 +214,7 @@ def input_of(row: Emission, scene: Scene) -> dict[str, Any]:
         return INPUTS[row.given]
     if row.mutation == "deleteAccount":
         return {"confirmation": scene.viewer.name if row.given == CONFIRMED else scene.other.name}
-    if row.mutation == "restoreAccount":
+    if row.mutation in ("restoreAccount", "requestDataExport"):
         return {}
     if row.mutation in NOTIFICATION_INPUTS:
         return NOTIFICATION_INPUTS[row.mutation]

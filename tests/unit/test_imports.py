@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": {"domain", "loaders", "schema"},
     "auth": {"domain", *FOUNDATION},
     "transport": {"domain", "auth", "resolvers", "schema", "execution"},
-    "events": {"domain", "storage"},
+    "events": {"domain", "privacy", "storage"},
     "examples": set(),
     "benchmarks": {
         "domain",

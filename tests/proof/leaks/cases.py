@@ -161,6 +161,7 @@ CASES: Final[Mapping[str, Case]] = {
     ),
     "MarkNotificationsReadPayload.groups": _ALONE,
     "Mutation.deleteAccount": Case(around=[plainly('(input: {confirmation: ""})')]),
+    "Mutation.requestDataExport": Case(around=[plainly("(input: {})")], writes=True),
     "Mutation.restoreAccount": Case(around=[plainly("(input: {})")]),
     "Mutation.updateNotificationPreferences": Case(around=[plainly("(input: {})")]),
     **{
@@ -185,6 +186,7 @@ ROUTES: Final = {
     ("POST", "/v1/social/block/{id}"): "by the doors of REST",
     ("DELETE", "/v1/social/block/{id}"): "by the doors of REST",
     ("GET", "/v1/openapi.json"): "a file",
+    ("GET", "/v1/exports/{token}"): "the viewer's own archive, under a signed link",
     ("GET", "/readyz"): "says nothing of people",
     ("GET", "/metrics"): "figures without names, by test_canaries",
     ("GET", "/debug/memory"): "kinds, keys and digests, in development alone",

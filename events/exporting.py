@@ -1,0 +1,186 @@
+"""Making the archive of an export: a zip of JSON files, each beside its schema."""
+
+import asyncio
+import datetime as dt
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from domain.exports import (
+    FILES,
+    ActionEntry,
+    Export,
+    FollowEntry,
+    KeptAwayEntry,
+    LinkEntry,
+    NotificationEntry,
+    OtherPerson,
+    PreferencesEntry,
+    PrivacyEntry,
+    ProfileEntry,
+    schema_of,
+)
+from domain.ids import NodeType
+from domain.relationships import STRANGERS, FollowState
+from domain.users import User, UserState
+from privacy.policy import see, see_own_block
+from storage.audit import fetch_entries
+from storage.cells import Record
+from storage.database import Database
+from storage.exports import drop_export, fetch_export, finish_export, note_progress, read_sides
+from storage.notification_preferences import fetch_notification_preferences
+from storage.notifications import fetch_after
+from storage.relationships import fetch_relationships
+from storage.users import fetch_users
+
+_BATCH: Final = 500
+
+
+class Exporter:
+    """Writes the files of one person's archive."""
+
+    def __init__(self, database: Database, user: User, now: dt.datetime) -> None:
+        self._database = database
+        self._user = user
+        self._now = now
+        self._writers: dict[str, Callable[[], Awaitable[Any]]] = {
+            "profile": self._profile,
+            "privacy": self._privacy,
+            "notification-preferences": self._preferences,
+            "following": self._following,
+            "followers": self._followers,
+            "blocks": self._blocks,
+            "mutes": self._mutes,
+            "notifications": self._notifications,
+            "actions": self._actions,
+        }
+
+    async def write(self, export: Export) -> bytes:
+        """Write the archive, noting after each file how far it has come."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for done, name in enumerate(FILES, start=1):
+                content = msgspec.json.encode(await self._writers[name]())
+                await asyncio.to_thread(archive.writestr, f"{name}.json", content)
+                archive.writestr(f"{name}.schema.json", json.dumps(schema_of(name), indent=2))
+                await note_progress(self._database, export, done)
+        return buffer.getvalue()
+
+    async def _others(self, user_ids: Sequence[int]) -> dict[int, OtherPerson]:
+        """Show others: as ids, and by name where the person may meet them now, or blocks them."""
+        people = await fetch_users(self._database, user_ids)
+        sides = await fetch_relationships(self._database, self._user.id, user_ids)
+        shown = {}
+        for user_id in user_ids:
+            side, found = sides.get(user_id, STRANGERS), people.get(user_id)
+            met = None
+            if found is not None:
+                met = see(self._user.id, found[0], side, self._now)
+                met = met or see_own_block(self._user.id, found[0], side, self._now)
+            shown[user_id] = OtherPerson(id=self._opaque(user_id), username=met.user.username if met else None)
+        return shown
+
+    def _opaque(self, user_id: int) -> str:
+        return self._database.ids.encode(NodeType.USER, user_id)
+
+    async def _profile(self) -> ProfileEntry:
+        user = self._user
+        _, counts = (await fetch_users(self._database, [user.id]))[user.id]
+        return ProfileEntry(
+            id=user.opaque_id,
+            username=user.username,
+            display_name=user.display_name,
+            bio=user.bio,
+            avatar_url=user.avatar_url,
+            pronouns=user.pronouns,
+            location=user.location,
+            links=[LinkEntry(label=link.label, url=link.url) for link in user.links],
+            created_at=user.created_at,
+            followers=counts.followers,
+            following=counts.following,
+        )
+
+    async def _privacy(self) -> PrivacyEntry:
+        policy = self._user.policy
+        allow, deny = sorted(policy.allow), sorted(policy.deny)
+        shown = await self._others([*allow, *deny])
+        return PrivacyEntry(
+            is_private=policy.is_private,
+            audiences={setting.group.value: setting.audience.value for setting in policy.settings},
+            allow=[shown[user_id] for user_id in allow],
+            deny=[shown[user_id] for user_id in deny],
+        )
+
+    async def _preferences(self) -> PreferencesEntry:
+        found = await fetch_notification_preferences(self._database, self._user.id)
+        return PreferencesEntry(
+            followed=found.followed.name,
+            strangers=found.strangers.name,
+            new_accounts=found.new_accounts.name,
+            new_account_days=found.new_account_days,
+        )
+
+    async def _following(self) -> list[FollowEntry]:
+        return [
+            FollowEntry(person=person, since=row["follows_at"], pending=row["follows"] == FollowState.PENDING)
+            async for row, person in self._sides("follows")
+        ]
+
+    async def _followers(self) -> list[FollowEntry]:
+        return [
+            FollowEntry(person=person, since=row["followed_by_at"], pending=row["followed_by"] == FollowState.PENDING)
+            async for row, person in self._sides("followed_by")
+        ]
+
+    async def _blocks(self) -> list[KeptAwayEntry]:
+        return [KeptAwayEntry(person=person, until=row["blocks_until"]) async for row, person in self._sides("blocks")]
+
+    async def _mutes(self) -> list[KeptAwayEntry]:
+        return [KeptAwayEntry(person=person, until=row["mutes_until"]) async for row, person in self._sides("mutes")]
+
+    async def _sides(self, column: str) -> AsyncIterator[tuple[Record, OtherPerson]]:
+        """Give the rows in which a column says something, with the other person of each."""
+        async for rows in read_sides(self._database, self._user.id):
+            wanted = [row for row in rows if row[column]]
+            shown = await self._others([row["other_id"] for row in wanted])
+            for row in wanted:
+                yield row, shown[row["other_id"]]
+
+    async def _notifications(self) -> list[NotificationEntry]:
+        entries: list[NotificationEntry] = []
+        last = 0
+        while rows := await fetch_after(self._database, self._user.id, last, _BATCH):
+            shown = await self._others(sorted({row.actor_id for row in rows}))
+            entries += [
+                NotificationEntry(
+                    kind=row.kind.name, actor=shown[row.actor_id], created_at=row.created_at, read_at=row.read_at
+                )
+                for row in rows
+            ]
+            last = rows[-1].sequence
+        return entries
+
+    async def _actions(self) -> list[ActionEntry]:
+        entries: list[ActionEntry] = []
+        beyond = None
+        while rows := await fetch_entries(self._database, self._user.id, beyond, downward=False, limit=_BATCH):
+            shown = await self._others(sorted({row.target_id for row in rows if row.target_id is not None}))
+            entries += [ActionEntry(at=row.at, action=row.action, person=shown.get(row.target_id or 0)) for row in rows]
+            beyond = rows[-1].position
+        return entries
+
+
+async def make_export(database: Database, user_id: int, now: dt.datetime) -> bool:
+    """Make the export that a person has asked for; False where nobody is there any more. May be repeated."""
+    export = await fetch_export(database, user_id)
+    people = await fetch_users(database, [user_id])
+    if export is None or user_id not in people or people[user_id][0].state is not UserState.ACTIVE:
+        await drop_export(database, user_id)
+        return False
+    archive = await Exporter(database, people[user_id][0], now).write(export)
+    await finish_export(database, export, archive, now)
+    return True

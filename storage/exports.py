@@ -1,0 +1,98 @@
+"""Exports: one a person, and what is read for it, batch by batch."""
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator
+from typing import Final
+
+from domain.exports import ANEW_AFTER, FILES, KEPT, Export
+from storage.cells import Cell, Record
+from storage.database import Database
+
+BATCH: Final = 500
+
+# One at a time: whoever asks again gets the one under way, or the one that is still new.
+_REQUEST: Final = """
+INSERT INTO exports AS e (user_id, id, requested_at, files) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id) DO UPDATE
+SET id = $2, requested_at = $3, files_done = 0, files = $4, archive = NULL, expires_at = NULL
+WHERE e.expires_at IS NOT NULL AND e.requested_at <= $5
+"""
+
+_FETCH: Final = "SELECT id, requested_at, files_done, files, expires_at FROM exports WHERE user_id = $1"
+
+_OPEN: Final = "SELECT user_id FROM exports WHERE archive IS NULL ORDER BY requested_at LIMIT $1"
+
+_PROGRESS: Final = "UPDATE exports SET files_done = $3 WHERE user_id = $1 AND id = $2"
+
+_FINISH: Final = """
+UPDATE exports SET archive = $3, expires_at = $4, files_done = files WHERE user_id = $1 AND id = $2
+"""
+
+_ARCHIVE: Final = """
+SELECT archive FROM exports WHERE user_id = $1 AND id = $2 AND archive IS NOT NULL AND expires_at > $3
+"""
+
+_DROP: Final = "DELETE FROM exports WHERE user_id = $1"
+
+_EXPIRE: Final = "DELETE FROM exports WHERE expires_at <= $1"
+
+_SIDES: Final = """
+SELECT other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, mutes, mutes_until
+FROM relationships
+WHERE owner_id = $1 AND other_id > $2
+ORDER BY other_id
+LIMIT $3
+"""
+
+
+async def request_export(database: Database, user_id: int, now: dt.datetime) -> Export | None:
+    """Ask for an export; gives the one that is under way or ready."""
+    home = database.shards.home(user_id)
+    await home.fetch(_REQUEST, user_id, uuid.uuid4(), now, len(FILES), now - ANEW_AFTER)
+    return await fetch_export(database, user_id)
+
+
+async def fetch_export(database: Database, user_id: int) -> Export | None:
+    """Fetch how far a person's export has come; None where there is none."""
+    rows = await database.shards.home(user_id).fetch(_FETCH, user_id)
+    return Export(user_id=user_id, **rows[0]) if rows else None
+
+
+async def fetch_open(cell: Cell, limit: int) -> list[int]:
+    """Fetch whose exports are to be made, the oldest first."""
+    return [row["user_id"] for row in await cell.fetch(_OPEN, limit)]
+
+
+async def note_progress(database: Database, export: Export, files_done: int) -> None:
+    """Note how many files are done."""
+    await database.shards.home(export.user_id).fetch(_PROGRESS, export.user_id, export.id, files_done)
+
+
+async def drop_export(database: Database, user_id: int) -> None:
+    """Let the export of somebody go who is gone."""
+    await database.shards.home(user_id).fetch(_DROP, user_id)
+
+
+async def finish_export(database: Database, export: Export, archive: bytes, now: dt.datetime) -> None:
+    """Keep the archive of an export, for as long as it can be fetched."""
+    await database.shards.home(export.user_id).fetch(_FINISH, export.user_id, export.id, archive, now + KEPT)
+
+
+async def fetch_archive(database: Database, user_id: int, export_id: uuid.UUID, now: dt.datetime) -> bytes | None:
+    """Fetch an archive; None where it is not ready, has expired, or is another's."""
+    rows = await database.shards.home(user_id).fetch(_ARCHIVE, user_id, export_id, now)
+    return bytes(rows[0]["archive"]) if rows else None
+
+
+async def expire_exports(cell: Cell, now: dt.datetime) -> None:
+    """Delete archives whose time is over."""
+    await cell.fetch(_EXPIRE, now)
+
+
+async def read_sides(database: Database, user_id: int) -> AsyncIterator[list[Record]]:
+    """Read everything that a person is to others, in batches; whether others block the person is not read."""
+    home, last = database.shards.home(user_id), 0
+    while rows := await home.fetch(_SIDES, user_id, last, BATCH):
+        yield rows
+        last = rows[-1]["other_id"]
