@@ -31,6 +31,7 @@ from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis, open_redis
 from storage.users import NewUser, change_user, create_user
 from tests.conftest import KEY, eventually
+from tests.proof.reads.delays import delayed
 from tests.valkey import Server
 
 PROCESSES: Final = 2
@@ -244,15 +245,20 @@ async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_world(dsns: Sequence[str], folder: Path, seed: int) -> AsyncIterator[World]:
-    """Open processes on their own Valkey and these cells, with people whom nobody else knows."""
-    server = Server(folder)
+async def open_world(dsns: Sequence[str], folder: Path, seed: int, *, delay: float = 0.0) -> AsyncIterator[World]:
+    """Open processes on their own Valkey and these cells, with people whom nobody else knows.
+
+    What Redis answers to all but the first process is held for up to `delay` seconds.
+    """
+    server, rng = Server(folder), random.Random(seed)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(server.stop)
         processes = []
-        for _ in range(PROCESSES):
+        for number in range(PROCESSES):
             shards = await stack.enter_async_context(open_cells(dsns))
-            redis = await stack.enter_async_context(open_redis(f"redis://127.0.0.1:{server.port}"))
+            late = delay and number > 0
+            port = await stack.enter_async_context(delayed(server.port, delay, rng)) if late else server.port
+            redis = await stack.enter_async_context(open_redis(f"redis://127.0.0.1:{port}"))
             caches = await stack.enter_async_context(open_caches(shards, OpaqueIds(KEY), redis))
             processes.append(Process(redis, caches))
         await eventually(lambda: _answers(processes[0].redis), within=TOLD_WITHIN_S)
@@ -263,4 +269,4 @@ async def open_world(dsns: Sequence[str], folder: Path, seed: int) -> AsyncItera
             )
             for number in range(PEOPLE)
         ]
-        yield World(server, processes, people, random.Random(seed))
+        yield World(server, processes, people, rng)
