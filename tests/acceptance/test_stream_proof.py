@@ -1,4 +1,4 @@
-"""Many events to many subscribers while servers are killed and people blocked: none missing, twice or forbidden.
+"""Many events to many subscribers while servers die and people block or leave: none missing, twice or forbidden.
 
 `PROVE=long` tells of 10,000 follows instead of 200.
 """
@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
@@ -20,14 +21,15 @@ import pytest
 from gql.transport.exceptions import TransportError
 
 from tests.acceptance.main_job import MainJob, running, until
-from tests.acceptance.people import People, Person, Refused, first_event, meet_everybody
+from tests.acceptance.people import People, Person, Refused, claims_of, first_event, meet_everybody, sign
 from tests.acceptance.streams import open_stream
-from tests.acceptance.test_resilience import AWAY, insist
+from tests.acceptance.test_resilience import AWAY
 
 LONG: Final = os.environ.get("PROVE") == "long"
-OWNERS, FOLLOWERS, KILLS = (101, 101, 20) if LONG else (10, 20, 2)
+OWNERS, FOLLOWERS, KILLS, DELETED = (101, 101, 20, 10) if LONG else (10, 20, 2, 1)
 BLOCKED_PER_OWNER: Final = FOLLOWERS // 5
 AT_ONCE: Final = 8
+ACKNOWLEDGED_WITHIN_S: Final = 120.0
 TOLD_WITHIN_S: Final = 600.0 if LONG else 120.0
 LIVE: Final = "subscription($after: String) { followReceived(after: $after) { cursor actor { username } } }"
 
@@ -114,6 +116,7 @@ async def test_no_event_is_missing_repeated_or_forbidden(people_of_its_own: Peop
             for lane in range(AT_ONCE):
                 group.create_task(follow_all(pairs[lane::AT_ONCE]))
             group.create_task(block_some(subscribers, followers, chance))
+            group.create_task(delete_some(people, [people.take() for _ in range(DELETED)], subscribers))
             group.create_task(kill_servers(people.job))
         await until(lambda: not any(subscriber.missing for subscriber in subscribers), TOLD_WITHIN_S)
     finally:
@@ -135,8 +138,7 @@ async def cursor_of_now(owner: Person, opener: Person) -> str:
 async def follow_all(pairs: list[tuple[Person, Subscriber]]) -> None:
     for follower, subscriber in pairs:
         if follower.name not in subscriber.blocked:
-            with contextlib.suppress(AssertionError):  # whom a block has overtaken cannot follow any more
-                await insist(follower, subscriber.owner)
+            await act(follower, "followUser", userId=subscriber.owner.id)  # in vain where a block has overtaken it
             subscriber.followed.add(follower.name)
 
 
@@ -147,18 +149,32 @@ async def block_some(subscribers: list[Subscriber], followers: list[Person], cha
             both = [(subscriber, follower), *[(s, subscriber.owner) for s in subscribers if s.owner is follower]]
             for one, other in both:  # neither is told of the other from the block on
                 one.blocked.setdefault(other.name, float("inf"))
-            await block(subscriber.owner, follower)
+            await act(subscriber.owner, "blockUser", userId=follower.id)
             for one, other in both:
                 one.blocked[other.name] = min(one.blocked[other.name], monotonic())
 
 
-async def block(owner: Person, other: Person) -> None:
-    async with asyncio.timeout(60):
+async def act(person: Person, mutation: str, **fields: object) -> list[Any]:
+    """Do something until it is acknowledged, and give what the answer says against it."""
+    kind = f"{mutation[0].upper()}{mutation[1:]}Input"
+    document = f"mutation($input: {kind}!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
+    async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
         while True:
             with contextlib.suppress(Refused, *AWAY):
-                await owner.act("blockUser", userId=other.id)
-                return
+                errors: list[Any] = (await person.ask(document, input=fields))[mutation]["userErrors"]
+                return errors
             await asyncio.sleep(0.05)
+
+
+async def delete_some(people: People, followers: list[Person], subscribers: list[Subscriber]) -> None:
+    """Have people follow some and delete themselves at once: whoever was not told of them until then never is."""
+    for number, follower in enumerate(followers):
+        for subscriber in subscribers[number::10]:
+            await act(follower, "followUser", userId=subscriber.owner.id)
+        now = sign(people.key, claims_of(follower.id, auth_time=int(time.time())))
+        assert await act(dataclasses.replace(follower, token=now), "deleteAccount", confirmation=follower.name) == []
+        for subscriber in subscribers:
+            subscriber.blocked[follower.name] = monotonic()
 
 
 async def kill_servers(job: MainJob) -> None:
