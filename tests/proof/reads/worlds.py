@@ -105,7 +105,7 @@ class World:
     async def check(self) -> Report:
         """Have every process read of everybody, and compare what is then remembered with the cells."""
         for process, viewer in itertools.product(self.processes, self.people[::8]):
-            await _patiently(lambda process=process, viewer=viewer: _read(process, viewer, self.people))  # type: ignore[misc]
+            await _patiently(lambda process=process, viewer=viewer: read(process, viewer, self.people))  # type: ignore[misc]
         for process in self.processes:
             await process.caches.settle()
         lines = {f"process {number}": await _described(one) for number, one in enumerate(self.processes)}
@@ -175,7 +175,7 @@ class World:
     async def _read_on(self) -> None:
         while True:
             with contextlib.suppress(Overloaded, DeadlineExceeded):
-                await _read(self.random.choice(self.processes), self.random.choice(self.people), self._some())
+                await read(self.random.choice(self.processes), self.random.choice(self.people), self._some())
             await asyncio.sleep(0)
 
     def _some(self) -> list[int]:
@@ -214,7 +214,7 @@ class World:
                     holder._con.terminate()
 
 
-async def _read(process: Process, viewer_id: int, user_ids: Sequence[int]) -> None:
+async def read(process: Process, viewer_id: int, user_ids: Sequence[int]) -> None:
     """Read people, what they are to the viewer, their counts, what blocks hide of them, and their lists' heads."""
     loaders = Loaders(process.caches, viewer_id, dt.datetime.now(dt.UTC))
     await loaders.fetch_people(user_ids)
