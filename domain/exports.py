@@ -62,6 +62,8 @@ class ProfileEntry(_Entry, frozen=True):
     avatar_url: str | None
     pronouns: str | None
     location: str | None
+    phone: str | None
+    birth_date: dt.date | None
     links: list[LinkEntry]
     created_at: dt.datetime
     followers: int

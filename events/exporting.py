@@ -25,6 +25,7 @@ from domain.exports import (
     schema_of,
 )
 from domain.ids import NodeType
+from domain.personal import NO_DETAILS, PersonalDetails
 from domain.relationships import STRANGERS, FollowState
 from domain.users import User, UserState
 from privacy.policy import see, see_own_block
@@ -34,8 +35,10 @@ from storage.database import Database
 from storage.exports import drop_export, fetch_export, finish_export, note_progress, read_sides
 from storage.notification_preferences import fetch_notification_preferences
 from storage.notifications import fetch_after
+from storage.personal import fetch_details
 from storage.relationships import fetch_relationships
 from storage.users import fetch_users
+from storage.vault import Vault
 
 _BATCH: Final = 500
 
@@ -43,9 +46,10 @@ _BATCH: Final = 500
 class Exporter:
     """Writes the files of one person's archive."""
 
-    def __init__(self, database: Database, user: User, now: dt.datetime) -> None:
+    def __init__(self, database: Database, user: User, details: PersonalDetails, now: dt.datetime) -> None:
         self._database = database
         self._user = user
+        self._details = details
         self._now = now
         self._writers: dict[str, Callable[[], Awaitable[Any]]] = {
             "profile": self._profile,
@@ -98,6 +102,8 @@ class Exporter:
             avatar_url=user.avatar_url,
             pronouns=user.pronouns,
             location=user.location,
+            phone=self._details.phone,
+            birth_date=self._details.birth_date,
             links=[LinkEntry(label=link.label, url=link.url) for link in user.links],
             created_at=user.created_at,
             followers=counts.followers,
@@ -174,13 +180,14 @@ class Exporter:
         return entries
 
 
-async def make_export(database: Database, user_id: int, now: dt.datetime) -> bool:
+async def make_export(database: Database, vault: Vault, user_id: int, now: dt.datetime) -> bool:
     """Make the export that a person has asked for; False where nobody is there any more. May be repeated."""
     export = await fetch_export(database, user_id)
     people = await fetch_users(database, [user_id])
     if export is None or user_id not in people or people[user_id][0].state is not UserState.ACTIVE:
         await drop_export(database, user_id)
         return False
-    archive = await Exporter(database, people[user_id][0], now).write(export)
-    await finish_export(database, export, archive, now)
+    details = (await fetch_details(database, vault, [user_id])).get(user_id, NO_DETAILS)
+    archive = await Exporter(database, people[user_id][0], details, now).write(export)
+    await finish_export(database, vault, export, archive, now)
     return True

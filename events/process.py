@@ -16,13 +16,15 @@ from domain.ids import OpaqueIds
 from embedded.addresses import Addresses
 from embedded.configured import find_addresses
 from events.health import Health
-from keys import Keys, load_keys
+from keys import Keys, load_keys, load_master_keys
 from logs import configure_logs
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
 from storage.freshness import open_freshness
+from storage.master_keys import LocalMasterKeys
 from storage.redis_client import open_redis
+from storage.vault import Vault
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -37,6 +39,10 @@ class Process:
     addresses: Addresses
     database: Database
     keys: Keys
+
+    def open_vault(self) -> Vault:
+        """Open what encrypts personal data; raises SettingsError where the master keys cannot be had."""
+        return Vault(LocalMasterKeys(load_master_keys(self.settings)))
 
 
 def backoffs() -> Iterator[float]:

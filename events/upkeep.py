@@ -42,8 +42,10 @@ from storage.purges import OWN, Purges
 from storage.redis_client import open_redis
 from storage.requests import fetch_due_owners, settle_requests_of
 from storage.revocations import forget_ended
+from storage.vault import Vault
 
 CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
+
 LEASE: Final = dt.timedelta(seconds=15)
 BATCH: Final = 200
 TRIMMED_OWNERS: Final = 20
@@ -67,11 +69,14 @@ class Pace:
 
 
 class Upkeep:
-    """Goes over one cell again and again; without a sealer, the audit log is left to somebody else."""
+    """Goes over one cell again and again; without a sealer or a vault, log or exports are left to others."""
 
-    def __init__(self, database: Database, cell: Cell, pace: Pace, sealer: Sealer | None = None) -> None:
+    def __init__(
+        self, database: Database, cell: Cell, pace: Pace, sealer: Sealer | None = None, vault: Vault | None = None
+    ) -> None:
         self._database = database
         self._sealer = sealer
+        self._vault = vault
         self._cell = cell
         self._pace = pace
         self._holder = uuid.uuid4()
@@ -125,8 +130,10 @@ class Upkeep:
 
     async def _make_exports(self, now: dt.datetime) -> None:
         await expire_exports(self._cell, now)
+        if self._vault is None:
+            return
         for user_id in await fetch_open(self._cell, EXPORTED):
-            UPKEEP_DONE.labels("exports").inc(await make_export(self._database, user_id, now))
+            UPKEEP_DONE.labels("exports").inc(await make_export(self._database, self._vault, user_id, now))
 
     async def _fold(self) -> None:
         if time.monotonic() >= self._look_through_at:
@@ -172,12 +179,12 @@ class Upkeep:
 
 
 async def _main(process: Process) -> None:
-    sealer = Sealer(process.keys.audit_seals)
+    sealer, vault = Sealer(process.keys.audit_seals), process.open_vault()
     async with open_redis(process.addresses.redis_url) as redis, asyncio.TaskGroup() as group:
         purges = Purges(process.database, redis, CertificateSigner(process.keys.certificates), _consumers(process))
         ahead = dt.timedelta(days=process.settings.days_ahead)
         for cell in process.database.shards.cells:
-            group.create_task(Upkeep(process.database, cell, Pace(), sealer).run())
+            group.create_task(Upkeep(process.database, cell, Pace(), sealer, vault).run())
             folder = process.settings.certificates
             group.create_task(Purger(purges, cell, clock=lambda: wall_clock() + ahead, folder=folder).run())
 

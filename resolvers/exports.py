@@ -61,4 +61,4 @@ async def fetch_linked(backend: Backend, token: str) -> bytes | None:
     user_id = backend.database.ids.decode(NodeType.USER, opaque)
     if user_id is None:
         return None
-    return await fetch_archive(backend.database, user_id, uuid.UUID(export_id), now)
+    return await fetch_archive(backend.database, backend.vault, user_id, uuid.UUID(export_id), now)

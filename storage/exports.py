@@ -1,6 +1,9 @@
 """Exports: one a person, and what is read for it, batch by batch."""
 
+import asyncio
+import base64
 import datetime as dt
+import struct
 import uuid
 from collections.abc import AsyncIterator
 from typing import Final
@@ -8,8 +11,12 @@ from typing import Final
 from domain.exports import ANEW_AFTER, FILES, KEPT, Export
 from storage.cells import Cell, Record
 from storage.database import Database
+from storage.vault import Vault, WrappedKey
 
 BATCH: Final = 500
+_PLACE: Final = ("exports", "archive")
+_HEAD: Final = struct.Struct(">IH")
+"""Before an archive: the version of the master key, and the length of the archive's own key as wrapped by it."""
 
 # One at a time: whoever asks again gets the one under way, or the one that is still new.
 _REQUEST: Final = """
@@ -74,15 +81,31 @@ async def drop_export(database: Database, user_id: int) -> None:
     await database.shards.home(user_id).fetch(_DROP, user_id)
 
 
-async def finish_export(database: Database, export: Export, archive: bytes, now: dt.datetime) -> None:
-    """Keep the archive of an export, for as long as it can be fetched."""
-    await database.shards.home(export.user_id).fetch(_FINISH, export.user_id, export.id, archive, now + KEPT)
+async def finish_export(database: Database, vault: Vault, export: Export, archive: bytes, now: dt.datetime) -> None:
+    """Keep the archive of an export, under a key of its own, for as long as it can be fetched."""
+    key = await vault.make(export.user_id)
+    opened = await vault.open(key)
+    sealed = await asyncio.to_thread(lambda: opened.encrypt(*_PLACE, base64.b64encode(archive).decode()))
+    stored = _HEAD.pack(key.master_version, len(key.wrapped)) + key.wrapped + sealed
+    await database.shards.home(export.user_id).fetch(_FINISH, export.user_id, export.id, stored, now + KEPT)
 
 
-async def fetch_archive(database: Database, user_id: int, export_id: uuid.UUID, now: dt.datetime) -> bytes | None:
-    """Fetch an archive; None where it is not ready, has expired, or is another's."""
+async def fetch_archive(
+    database: Database, vault: Vault, user_id: int, export_id: uuid.UUID, now: dt.datetime
+) -> bytes | None:
+    """Fetch an archive; None where it is not ready, has expired, or is another's.
+
+    Raises:
+        Unreadable: it was changed, or its master key is not configured.
+    """
     rows = await database.shards.home(user_id).fetch(_ARCHIVE, user_id, export_id, now)
-    return bytes(rows[0]["archive"]) if rows else None
+    if not rows:
+        return None
+    stored = bytes(rows[0]["archive"])
+    version, length = _HEAD.unpack_from(stored)
+    wrapped, sealed = stored[_HEAD.size : _HEAD.size + length], stored[_HEAD.size + length :]
+    opened = await vault.open(WrappedKey(user_id, wrapped, version))
+    return await asyncio.to_thread(lambda: base64.b64decode(opened.decrypt(*_PLACE, sealed)))
 
 
 async def expire_exports(cell: Cell, now: dt.datetime) -> None:

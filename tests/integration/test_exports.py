@@ -22,6 +22,7 @@ from storage.deletions import delete_account
 from storage.exports import expire_exports, fetch_export, fetch_open, request_export
 from storage.pairs import change_pair
 from tests.conftest import MakePerson, Person
+from tests.integration.test_personal import edit
 
 
 def just_signed_in(person: Person) -> Context:
@@ -32,7 +33,7 @@ def just_signed_in(person: Person) -> Context:
 async def export_of(database: Database, person: Person) -> dict[str, Any]:
     """Ask, make, fetch by the link, and read every file against its schema."""
     await exports.request_own(just_signed_in(person))
-    assert await make_export(database, person.id, dt.datetime.now(dt.UTC))
+    assert await make_export(database, person.backend.vault, person.id, dt.datetime.now(dt.UTC))
     [view] = await exports.fetch_own(person.context, [person.id])
     assert view is not None
     assert view.progress == 1
@@ -53,8 +54,12 @@ async def test_the_archive_holds_what_is_the_persons_own(database: Database, mak
     await follows.follow(cy.context, ana.opaque_id)
     await blocks.block(ana.context, dee.opaque_id, expires_at=None)
     await mutes.mute(ana.context, cy.opaque_id, expires_at=None)
+    await edit(ana, phone="+49 30 123456")
     found = await export_of(database, ana)
     assert (found["profile"]["username"], found["profile"]["bio"]) == (ana.name, "About ana")
+    assert (found["profile"]["phone"], found["profile"]["birthDate"]) == ("+4930123456", None)
+    [stored] = await database.shards.home(ana.id).fetch("SELECT archive FROM exports WHERE user_id = $1", ana.id)
+    assert b"profile.json" not in stored["archive"], "what is personal is stored encrypted"
     assert (found["profile"]["followers"], found["profile"]["following"]) == (1, 1)
     assert [entry["person"] for entry in found["following"]] == [{"id": bo.opaque_id, "username": bo.name}]
     assert [entry["person"] for entry in found["followers"]] == [{"id": cy.opaque_id, "username": cy.name}]
@@ -84,7 +89,7 @@ async def test_there_is_one_at_a_time_and_one_a_day(database: Database, make_per
     assert first is not None
     assert await request_export(database, ana.id, now + 2 * ANEW_AFTER) == first, "it is under way"
     assert ana.id in await fetch_open(database.shards.home(ana.id), 1000)
-    assert await make_export(database, ana.id, now)
+    assert await make_export(database, ana.backend.vault, ana.id, now)
     ready = await fetch_export(database, ana.id)
     assert await request_export(database, ana.id, now + ANEW_AFTER / 2) == ready
     anew = await request_export(database, ana.id, now + ANEW_AFTER)
@@ -123,5 +128,5 @@ async def test_whoever_is_gone_gets_no_archive(database: Database, make_person: 
     now = dt.datetime.now(dt.UTC)
     await request_export(database, ana.id, now)
     await delete_account(database, ana.id, now)
-    assert not await make_export(database, ana.id, now)
+    assert not await make_export(database, ana.backend.vault, ana.id, now)
     assert await fetch_export(database, ana.id) is None
