@@ -35,7 +35,7 @@ check: $(TEST_STAMP) ## Check style, types, the direction of imports and the com
 
 .PHONY: prove
 prove: $(TEST_STAMP) ## Prove privacy and consistency at length: model, races, leaks (an hour)
-	@PROVE=long $(PY) -m pytest -rP tests/proof $(PYTEST)
+	@PROVE=long $(PY) -m pytest -rP tests/proof tests/acceptance/test_production.py tests/acceptance/test_protocol_mutants.py $(PYTEST)
 
 .PHONY: leak-hunt
 leak-hunt: $(TEST_STAMP) ## Compare every way to a hidden person with one to nobody; LEAK=gate makes a leak to find

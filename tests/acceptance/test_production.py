@@ -1,21 +1,37 @@
-"""One web server with production's settings, on the parts of a development run."""
+"""Two web servers with production's settings, on the parts of a development run.
+
+`PROVE=long` replaces both twenty times instead of once.
+"""
 
 import base64
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.acceptance.main_job import MainJob
+from tests.acceptance.main_job import MainJob, until
 from tests.acceptance.operators import serving_production
 from tests.acceptance.people import People, claims_of, sign
 from tests.acceptance.probes import GRAPHQL, expect_refusal, send, send_json, send_raw
+from tests.acceptance.steady import asking
+
+WORKERS: Final = 2
+LONG: Final = os.environ.get("PROVE") == "long"
+TIMES: Final = 20 if LONG else 1
+SOME: Final = 20
+READY: Final = " ready in "
+QUERY: Final = '{ user(username: "star") { username followersCount } }' if LONG else "{ __typename }"
+RENEWED_WITHIN_S: Final = 120.0
 
 
 @pytest.fixture(scope="module")
 async def job(people_of_one_cell: People, short_folder: Path) -> AsyncIterator[MainJob]:
     """Run the server as an operator would."""
-    async with serving_production(people_of_one_cell, short_folder / "production") as made:
+    async with serving_production(people_of_one_cell, short_folder / "production", KITH_WORKERS=str(WORKERS)) as made:
         yield made
 
 
@@ -64,3 +80,23 @@ async def test_the_secret_is_not_in_the_log(job: MainJob, people_of_one_cell: Pe
     said = job.output.read_text()
     assert secret not in said
     assert base64.b64decode(secret).hex() not in said
+
+
+async def test_servers_are_replaced_one_after_the_other_and_no_request_fails(job: MainJob) -> None:
+    async with asking(job, QUERY) as steady:
+        for _ in range(TIMES):
+            await steady.more(SOME)
+            await renew(job)
+        await steady.more(SOME)
+    assert steady.failures == []
+    sys.stdout.write(
+        f"\n{TIMES * WORKERS} servers replaced under load: {steady.answered} requests answered, "
+        f"none failed, the slowest took {steady.slowest:.2f} s\n"
+    )
+
+
+async def renew(job: MainJob) -> None:
+    """Have all servers replaced, and wait until that is done."""
+    before = job.output.read_text().count(READY)
+    job.process.send_signal(signal.SIGHUP)
+    await until(lambda: job.output.read_text().count(READY) == before + WORKERS, RENEWED_WITHIN_S)
