@@ -21,17 +21,21 @@ _TOKENS: Final = (
     "é", "\U0001f600",
 )  # fmt: skip
 _STEPS: Final = (1, 1, 1, 2, 4)
+MAX_BYTES: Final = 100_000
 
 Json = Mapping[str, Any]
 
 
 def mutants(messages: Sequence[Json], seed: int, count: int) -> Iterator[bytes]:
-    """Give as many mutants of messages; the same seed gives the same."""
+    """Give as many mutants of messages, none larger than what is read; the same seed gives the same."""
     rng = random.Random(seed)
-    for _ in range(count):
+    while count:
         message = json.loads(json.dumps(rng.choice(messages)))
         meddle = rng.choice((_with_bytes, _with_values, _with_tokens))
-        yield meddle(message, rng)
+        mutant = meddle(message, rng)
+        if len(mutant) <= MAX_BYTES:
+            count -= 1
+            yield mutant
 
 
 def _with_values(message: dict[str, Any], rng: random.Random) -> bytes:
