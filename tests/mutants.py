@@ -1,5 +1,6 @@
 """Valid messages, and what comes of them when somebody meddles: bytes, values of JSON, and tokens of GraphQL."""
 
+import copy
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ def _with_values(message: dict[str, Any], rng: random.Random) -> bytes:
         if rng.random() < 0.2:
             place.pop(key, None)
         else:
-            place[key] = rng.choice(_VALUES)
+            place[key] = copy.deepcopy(rng.choice(_VALUES))
     return json.dumps(message).encode()
 
 

@@ -70,7 +70,11 @@ def make_app(parts: Parts) -> web.Application:
         if request.path == ENDPOINT:
             origins.mark(request, response)
 
-    app = web.Application(middlewares=[errors_middleware, admission.refusing(ENDPOINT)], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[errors_middleware, admission.refusing(ENDPOINT)],
+        client_max_size=MAX_BODY_BYTES,
+        handler_args={"auto_decompress": False},
+    )
     app[DRAINING] = asyncio.Event()
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)

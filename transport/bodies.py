@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 from urllib.parse import parse_qsl
@@ -16,7 +17,10 @@ from execution.persisted import EXTENSION
 MAX_BODY_BYTES: Final = 128 * 1024
 READ_TIMEOUT_S: Final = 10.0
 _MEDIA_TYPE: Final = "application/json"
-_ENCODINGS: Final = frozenset({"gzip", "deflate", "identity"})
+_IDENTITY: Final = "identity"
+_ENCODINGS: Final = frozenset({"gzip", "deflate", _IDENTITY})
+_GZIP: Final = 16
+"""What zlib takes besides the size of its window to read gzip's frame."""
 _MAX_PARAMETERS: Final = 20
 _ESCAPED_SURROGATE: Final = "\\ud"
 
@@ -90,7 +94,7 @@ async def _read(request: web.Request) -> bytes:
         raise BodyTooLarge
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
-            return await request.read()
+            data = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except TimeoutError:
@@ -99,6 +103,23 @@ async def _read(request: web.Request) -> bytes:
         raise BodyUnreadable from None
     except (PayloadEncodingError, HttpProcessingError, web.RequestPayloadError, ValueError):
         raise BodyUnreadable from None
+    coding = request.headers.get("Content-Encoding", _IDENTITY).strip().lower()
+    return data if coding == _IDENTITY else _unpacked(data, coding)
+
+
+def _unpacked(data: bytes, coding: str) -> bytes:
+    """Unpack a body as far as it may be large, and no further: what it could become costs nothing."""
+    wbits = zlib.MAX_WBITS | _GZIP if coding == "gzip" else zlib.MAX_WBITS
+    unpacking = zlib.decompressobj(wbits=wbits)
+    try:
+        text = unpacking.decompress(data, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        raise BodyUnreadable from None
+    if len(text) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    if not unpacking.eof or unpacking.unused_data:
+        raise BodyUnreadable
+    return text
 
 
 def read_query_string(request: web.Request) -> GraphQLRequest:

@@ -25,8 +25,9 @@ KEEPALIVE_S: Final = 30.0
 """How long a connection may be idle between two requests."""
 TAKE_TIMEOUT_S: Final = 30.0
 """How long an answer may wait for its client to take some of it; lines that stay have less, and say why they end."""
-MAX_REQUEST_BYTES: Final = 512 * 1024
-"""What one request may send in all: its head, its body, and what chunks put around that."""
+MAX_REQUEST_BYTES: Final = 192 * 1024
+"""What one request may send in all: its head, its body, and what chunks put around that. The rest is not parsed."""
+_PIECE_BYTES: Final = 64 * 1024
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -107,7 +108,13 @@ class Connection(web.RequestHandler):
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, access_log=None, keepalive_timeout=KEEPALIVE_S)  # type: ignore[arg-type]
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=KEEPALIVE_S,
+            auto_decompress=False,
+        )
         self._connections = connections
         self._head: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
@@ -139,18 +146,11 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends: within the deadline and the bound of a request."""
-        requests = self._request_count
-        super().data_received(data)
-        if self._request_count != requests:
-            self._sent = 0
-            self._head_is_there()
-            self._break_off()
-        elif not self._upgraded:
-            self._sent += len(data)
-            if self._sent > MAX_REQUEST_BYTES:
-                self._refuse_more()
-            elif self.is_idle:
-                self._expect_head()
+        if len(data) <= _PIECE_BYTES or self._upgraded:
+            self._take(data)
+            return
+        for at in range(0, len(data), _PIECE_BYTES):
+            self._take(data[at : at + _PIECE_BYTES])
 
     def pause_writing(self) -> None:
         """Wait for the client to take its answer, for a while."""
@@ -200,26 +200,47 @@ class Connection(web.RequestHandler):
             _turn_away(self.transport, "head", 408, "The request did not arrive in time.")
             self.force_close()
 
+    def _take(self, data: bytes) -> None:
+        if self._force_close:
+            return
+        begins = self._head is None and self.is_idle
+        self._sent = len(data) if begins else self._sent + len(data)
+        if self._sent > MAX_REQUEST_BYTES and not self._upgraded and self._refuse_more():
+            return
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._sent = len(data)
+            self._head_is_there()
+            self._break_off()
+        elif self.is_idle and not self._upgraded:
+            self._expect_head()
+
     def _break_off(self) -> None:
         """Tell whoever reads a body when something follows before its end: the parser could not read on."""
         request = self._current_request
         if request is not None and not request.content.is_eof() and request.content.exception() is None:
             request.content.set_exception(web.RequestPayloadError())
 
-    def _refuse_more(self) -> None:
-        """End the body that is being read; whoever reads it is told, and then the connection ends.
+    def _refuse_more(self) -> bool:
+        """End what is being read; whoever reads it is told, and then the connection ends.
 
         What still comes after an answer is read and forgotten for a while: a client that is cut off hears no answer.
         """
         request = self._current_request
         if self.is_idle:
             self._give_up("head")
-        elif request is not None and request.content.exception() is None:
+            return True
+        if request is None or request.content.is_eof():
+            return False
+        if request.content.exception() is None:
             TURNED_AWAY.labels("body").inc()
             request.content.set_exception(web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, self._sent))
+        return True
 
     def _give_up(self, why: str) -> None:
         TURNED_AWAY.labels(why).inc()
+        self._force_close = True
         if self.transport is not None:
             self.transport.abort()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from typing import Final
@@ -82,6 +83,28 @@ async def test_trailers_are_nobody(job: MainJob, people_of_one_cell: People) -> 
 async def test_a_body_in_a_coding_that_nobody_unpacks_is_refused(job: MainJob, coding: str) -> None:
     headers = {"Content-Type": JSON, "Content-Encoding": coding}
     expect_refusal(await send(job, BODY, headers=headers), 415, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize("more", [b"x", gzip.compress(BODY), b""], ids=["bytes", "another", "nothing"])
+async def test_a_packed_body_ends_where_it_says(job: MainJob, more: bytes) -> None:
+    packed = gzip.compress(BODY)
+    answer = await send(job, packed + more, headers={"Content-Type": JSON, "Content-Encoding": "gzip"})
+    assert answer.status == (400 if more else 200)
+
+
+async def test_large_requests_follow_each_other_on_one_connection(job: MainJob) -> None:
+    head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 131000\r\n"
+    body = BODY + b" " * (131_000 - len(BODY))
+    reader, writer = await asyncio.open_connection(HOST, job.port)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            for _ in range(4):
+                writer.write(head + b"\r\n" + body)
+                answer = await reader.readuntil(b'{"data":{"__typename":"Query"}}')
+                assert answer.startswith(b"HTTP/1.1 200 ")
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(job: MainJob) -> None:
