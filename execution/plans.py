@@ -12,6 +12,7 @@ from graphql import (
     DirectiveNode,
     DocumentNode,
     FragmentDefinitionNode,
+    GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
@@ -91,6 +92,8 @@ class Plans:
             plan = compile_plan(known.outline, variables)
         except Unplannable as reason:
             return str(reason)
+        except GraphQLError:
+            return "conditions"  # a value that `@skip` or `@include` cannot have: graphql-core tells where
         known.bytes += plan.entries * BYTES_PER_ENTRY
         self._bytes += plan.entries * BYTES_PER_ENTRY
         self._shrink()

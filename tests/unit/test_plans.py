@@ -196,3 +196,12 @@ async def test_a_coroutine_that_began_goes_on_where_it_waits() -> None:
     other = asyncio.ensure_future(asyncio.shield(waited))
     asyncio.get_running_loop().call_soon(waited.set_result, "done")
     assert (await begun, await other) == ("done", "done")
+
+
+async def test_a_condition_that_is_null_is_an_error_of_its_field_each_time() -> None:
+    engine = Engine(GRAPHQL, introspection=False)
+    text = "query($v: Boolean = true) { __typename @include(if: $v) }"
+    for _ in range(3):
+        response = await prepared(engine, text, v=None).run()
+        assert response["data"] is None
+        assert [error["extensions"]["code"] for error in response["errors"]] == ["BAD_USER_INPUT"]
