@@ -44,7 +44,7 @@ async def answering(job: MainJob) -> None:
     """Wait until the server answers."""
     async with asyncio.timeout(UP_WITHIN_S):
         while job.process.poll() is None:
-            with contextlib.suppress(aiohttp.ClientError):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 await send(job, method="GET")
                 return
             await asyncio.sleep(0.05)
