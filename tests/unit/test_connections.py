@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import ssl
 from collections.abc import AsyncIterator, Callable
+from socket import create_connection
 from typing import Final
 
 import aiohttp
@@ -97,6 +98,18 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
             await writer.wait_closed()
 
 
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send bytes and give all that is answered, also where the connection is reset behind it."""
+    loop, answer = asyncio.get_running_loop(), b""
+    with create_connection((HOST, port)) as client, contextlib.suppress(ConnectionError):
+        client.settimeout(0)
+        await loop.sock_sendall(client, data)
+        async with asyncio.timeout(WITHIN_S):
+            while received := await loop.sock_recv(client, 1 << 16):
+                answer += received
+    return answer
+
+
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
@@ -161,13 +174,17 @@ async def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(
 
 async def test_a_head_that_comes_a_byte_at_a_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.3)
-    async with serving() as served, connected(served.port) as (reader, writer):
-        reading = asyncio.create_task(reader.read())
-        writer.write(b"GET / HTTP/1.1\r\nX: ")
-        while not reading.done():
-            writer.write(b"x")
-            await asyncio.sleep(0.01)
-        assert (await reading).startswith(b"HTTP/1.1 408 ")
+    loop = asyncio.get_running_loop()
+    async with serving() as served:
+        with create_connection((HOST, served.port)) as client:
+            client.settimeout(0)
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nX: ")
+            reading = asyncio.create_task(loop.sock_recv(client, 4096))
+            while not reading.done():
+                with contextlib.suppress(ConnectionError):
+                    await loop.sock_sendall(client, b"x")
+                await asyncio.sleep(0.01)
+            assert (await reading).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,9 +229,8 @@ async def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pyt
     ids=lambda value: repr(value)[:60],
 )
 async def test_what_is_no_request_is_refused_in_our_form_and_not_quoted(request_bytes: bytes, status: int) -> None:
-    async with serving() as served, connected(served.port) as (reader, writer):
-        writer.write(request_bytes)
-        answer = await reader.read()
+    async with serving() as served:
+        answer = await exchange(served.port, request_bytes)
     assert int(answer[9:12]) == status
     expect_our_form(answer)
     assert b"hunter2" not in answer
