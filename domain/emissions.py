@@ -81,6 +81,7 @@ _UNMUTED: Final = _one(EventType.USER_UNMUTED)
 _DELETED: Final = _one(EventType.USER_DELETED, Edge.VIEWER)
 _RESTORED: Final = _one(EventType.USER_RESTORED, Edge.VIEWER)
 _UPDATED: Final = _one(EventType.USER_UPDATED, Edge.VIEWER)
+_RENAMED: Final = _one(EventType.USER_USERNAME_CHANGED, Edge.VIEWER)
 _PRIVACY: Final = _one(EventType.PRIVACY_UPDATED, Edge.VIEWER)
 _SIGNED_OUT: Final = _one(EventType.SESSION_REVOKED, Edge.VIEWER)
 
@@ -89,6 +90,8 @@ UNTIL: Final = "another `expiresAt`"
 CHANGED: Final = "something else"
 PUBLIC_ACCEPTING: Final = "`isPrivate: false`, `waitingRequests: ACCEPT`"
 PUBLIC_REJECTING: Final = "`isPrivate: false`, `waitingRequests: REJECT`"
+ANOTHER_NAME: Final = "another name"
+SAME_NAME: Final = "the name as it is"
 EVERYWHERE: Final = "`everywhere: true`"
 NO_SESSION: Final = "a token without `sid`"
 PRIVATE: Final = "`isPrivate: true`"
@@ -169,6 +172,9 @@ _ONESELF: Final = (
     Emission("restoreAccount", State.DELETED, (_RESTORED,)),
     Emission("restoreAccount", State.DELETED_MUTUAL, (_RESTORED, _CREATED, _CREATED_OTHER)),
     Emission("restoreAccount", State.MUTUAL),
+    Emission("changeUsername", State.STRANGERS, (_RENAMED,), ANOTHER_NAME),
+    Emission("changeUsername", State.STRANGERS, (), SAME_NAME),
+    Emission("removeFormerUsernames", State.STRANGERS),
     Emission("signOut", State.STRANGERS, (_SIGNED_OUT,), EVERYWHERE),
     Emission("signOut", State.STRANGERS, (), NO_SESSION),
 )

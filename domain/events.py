@@ -36,6 +36,7 @@ class EventType(enum.StrEnum):
     USER_DELETED = "user.deleted"
     USER_RESTORED = "user.restored"
     USER_PURGED = "user.purged"
+    USER_USERNAME_CHANGED = "user.username_changed"
     FOLLOW_REQUESTED = "follow.requested"
     FOLLOW_ACCEPTED = "follow.accepted"
     FOLLOW_REJECTED = "follow.rejected"
@@ -108,6 +109,7 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_DELETED: UserPayload,
     EventType.USER_RESTORED: UserPayload,
     EventType.USER_PURGED: UserPayload,
+    EventType.USER_USERNAME_CHANGED: UserPayload,
     EventType.FOLLOW_REQUESTED: FollowPayload,
     EventType.FOLLOW_ACCEPTED: FollowPayload,
     EventType.FOLLOW_REJECTED: FollowPayload,
@@ -127,6 +129,7 @@ MEANINGS: Final[dict[EventType, str]] = {
     EventType.USER_DELETED: "Somebody is gone: show nothing of the person; what is still to be restored may be kept.",
     EventType.USER_RESTORED: "Somebody who was gone is back; the follows that came back are told one by one.",
     EventType.USER_PURGED: "Somebody is gone for good: erase whatever you keep of the person, and acknowledge it.",
+    EventType.USER_USERNAME_CHANGED: "Somebody has another name; fetch what you show of the person again.",
     EventType.FOLLOW_REQUESTED: "Somebody asks to follow a private account.",
     EventType.FOLLOW_ACCEPTED: "A request was accepted; follow.created comes right after.",
     EventType.FOLLOW_REJECTED: "A request was rejected; the one who asked is not to be told.",

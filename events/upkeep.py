@@ -40,6 +40,7 @@ from storage.outbox import RETENTION
 from storage.outbox_days import count_strays, drop_days, make_days
 from storage.purges import OWN, Purges
 from storage.redis_client import open_redis
+from storage.renames import let_lapsed_go, settle_claims
 from storage.requests import fetch_due_owners, settle_requests_of
 from storage.revocations import forget_ended
 from storage.vault import Vault
@@ -115,6 +116,9 @@ class Upkeep:
             UPKEEP_DONE.labels("departed").inc(await settle_follows(self._database, user_id, now, limit=BATCH))
         await self._trim(now)
         await self._make_exports(now)
+        if self._cell is self._database.shards.directory:
+            UPKEEP_DONE.labels("names").inc(await settle_claims(self._database, now, limit=BATCH))
+            UPKEEP_DONE.labels("former names").inc(await let_lapsed_go(self._database, now, limit=BATCH))
         await forget_had(self._cell, now - KEPT)
         await forget_ended(self._cell, now - CLOCKS_DIFFER)
         await self._fold()

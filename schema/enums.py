@@ -8,6 +8,8 @@ from domain.notifications import NotificationKind
 from domain.overflow import OverflowPolicy
 from domain.policies import Audience, FieldGroup, PrivacyPreset
 from domain.relationships import FollowOrder, FollowState, WaitingRequests
+from domain.username_requirements import UsernameRequirementCode
+from domain.usernames import UsernameProblem
 
 _PRESETS = (
     "Named privacy settings, from the most open to the most closed. OPEN shows everybody all but email, phone and "
@@ -18,6 +20,8 @@ _PRESETS = (
 
 for _enum, _description in (
     (UserErrorCode, "Why a mutation did not do what it was asked."),
+    (UsernameProblem, "Why a name cannot be had: no name at all, not available, or the account lacks something."),
+    (UsernameRequirementCode, "What an account needs before it may take a short name."),
     (NotificationKind, "Why a person is told."),
     (NotificationTreatment, "Shown; shown apart, and neither told live nor counted; or not kept at all."),
     (
@@ -44,5 +48,7 @@ __all__ = [
     "OverflowPolicy",
     "PrivacyPreset",
     "UserErrorCode",
+    "UsernameProblem",
+    "UsernameRequirementCode",
     "WaitingRequests",
 ]

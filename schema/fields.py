@@ -140,6 +140,7 @@ def root(scope: Scope, function: LevelFunction, *, size: ListSize | None = None)
         answers = function(context, parents, **arguments)
         return await answers if isinstance(answers, Awaitable) else answers
 
+    within_scope.scope = scope  # type: ignore[attr-defined] # functions may carry one
     return level(within_scope, size=size)
 
 

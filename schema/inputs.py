@@ -91,6 +91,22 @@ class UnmuteUserInput:
 
 
 @strawberry.input
+class ChangeUsernameInput:
+    """The viewer's next name, and whether the one until now goes on leading to the viewer."""
+
+    username: str
+    keep_former: bool = True
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class RemoveFormerUsernamesInput:
+    """Nothing to say: all former names of the viewer are meant."""
+
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
 class SignOutInput:
     """Which tokens are to count no more: those of the session that asks, or all that the viewer has."""
 

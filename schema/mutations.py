@@ -19,6 +19,7 @@ from resolvers import (
     policies,
     sessions,
     settings,
+    usernames,
 )
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
@@ -28,12 +29,14 @@ from schema.inputs import (
     AcceptFollowRequestInput,
     BlockUserInput,
     CancelFollowRequestInput,
+    ChangeUsernameInput,
     DeleteAccountInput,
     FollowUserInput,
     MarkNotificationsReadInput,
     MuteUserInput,
     RejectFollowRequestInput,
     RemoveFollowerInput,
+    RemoveFormerUsernamesInput,
     RequestDataExportInput,
     RestoreAccountInput,
     SignOutInput,
@@ -48,6 +51,7 @@ from schema.payloads import (
     AcceptFollowRequestPayload,
     BlockUserPayload,
     CancelFollowRequestPayload,
+    ChangeUsernamePayload,
     DeleteAccountPayload,
     DeletionResult,
     ExportResult,
@@ -58,6 +62,7 @@ from schema.payloads import (
     PreferencesResult,
     RejectFollowRequestPayload,
     RemoveFollowerPayload,
+    RemoveFormerUsernamesPayload,
     RequestDataExportPayload,
     RestoreAccountPayload,
     Result,
@@ -217,6 +222,19 @@ async def restore_account(context: Context, _roots: Sequence[object], *, input: 
     return _results(input.client_mutation_id, await accounts.restore_own(context))
 
 
+async def change_username(context: Context, _roots: Sequence[object], *, input: ChangeUsernameInput) -> list[Result]:
+    """Take another name; for 90 days the former one leads to the viewer, and nobody else may have it."""
+    outcome = await usernames.rename(context, input.username, keep_former=input.keep_former)
+    return _results(input.client_mutation_id, outcome)
+
+
+async def remove_former_usernames(
+    context: Context, _roots: Sequence[object], *, input: RemoveFormerUsernamesInput
+) -> list[Result]:
+    """Let the viewer's former names lead nowhere; nobody else may have them for 90 days."""
+    return _results(input.client_mutation_id, await usernames.remove_former(context))
+
+
 async def sign_out(context: Context, _roots: Sequence[object], *, input: SignOutInput) -> list[SignOutResult]:
     """End the session of the access token that asks, or everything that the viewer is signed in to.
 
@@ -253,4 +271,6 @@ class Mutation:
     delete_account: DeleteAccountPayload = root(Scope.ACCOUNT, delete_account)
     request_data_export: RequestDataExportPayload = root(Scope.ACCOUNT, request_data_export)
     restore_account: RestoreAccountPayload = root(Scope.ACCOUNT, restore_account)
+    change_username: ChangeUsernamePayload = root(Scope.PROFILE, change_username)
+    remove_former_usernames: RemoveFormerUsernamesPayload = root(Scope.PROFILE, remove_former_usernames)
     sign_out: SignOutPayload = root(Scope.ACCOUNT, sign_out)

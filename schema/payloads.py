@@ -115,6 +115,16 @@ class UpdateProfilePayload(_Payload):
 
 
 @strawberry.type
+class ChangeUsernamePayload(_Payload):
+    """What `changeUsername` gives back."""
+
+
+@strawberry.type
+class RemoveFormerUsernamesPayload(_Payload):
+    """What `removeFormerUsernames` gives back."""
+
+
+@strawberry.type
 class UpdatePrivacySettingsPayload(_Payload):
     """What `updatePrivacySettings` gives back."""
 

@@ -7,10 +7,11 @@ import strawberry
 from domain.errors import InvalidInput
 from domain.scopes import Scope
 from privacy.policy import Visible
-from resolvers import people
+from resolvers import people, usernames
 from resolvers.context import Context
 from schema.costs import ListSize
 from schema.fields import root
+from schema.usernames import UsernameAvailability
 from schema.users import Node, User
 from schema.viewer import Viewer
 
@@ -63,6 +64,13 @@ async def nodes(context: Context, roots: Sequence[object], *, ids: list[strawber
     return [await people.fetch_by_ids(context, ids)] * len(roots)
 
 
+async def username_availability(
+    context: Context, roots: Sequence[object], *, username: str
+) -> list[usernames.Availability]:
+    """Whether the viewer, or a newcomer where nobody is signed in, could have a name."""
+    return [await usernames.fetch_availability(context, username)] * len(roots)
+
+
 @strawberry.type
 class Query:
     """What can be read."""
@@ -73,3 +81,4 @@ class Query:
     users: list[User | None] = root(Scope.READ, users, size=ListSize(slicing_arguments=["ids", "usernames"]))
     node: Node | None = root(Scope.READ, node)
     nodes: list[Node | None] = root(Scope.READ, nodes, size=ListSize(slicing_arguments=["ids"]))
+    username_availability: UsernameAvailability = root(Scope.READ, username_availability)

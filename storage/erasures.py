@@ -8,11 +8,10 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from domain.usernames import username_key
 from storage.cells import Cell, Connection, Record
 from storage.database import Database
 from storage.departures import withdraw_follows
-from storage.held_names import hold_name
+from storage.held_names import hold_names
 from storage.notifications import uncount
 
 BATCH: Final = 200
@@ -50,8 +49,6 @@ DELETE FROM notifications n USING first f WHERE n.owner_id = $1 AND n.sequence =
 """
 
 _OF_OWNER: Final = "DELETE FROM {table} WHERE {column} = $1 RETURNING true"
-
-_NAME: Final = "SELECT username FROM users WHERE id = $1"
 
 _IMPORTED: Final = "DELETE FROM imported_users WHERE user_id = $1 RETURNING true"
 
@@ -134,12 +131,6 @@ def _rows_of(table: str, column: str) -> Erase:
     return erase
 
 
-async def _erase_name(database: Database, user_id: int) -> int:
-    rows = await database.shards.home(user_id).fetch(_NAME, user_id)
-    key = username_key(rows[0]["username"]) if rows else None
-    return await hold_name(database, user_id, key) if key is not None else 0
-
-
 async def _erase_imported(database: Database, user_id: int) -> int:
     return len(await database.shards.directory.fetch(_IMPORTED, user_id))
 
@@ -169,13 +160,14 @@ STORES: Final[Sequence[Store]] = (
     _own("inbox", "owner_id", "inbox"),
     _own("departures", "user_id", "departures"),
     _own("exports", "user_id", "export and its archive"),
+    _own("username_changes", "user_id", "changes of the name"),
     _own("revocations", "user_id", "revocations of tokens"),
     Store("import", "imported_users: rows of the person deleted", _erase_imported, ("imported_users",)),
     Store(
         "name",
-        "usernames: row deleted; held_names: a keyed digest keeps the name from being taken",
-        _erase_name,
-        ("usernames",),
+        "usernames, username_skeletons: rows deleted; held_names: a keyed digest keeps each name from being taken",
+        hold_names,
+        ("usernames", "username_skeletons", "released_names"),
     ),
 )
 """In this order; the profile goes last, with the fact that it is gone."""

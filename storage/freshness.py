@@ -40,6 +40,9 @@ class Freshness(Protocol):
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Take note of a name's new owner."""
 
+    async def name_released(self, name_key: str) -> None:
+        """Take note that a name leads to nobody."""
+
     async def tokens_revoked(self, user_id: int) -> None:
         """Take note that tokens of a person count no more; who does not hear of it reads it a few seconds later."""
 
@@ -60,6 +63,9 @@ class NothingRemembered:
         """Do nothing."""
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
+        """Do nothing."""
+
+    async def name_released(self, name_key: str) -> None:
         """Do nothing."""
 
     async def tokens_revoked(self, user_id: int) -> None:
@@ -135,15 +141,19 @@ class Remembered:
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Write the name over its having been free."""
+        await self._write_name(name_key, user_id, version=1)
 
-        async def write() -> None:
-            generation = self.generations.of(self.shards.directory.number)
+    async def name_released(self, name_key: str) -> None:
+        """Write over the name's holder that there is none; a name that is taken back is found some seconds later."""
+        await self._write_name(name_key, None, version=2)
+
+    async def _write_name(self, name_key: str, user_id: int | None, *, version: int) -> None:
+        generation = self.generations.of(self.shards.directory.number)
+        # Redis that is away holds nothing back: what it remembers of names ends by itself in half a minute.
+        with contextlib.suppress(CacheUnavailable):
             if generation is not None:
-                entry = Versioned(name_entry_key(generation, name_key), 1, encode_name(user_id), NAME_TTL_S)
-                await write_newer(self.redis, [entry])
-
-        with contextlib.suppress(CacheUnavailable):  # that a name is free is remembered for a moment only
-            await write()
+                key = name_entry_key(generation, name_key)
+                await write_newer(self.redis, [Versioned(key, version, encode_name(user_id), NAME_TTL_S)])
         self.forget_name(name_key)
 
     async def tokens_revoked(self, user_id: int) -> None:

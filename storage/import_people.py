@@ -13,6 +13,7 @@ from typing import Final
 
 from domain.ids import CELL_BITS, RANDOM_BITS, cell_of
 from domain.policies import PrivacyPolicy, write_policy
+from domain.usernames import username_skeleton
 from storage.cells import Connection
 from storage.import_files import Files, batched
 from storage.import_rows import DUPLICATE_ID, USERNAME_TAKEN, Reject, UserRow
@@ -35,6 +36,15 @@ FROM unnest($1::text[], $2::bigint[]) AS n (name_key, user_id)
 ORDER BY n.name_key
 ON CONFLICT (name_key) DO NOTHING
 RETURNING name_key
+"""
+
+# People of another service keep their names, also where two look alike: the first of them keeps others from it.
+_TAKE_SKELETONS: Final = """
+INSERT INTO username_skeletons (skeleton, user_id)
+SELECT n.skeleton, n.user_id
+FROM unnest($1::text[], $2::bigint[]) AS n (skeleton, user_id)
+ORDER BY n.skeleton
+ON CONFLICT (skeleton) DO NOTHING
 """
 
 _REMEMBER: Final = """
@@ -162,6 +172,10 @@ async def _claim_names(connection: Connection, cells: int, plan: Plan) -> list[t
     people = [(imported_id(row["number"], cells), new) for row, new in zip(numbers, plan.claims, strict=True)]
     ids, rows = zip(*people, strict=True)
     claimed = {row["name_key"] for row in await connection.fetch(_CLAIM, [row.name_key for row in rows], ids)}
+    skeletons = {
+        username_skeleton(row.name_key): user_id for user_id, row in reversed(people) if row.name_key in claimed
+    }
+    await connection.execute(_TAKE_SKELETONS, list(skeletons), list(skeletons.values()))
     plan.rejects += [Reject(row.line, USERNAME_TAKEN) for row in rows if row.name_key not in claimed]
     return [(user_id, row) for user_id, row in people if row.name_key in claimed]
 

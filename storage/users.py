@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from domain.errors import Conflict, KithError
+from domain.errors import Conflict, KithError, Overloaded
 from domain.events import Event, EventType, UserPayload
 from domain.ids import NodeType, new_id
 from domain.policies import DEFAULT_POLICY, PrivacyPolicy, read_policy, write_policy
@@ -17,10 +17,10 @@ from domain.usernames import username_key
 from domain.users import Counts, ProfileLink, User, UserState
 from storage import outbox
 from storage.audit import write_audit
-from storage.cells import Cell, Connection, Record
+from storage.cells import Connection, Record
 from storage.database import Database
-from storage.held_names import is_held
 from storage.limits import Priority
+from storage.names import Claim, claim, confirm, unclaim
 from storage.wholly import wholly
 
 _FETCH: Final = """
@@ -50,13 +50,9 @@ FOR NO KEY UPDATE
 _UPDATE: Final = """
 UPDATE users
 SET display_name = $2, bio = $3, avatar_url = $4, pronouns = $5, location = $6, links = $7::jsonb, policy = $8,
-    state = $9, version = $10, updated_at = now()
+    state = $9, version = $10, username = $11, updated_at = now()
 WHERE id = $1
 """
-
-_CLAIM: Final = "INSERT INTO usernames (name_key, user_id, claimed_at) VALUES ($1, $2, $3)"
-
-_RELEASE: Final = "DELETE FROM usernames WHERE name_key = $1 AND user_id = $2"
 
 _INSERT: Final = """
 INSERT INTO users (id, username, display_name, bio, avatar_url, pronouns, location, links, policy, created_at,
@@ -68,10 +64,6 @@ _INSERT_COUNTS: Final = "INSERT INTO user_counts (user_id) VALUES ($1)"
 
 
 _ID_ATTEMPTS: Final = 4
-
-
-class UsernameTaken(KithError):
-    """This name is taken; choose another."""
 
 
 async def fetch_users(database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Counts]]:
@@ -184,6 +176,7 @@ def _columns(user: User) -> tuple[object, ...]:
         write_policy(user.policy),
         user.state,
         user.version,
+        user.username,
     )
 
 
@@ -215,40 +208,37 @@ async def create_user(database: Database, new: NewUser, *, cell: int, now: dt.da
 
 async def _create(database: Database, new: NewUser, *, cell: int, now: dt.datetime) -> int:
     user_id = new_id(cell)
-    key = username_key(new.username) or new.username
+    wanted = Claim(username_key(new.username) or new.username, user_id, now)
     home, directory = database.shards.home(user_id), database.shards.directory
 
     async def insert(connection: Connection) -> None:
         if home is directory:
-            await _claim(database, connection, key, user_id, now)
+            await claim(database, connection, wanted, pending=False)
         await _insert(database, connection, user_id, new, now)
 
-    if home is not directory:
-        await directory.transact(lambda connection: _claim(database, connection, key, user_id, now))
-    try:
+    if home is directory:
         await home.transact(insert)
-    except BaseException:
-        await _release(directory, key, user_id)
-        raise
-    await database.freshness.name_claimed(key, user_id)
+    else:
+        await _create_elsewhere(database, wanted, insert)
+    await database.freshness.name_claimed(wanted.key, user_id)
     return user_id
+
+
+async def _create_elsewhere(database: Database, wanted: Claim, insert: Callable[[Connection], Awaitable[None]]) -> None:
+    """Create a person in another cell than that of names; whatever is left undone, upkeep finishes or takes back."""
+    directory = database.shards.directory
+    await directory.transact(lambda connection: claim(database, connection, wanted, pending=True))
+    try:
+        await database.shards.home(wanted.user_id).transact(insert)
+    except _IdTaken:
+        await directory.transact(lambda connection: unclaim(connection, wanted))
+        raise
+    with contextlib.suppress(Overloaded):
+        await directory.transact(lambda connection: confirm(connection, wanted, 1))
 
 
 class _IdTaken(KithError):
     """Two people of a cell were created in one millisecond with the same 12 random bits: try another id."""
-
-
-async def _claim(database: Database, connection: Connection, key: str, user_id: int, now: dt.datetime) -> None:
-    try:
-        await connection.execute(_CLAIM, key, user_id, now)
-    except asyncpg.UniqueViolationError as error:
-        raise UsernameTaken from error
-    if await is_held(database, connection, key):
-        raise UsernameTaken
-
-
-async def _release(directory: Cell, key: str, user_id: int) -> None:
-    await directory.fetch(_RELEASE, key, user_id)
 
 
 async def _insert(database: Database, connection: Connection, user_id: int, new: NewUser, now: dt.datetime) -> None:

@@ -22,6 +22,9 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (18, 'acknowledgements', 'user_id', 'users'),
              (19, 'data_keys', 'user_id', 'users'),
              (20, 'personal_details', 'user_id', 'users'),
-             (21, 'exports', 'user_id', 'users')) AS t (position, name, key, with_table)
+             (21, 'exports', 'user_id', 'users'),
+             (22, 'username_changes', 'user_id', 'users'),
+             (23, 'username_skeletons', 'skeleton', 'none'),
+             (24, 'released_names', 'name_digest', 'none')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from domain.emissions import (
+    ANOTHER_NAME,
     AS_BEFORE,
     CHANGED,
     CONFIRMED,
@@ -19,6 +20,7 @@ from domain.emissions import (
     PRIVATE,
     PUBLIC_ACCEPTING,
     PUBLIC_REJECTING,
+    SAME_NAME,
     UNTIL,
     Edge,
     Emission,
@@ -41,6 +43,8 @@ PROFILE = {
 UNTIL_THEN = {"expiresAt": "2100-01-01T00:00:00Z"}
 INPUTS: dict[str, dict[str, Any]] = {
     UNTIL: UNTIL_THEN,
+    ANOTHER_NAME: {},
+    SAME_NAME: {},
     EVERYWHERE: {"everywhere": True},
     NO_SESSION: {"everywhere": False},
     CHANGED: {"bio": f"{CANARY} another bio", "links": [{"label": f"{CANARY} link", "url": "https://canary.of/link"}]},
@@ -207,14 +211,20 @@ WAYS_TO: dict[State, Callable[[Scene], Awaitable[None]]] = {
 }
 
 
+def name_in(row: Emission, scene: Scene) -> dict[str, Any]:
+    if row.mutation == "changeUsername":
+        return {"username": scene.viewer.name if row.given == SAME_NAME else f"{scene.viewer.name}x"}
+    return {"confirmation": scene.viewer.name if row.given == CONFIRMED else scene.other.name}
+
+
 def input_of(row: Emission, scene: Scene) -> dict[str, Any]:
     if row.mutation == "updatePrivacySettings":
         return {**INPUTS, **PRIVACY_INPUTS}[row.given]
     if row.mutation in ("updateProfile", "signOut"):
         return INPUTS[row.given]
-    if row.mutation == "deleteAccount":
-        return {"confirmation": scene.viewer.name if row.given == CONFIRMED else scene.other.name}
-    if row.mutation in ("restoreAccount", "requestDataExport"):
+    if row.mutation in ("deleteAccount", "changeUsername"):
+        return name_in(row, scene)
+    if row.mutation in ("removeFormerUsernames", "restoreAccount", "requestDataExport"):
         return {}
     if row.mutation in NOTIFICATION_INPUTS:
         return NOTIFICATION_INPUTS[row.mutation]

@@ -237,9 +237,18 @@ OVER_A_CELL: Final = {
     "expiries._BLOCKS",
     "expiries._REQUESTS",
     "expiries._MUTES",
+    "names._LAPSED",
+    "names._LET_GO",
+    "names._NAMES_OF",
+    "names._PENDING",
+    "names._SUPERSEDE",
+    "held_names._FORGET_HOLDER",
+    "held_names._FREE_SKELETONS",
+    "held_names._RELEASE",
     "requests._FETCH_DUE",
 }
-"""The upkeep job's own questions: over all owners of a cell, one process at a time."""
+"""The upkeep job's own questions: over all owners of a cell, one process at a time. Those by the holder of a name go
+over the first cell as well; they are asked when somebody takes another name, which is seldom."""
 
 
 def tables_of(statement: str) -> set[str]:

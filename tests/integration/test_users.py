@@ -8,7 +8,8 @@ import pytest
 from domain.ids import new_id
 from storage import users
 from storage.database import Database
-from storage.users import NewUser, UsernameTaken, create_user, fetch_users
+from storage.names import UsernameTaken
+from storage.users import NewUser, create_user, fetch_users
 from tests.conftest import MakePerson
 
 

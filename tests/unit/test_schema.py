@@ -1,11 +1,13 @@
 """The schema: committed as it is, every field of a person decided about, every way to a person known."""
 
+import pytest
 from graphql import (
     GraphQLObjectType,
     get_named_type,
     is_interface_type,
     is_object_type,
 )
+from strawberry.types.base import StrawberryObjectDefinition
 
 from schema.fields import Protected
 from schema.schema import SCHEMA, SDL_PATH, sdl
@@ -56,6 +58,8 @@ DOORS = {
     "UpdateProfilePayload.user",
     "UpdatePrivacySettingsPayload.user",
     "RestoreAccountPayload.user",
+    "ChangeUsernamePayload.user",
+    "RemoveFormerUsernamesPayload.user",
 }
 """Every field that leads to a person; each goes through the gate, and acceptance tests try each with a hidden one."""
 
@@ -86,6 +90,14 @@ def test_every_way_to_a_person_is_known() -> None:
             if get_named_type(field.type).name in ("User", "Node"):
                 ways.add(f"{name}.{field_name}")
     assert ways == DOORS
+
+
+@pytest.mark.parametrize("root", ["Query", "Mutation"])
+def test_every_root_field_says_which_tokens_it_is_for(root: str) -> None:
+    definition = SCHEMA.get_type_by_name(root)
+    assert isinstance(definition, StrawberryObjectDefinition)
+    sources = {field.name: field.metadata["source"] for field in definition.fields}
+    assert [name for name, source in sources.items() if not hasattr(source.function, "scope")] == []
 
 
 def test_no_field_tells_a_viewer_that_he_is_blocked() -> None:

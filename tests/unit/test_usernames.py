@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.usernames import is_claimable, username_key
+from domain.usernames import is_claimable, suggestions_for, username_key, username_skeleton, written_username
 
 
 @pytest.mark.parametrize("text", ["ana", "Ana", "ANA", "\uff41\uff4e\uff41"])
@@ -25,10 +25,41 @@ def test_anything_else_is_none(text: str) -> None:
     assert username_key(text) is None
 
 
-@pytest.mark.parametrize("key", ["admin", "me", "api", "graphql", "a.d.m.i.n", "v_1"])
+@pytest.mark.parametrize("key", ["adm1n", "offlc1al", "rne", "admin", "me", "api", "graphql", "a.d.m.i.n", "v_1"])
 def test_reserved_words_are_nobodys(key: str) -> None:
     assert not is_claimable(key)
 
 
 def test_an_ordinary_name_can_be_claimed() -> None:
     assert is_claimable("ana")
+
+
+@pytest.mark.parametrize("name", ["lily", "1i1y", "IILY", "1ily", "Lily"])
+def test_names_that_look_alike_have_one_skeleton(name: str) -> None:
+    assert username_skeleton(username_key(name) or "") == username_skeleton("lily")
+
+
+@pytest.mark.parametrize(("one", "other"), [("rnoon.vvalk", "m0on_walk"), ("a.b", "a_b"), ("b0b", "bob")])
+def test_pairs_and_separators_look_alike_too(one: str, other: str) -> None:
+    assert username_skeleton(one) == username_skeleton(other)
+
+
+@pytest.mark.parametrize("other", ["an", "anna", "ana_", "a.na", "ama"])
+def test_other_names_have_other_skeletons(other: str) -> None:
+    assert username_skeleton(other) != username_skeleton("ana")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"), [("Ana", "Ana"), ("\uff21\uff4e\uff41", "Ana"), ("stra\u00dfe", "strasse")]
+)
+def test_a_name_is_kept_as_it_is_written_in_the_letters_of_its_key(text: str, written: str) -> None:
+    assert written_username(text) == written
+    assert username_key(written) == username_key(text)
+
+
+@pytest.mark.parametrize("key", ["ana", "a" * 30, "a.b", "a" * 24 + "._"[:1] + "bcdef"])
+def test_suggestions_are_names(key: str) -> None:
+    numbers = iter(range(7000, 7100))
+    names = suggestions_for(key, lambda _below: next(numbers), 5)
+    assert names
+    assert all(username_key(name) == name and name != key for name in names)

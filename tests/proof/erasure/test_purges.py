@@ -25,11 +25,12 @@ from storage.database import Database
 from storage.deletions import delete_account, restore_account
 from storage.departures import settle_follows
 from storage.erasures import BY_THE_PURGE, KEPT, STORES
+from storage.names import UsernameTaken
 from storage.purges import OWN, Purges, acknowledge, fetch_certificates_of
 from storage.purges.__main__ import check, reapply
 from storage.redis_client import Redis
 from storage.redis_erasure import REMEMBERED, remembered_keys
-from storage.users import NewUser, UsernameTaken, create_user, fetch_state
+from storage.users import NewUser, create_user, fetch_state
 from tests.conftest import MakePerson
 from tests.proof.erasure.traces import Traced, fetch_tables, find_in_redis, find_traces, leave_traces, make_traced
 

@@ -127,6 +127,9 @@ CASES: Final[Mapping[str, Case]] = {
     "Mutation.cancelFollowRequest": acting("star"),
     "Mutation.muteUser": acting("ana"),
     "Mutation.unmuteUser": acting("star"),
+    "Query.usernameAvailability": Case(),
+    "Mutation.changeUsername": Case(around=[lambda world: f"(input: {{username: {_text(world['viewer'].name)}}})"]),
+    "Mutation.removeFormerUsernames": Case(around=[plainly("(input: {})")]),
     "Mutation.signOut": Case(),  # it leads to nobody, and ends the token that asks
     "Mutation.updateProfile": Case(around=[plainly("(input: {})")]),
     "Mutation.updatePrivacySettings": Case(
@@ -168,11 +171,15 @@ CASES: Final[Mapping[str, Case]] = {
         f"{name}Payload.user": _ALONE
         for name in (
             "FollowUser UnfollowUser BlockUser UnblockUser RemoveFollower AcceptFollowRequest RejectFollowRequest "
-            "CancelFollowRequest MuteUser UnmuteUser UpdateProfile UpdatePrivacySettings RestoreAccount"
+            "CancelFollowRequest MuteUser UnmuteUser UpdateProfile UpdatePrivacySettings "
+            "RestoreAccount ChangeUsername RemoveFormerUsernames"
         ).split()
     },
 }
 """Every edge on a path to a person, and every other field that asks about one. What is missing here fails the build."""
+
+ABOUT_NAMES: Final = frozenset({"Query.usernameAvailability(username)", "Mutation.changeUsername(input.username)"})
+"""Arguments that name no person but a name: whose it is, and why it cannot be had, is not told to anybody."""
 
 ROUTES: Final = {
     ("POST", "/graphql"): "all doors, by test_doors",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema, get_named_type, is_abstract_type
 
-from tests.proof.leaks.cases import CASES, Arguments, Case
+from tests.proof.leaks.cases import ABOUT_NAMES, CASES, Arguments, Case
 from tests.proof.leaks.paths import PERSON, Edge, Path, Walker, is_plain, naming_arguments, needs_arguments
 from tests.proof.leaks.service import Answer, Asker
 from tests.proof.leaks.worlds import TARGETS, World
@@ -40,7 +40,7 @@ def missing_cases(schema: GraphQLSchema, cases: Mapping[str, Case] = CASES) -> l
     needed = {str(edge) for edge in walker.edges() | walker.doors()} | set(_demanding(schema))
     arguments = {
         name
-        for name in naming_arguments(schema)
+        for name in set(naming_arguments(schema)) - ABOUT_NAMES
         if not any(aim.partition(" ")[0] == _argument(name) for aim in _aims(cases, name))
     }
     return sorted((needed - cases.keys()) | arguments)

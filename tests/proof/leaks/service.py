@@ -37,7 +37,7 @@ QUIET_S: Final = 1.0
 """How long a stream says nothing before it counts as having said all."""
 
 TOKEN_HEADER: Final = "X-Consistency-Token"
-_UNCOMPARED: Final = frozenset({"date", "x-request-id"})
+_UNCOMPARED: Final = frozenset({"date", "traceparent", "x-request-id"})
 _SEALED: Final = re.compile(rb'"consistencyToken":"([^"]+)"')
 """Two tokens are never equal, whatever they say: only whether there is one, and how long it is, can tell anything."""
 
