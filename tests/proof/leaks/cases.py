@@ -155,7 +155,7 @@ CASES: Final[Mapping[str, Case]] = {
     "NotificationEdge.node": _ALONE,
     "NotificationEdge.group": _ALONE,
     "NotificationGroup.actors": _ALONE,
-    "NotificationGroup.notifications": Case(around=[plainly("(first: 4)")]),
+    "NotificationGroup.notifications": Case(around=[plainly("(first: 3)")]),
     "NotificationMemberConnection.nodes": _ALONE,
     "Mutation.markNotificationsRead": Case(
         aimed={"input.ids": lambda world: f"(input: {{ids: {json.dumps(world.notification_ids)}}})"},
