@@ -81,10 +81,11 @@ def test_a_remembered_token_ends_all_the_same() -> None:
 def test_a_remembered_token_ends_with_its_key() -> None:
     keys = read_keys({"keys": [public(KEY)]})
     checks = Verifier([Issuer("https://i", FixedKeys(keys))], audience="kith", clock=Clock())
-    checks.verify(token())
+    good = token()
+    checks.verify(good)
     keys.clear()
     with pytest.raises(TokenRejected):
-        checks.verify(token())
+        checks.verify(good)
 
 
 @pytest.mark.parametrize("claims", [{"exp": NOW + 60.5}, {"exp": NOW + 900}, {"aud": ["kith"]}])
