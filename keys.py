@@ -29,6 +29,7 @@ class Keys:
     audit_seals: bytes
     certificates: bytes
     links: bytes
+    rate_limits: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -42,6 +43,7 @@ def load_keys(settings: Settings) -> Keys:
         audit_seals=_derive(master, b"kith audit seals"),
         certificates=_derive(master, b"kith certificates of erasure"),
         links=_derive(master, b"kith links"),
+        rate_limits=_derive(master, b"kith rate limits"),
     )
 
 

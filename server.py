@@ -36,23 +36,26 @@ from events.remembering import forget_what_changed
 from execution.engine import Engine, PlanMode
 from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
-from keys import load_keys, load_master_keys
+from keys import Keys, load_keys, load_master_keys
 from listeners import CannotListen, bind, inherited, listening
 from loaders import Bounds, describe, open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend
 from resolvers.presence import Presence
+from resolvers.quotas import Limited, Terms
 from resolvers.revocations import Revocations
 from schema.schema import GRAPHQL_SCHEMA
 from settings import Settings, SettingsError, leaving_on_bad_settings, load_or_exit
+from storage.budgets import Budgets
 from storage.cells import open_cells
 from storage.channels import Listeners
 from storage.master_keys import LocalMasterKeys
 from storage.named_world import ABOUT
 from storage.outbox import Bell
 from storage.persisted_documents import PersistedInRedis
-from storage.redis_client import open_redis
+from storage.rate_windows import RateWindows
+from storage.redis_client import Redis, open_redis
 from storage.replicas import open_replicas
 from storage.vault import Vault
 from transport.access import Access
@@ -98,6 +101,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(caches.trusting(lambda: hearing.silent_for))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
+        quotas = await stack.enter_async_context(_open_quotas(settings, keys, redis))
         backend = Backend(
             caches,
             Cursors(keys.cursors),
@@ -108,6 +112,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             limits,
             issuers.longest_life,
             SignedLinks(keys.links),
+            quotas,
         )
         presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
         revocations = Revocations(backend.database, listeners, on_revoked=presence.end)
@@ -121,7 +126,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             persisted=persisted,
             backend=backend,
             presence=presence,
-            access=Access(verifier, ids, revocations),
+            access=Access(verifier, ids, revocations, settings.proxies),
             caps=Caps(settings.sockets, settings.sockets_per_user, settings.sockets_per_address),
             explorer=None if settings.is_production else Explorer(DIST, people=lambda: _people(settings, verifier)),
             allowed_origins=settings.allowed_origins,
@@ -130,6 +135,15 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             patience=Patience(settings.query_timeout, settings.mutation_timeout),
             memory=None if settings.is_production else functools.partial(describe, caches),
         )
+
+
+@contextlib.asynccontextmanager
+async def _open_quotas(settings: Settings, keys: Keys, redis: Redis) -> AsyncIterator[Limited]:
+    terms = Terms(settings.budget, settings.budget_per_address, settings.enforces_limits)
+    budgets, windows = Budgets(redis), RateWindows(redis)
+    yield Limited(budgets, windows, Digests(keys.rate_limits), terms)
+    await budgets.settle()
+    await windows.close()
 
 
 def trusted_documents(settings: Settings) -> Mapping[str, str]:

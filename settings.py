@@ -38,6 +38,13 @@ class Plans(enum.StrEnum):
     SHADOW = "shadow"
 
 
+class RateLimits(enum.StrEnum):
+    """What becomes of what goes beyond a limit: it is refused, or only counted."""
+
+    ENFORCED = "enforced"
+    COUNTED = "counted"
+
+
 class TestServices(enum.StrEnum):
     """What the tests run on."""
 
@@ -101,6 +108,16 @@ class Settings(BaseSettings):
     follow_limit: int = Field(7500, ge=1, description="how many people one may follow at most")
     follow_free: int = Field(2000, ge=0, description="how many people one may follow whatever one's own followers")
     follow_ratio: float = Field(1.1, ge=0, description="how many one may follow per own follower beyond the free ones")
+    budget: int = Field(60_000, ge=100, description="how many points a person may spend a minute")
+    budget_per_address: int = Field(
+        30_000, ge=100, description="how many points an address may spend a minute where nobody is signed in"
+    )
+    rate_limits: RateLimits | None = Field(
+        None, description="enforced or counted (if not set, enforced in production and counted in development)"
+    )
+    proxies: int = Field(
+        0, ge=0, le=10, description="how many proxies in front add the client's address to X-Forwarded-For"
+    )
     plans: Plans = Field(Plans.ON, description="off, on or shadow")
     trusted_documents: Path | None = Field(
         None, description='a JSON file {"sha256:…": "document"} of documents that clients may name'
@@ -183,6 +200,12 @@ class Settings(BaseSettings):
     def is_production(self) -> bool:
         """Tell whether development conveniences are off."""
         return self.env is Environment.PRODUCTION
+
+    @property
+    def enforces_limits(self) -> bool:
+        """Tell whether what goes beyond a limit is refused."""
+        default = RateLimits.ENFORCED if self.is_production else RateLimits.COUNTED
+        return (self.rate_limits or default) is RateLimits.ENFORCED
 
     @property
     def dsns(self) -> tuple[str, ...]:

@@ -55,6 +55,12 @@ class Overloaded(KithError):
     code = "OVERLOADED"
 
 
+class RateLimited(KithError):
+    """Too much was asked in too short a time; try again after `retryAfter` seconds."""
+
+    code = "RATE_LIMITED"
+
+
 class DeadlineExceeded(KithError):
     """The request took longer than it was given; try again, with more time if you limited it."""
 

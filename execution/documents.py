@@ -10,6 +10,7 @@ from graphql.validation import NoSchemaIntrospectionCustomRule, specified_rules
 
 from domain.errors import KithError
 from execution.costs import Formula
+from execution.dry_runs import ARGUMENT
 from execution.limits import MAX_TOKENS, check_namesakes, check_size
 from execution.measuring import PageOutOfBounds, measure
 from schema.costs import read_costs
@@ -26,6 +27,8 @@ class Prepared:
 
     document: DocumentNode
     formulas: Mapping[str | None, Formula]
+    may_be_dry: bool
+    """Whether a variable or the text could say that the operation is not to be executed."""
 
 
 class Documents:
@@ -71,9 +74,9 @@ class Documents:
         errors = validate(self._schema, document, self._rules, max_errors=_MAX_ERRORS, hide_suggestions=True)
         if errors:
             return [_with_code(_explained(error), _validation_code(error)) for error in errors]
-        return self._measured(document)
+        return self._measured(document, may_be_dry=ARGUMENT in text)
 
-    def _measured(self, document: DocumentNode) -> Prepared | list[GraphQLError]:
+    def _measured(self, document: DocumentNode, *, may_be_dry: bool = False) -> Prepared | list[GraphQLError]:
         try:
             measured = measure(document, self._schema, self._costs)
         except PageOutOfBounds as error:
@@ -83,7 +86,8 @@ class Documents:
             if too_much is not None:
                 return [too_much]
         names = [operation.name.value if operation.name is not None else None for operation, _ in measured]
-        return Prepared(document, {name: size.formula for name, (_, size) in zip(names, measured, strict=True)})
+        formulas = {name: size.formula for name, (_, size) in zip(names, measured, strict=True)}
+        return Prepared(document, formulas, may_be_dry)
 
 
 def _explained(error: GraphQLError) -> GraphQLError:

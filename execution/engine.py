@@ -23,6 +23,7 @@ from domain.errors import DeadlineExceeded
 from execution import metrics, shadow
 from execution.costs import NOTHING, Estimate
 from execution.documents import Documents, Prepared
+from execution.dry_runs import dry_run
 from execution.errors import present_error
 from execution.executing import execute_plan
 from execution.limits import check_cost
@@ -75,11 +76,18 @@ class Operation:
     """Makes graphql-core's executor of the request."""
     estimate: Estimate = NOTHING
     """What it costs at most."""
+    is_dry: bool = False
+    """Whether it only asks what it would cost."""
 
     @property
     def type(self) -> OperationType:
         """Tell whether it is a query, a mutation or a subscription."""
         return self.definition.operation
+
+    @property
+    def cost(self) -> int:
+        """Give what it is charged with: 1 at least."""
+        return max(1, self.estimate.cost) if not self.is_dry else 1
 
     @property
     def name(self) -> str | None:
@@ -164,7 +172,24 @@ class Engine:
         if not isinstance(prepared, Prepared):
             return failed(prepared)
         operation = self._operation(prepared.document, request, context)
-        return _estimated(prepared, operation) if isinstance(operation, Operation) else operation
+        if not isinstance(operation, Operation):
+            return operation
+        estimated = _estimated(prepared, operation)
+        return self._dried(prepared, request, estimated) if prepared.may_be_dry else estimated
+
+    def _dried(
+        self, prepared: Prepared, request: GraphQLRequest, operation: Operation | Response
+    ) -> Operation | Response:
+        """Leave out what is not to be executed, where an operation only asks what it would cost."""
+        if not isinstance(operation, Operation):
+            return operation
+        document = dry_run(prepared.document, operation.definition, operation.variables.coerced)
+        if document is None:
+            return operation
+        left = self._unplanned(document, request, operation.context, "dry run")
+        if isinstance(left, Operation):
+            left.estimate, left.is_dry = operation.estimate, True
+        return left
 
     def _operation(
         self, document: DocumentNode, request: GraphQLRequest, context: OperationContext

@@ -9,10 +9,12 @@ from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
 from domain.links import SignedLinks
 from domain.pages import Cursors
+from domain.rate_limits import OperationClass
 from domain.revocations import Credentials
 from domain.scopes import Scope
 from loaders import NO_FLOORS, Caches, Floors, Loaders
 from resolvers.consistency import PAIR, POSITION, PROFILE, ConsistencyTokens
+from resolvers.quotas import Charge, Payer, Quotas, Unlimited
 from storage.channels import Listeners
 from storage.database import Database
 from storage.outbox import Bell
@@ -36,6 +38,7 @@ class Backend:
     token_life: float = 15 * 60
     """How many seconds a token may live: so long a revocation is kept."""
     links: SignedLinks = dataclasses.field(default_factory=SignedLinks.of_nobody)
+    quotas: Quotas = dataclasses.field(default_factory=Unlimited)
 
     @property
     def database(self) -> Database:
@@ -59,6 +62,7 @@ class Context:
     """Which optional fields are null because they could not be had, as `Type.field`; the answer says so."""
     authenticated_at: float | None = None
     """When the viewer last signed in, in seconds since 1970; None where the token does not say."""
+    charge: Charge = dataclasses.field(default_factory=lambda: Charge(Payer()))
 
     @property
     def database(self) -> Database:
@@ -75,6 +79,10 @@ class Context:
         scopes = self.credentials.scopes if self.credentials is not None else None
         if scopes is not None and scope not in scopes:
             raise Forbidden(neededScope=scope.value)
+
+    async def count(self, operation: OperationClass) -> None:
+        """Count an operation that has limits of its own; raises RateLimited where it is one too many."""
+        await self.backend.quotas.count(self.charge.payer, operation)
 
     async def issue_token(self, versions: Mapping[str, int], changed: Collection[int]) -> str:
         """Seal what a mutation produced, and how far the cells of the people whom it changed have come."""
@@ -93,6 +101,7 @@ def new_context(
     *,
     consistency_token: str | None = None,
     credentials: Credentials | None = None,
+    address: str = "",
 ) -> Context:
     """Make the context of one operation: nothing is shared with any other.
 
@@ -104,10 +113,13 @@ def new_context(
     now = dt.datetime.now(dt.UTC)
     floors = _floors(backend, consistency_token) if consistency_token is not None else NO_FLOORS
     loaders = Loaders(backend.caches, viewer_id, now, floors, vault=backend.vault)
+    charge = Charge(Payer(viewer_id, address))
     if credentials is None:
-        return Context(backend, viewer_id, now, loaders)
+        return Context(backend, viewer_id, now, loaders, charge=charge)
     signed_in = credentials.authenticated_at
-    return Context(backend, viewer_id, now, loaders, credentials.session, credentials, authenticated_at=signed_in)
+    return Context(
+        backend, viewer_id, now, loaders, credentials.session, credentials, authenticated_at=signed_in, charge=charge
+    )
 
 
 def context_of_event(backend: Backend, viewer_id: int | None) -> Context:

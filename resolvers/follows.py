@@ -1,12 +1,17 @@
 """Following, and what becomes of requests to follow."""
 
+from typing import Final
+
 from domain import transitions
 from domain.errors import UserErrorCode
+from domain.rate_limits import OperationClass
 from domain.relationships import FollowState
 from domain.transitions import Transition
 from privacy.policy import Visible
 from resolvers.context import Context
 from resolvers.outcomes import Outcome, act_on, refused
+
+FOLLOW: Final = OperationClass.FOLLOW
 
 
 async def follow(context: Context, opaque_id: str) -> Outcome:
@@ -15,17 +20,17 @@ async def follow(context: Context, opaque_id: str) -> Outcome:
     def transition_for(target: Visible) -> Transition:
         return transitions.follow(target_is_private=target.user.policy.is_private)
 
-    return await act_on(context, opaque_id, transition_for, limits=context.backend.limits)
+    return await act_on(context, opaque_id, transition_for, limits=context.backend.limits, counts_as=FOLLOW)
 
 
 async def unfollow(context: Context, opaque_id: str) -> Outcome:
     """Stop following a person, or withdraw the request; repeating it changes nothing."""
-    return await act_on(context, opaque_id, lambda _target: transitions.unfollow())
+    return await act_on(context, opaque_id, lambda _target: transitions.unfollow(), counts_as=FOLLOW)
 
 
 async def cancel_request(context: Context, opaque_id: str) -> Outcome:
     """Withdraw a request that waits; repeating it changes nothing."""
-    return await act_on(context, opaque_id, lambda _target: transitions.cancel_request())
+    return await act_on(context, opaque_id, lambda _target: transitions.cancel_request(), counts_as=FOLLOW)
 
 
 async def accept_request(context: Context, opaque_id: str) -> Outcome:

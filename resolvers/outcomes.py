@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from domain.errors import UserError, UserErrorCode
 from domain.follow_limits import FollowLimits
 from domain.ids import NodeType
+from domain.rate_limits import OperationClass
 from domain.transitions import Change, Transition
 from privacy.policy import Visible
 from resolvers.consistency import PAIR
@@ -49,16 +50,20 @@ async def act_on(
     *,
     show: Meet = meet_one,
     limits: FollowLimits | None = None,
+    counts_as: OperationClass | None = None,
 ) -> Outcome:
     """Apply an action of the viewer to another person, through the gate, and show the person as it is then.
 
-    `limits` are for actions that can make the viewer follow one more.
+    `limits` are for actions that can make the viewer follow one more; `counts_as` for those whose number is limited.
 
     Raises:
         Unauthenticated: nobody is signed in.
         Overloaded: a cell does not answer; the action may be repeated as it is.
+        RateLimited: the viewer did this too often.
     """
     viewer_id = await require_viewer(context)
+    if counts_as is not None:
+        await context.count(counts_as)
     target_id = context.ids.decode(NodeType.USER, opaque_id) or NOBODY
     if target_id == viewer_id:
         return cannot_target_self()

@@ -7,6 +7,7 @@ from domain.notification_preferences import NotificationTreatment
 from domain.notifications import NotificationKind
 from domain.overflow import OverflowPolicy
 from domain.policies import Audience, FieldGroup, PrivacyPreset
+from domain.rate_limits import OperationClass
 from domain.relationships import FollowOrder, FollowState, WaitingRequests
 from domain.username_requirements import UsernameRequirementCode
 from domain.usernames import UsernameProblem
@@ -23,6 +24,7 @@ for _enum, _description in (
     (UsernameProblem, "Why a name cannot be had: no name at all, not available, or the account lacks something."),
     (UsernameRequirementCode, "What an account needs before it may take a short name."),
     (NotificationKind, "Why a person is told."),
+    (OperationClass, "What is limited by itself, whatever it costs; undoing counts as doing."),
     (NotificationTreatment, "Shown; shown apart, and neither told live nor counted; or not kept at all."),
     (
         OverflowPolicy,
@@ -45,6 +47,7 @@ __all__ = [
     "FollowState",
     "NotificationKind",
     "NotificationTreatment",
+    "OperationClass",
     "OverflowPolicy",
     "PrivacyPreset",
     "UserErrorCode",

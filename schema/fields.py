@@ -131,7 +131,9 @@ def derived(
     return _field(resolve, Derived(function), [], group, description, directives=())
 
 
-def root(scope: Scope, function: LevelFunction, *, size: ListSize | None = None) -> Any:
+def root(
+    scope: Scope, function: LevelFunction, *, size: ListSize | None = None, credential: Credential | None = None
+) -> Any:
     """Make a root field: of a function that answers for a level, where the caller's token is for this scope."""
 
     @functools.wraps(function)
@@ -141,7 +143,7 @@ def root(scope: Scope, function: LevelFunction, *, size: ListSize | None = None)
         return await answers if isinstance(answers, Awaitable) else answers
 
     within_scope.scope = scope  # type: ignore[attr-defined] # functions may carry one
-    return level(within_scope, size=size)
+    return level(within_scope, size=size, credential=credential)
 
 
 def level(

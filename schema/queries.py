@@ -11,6 +11,7 @@ from resolvers import people, usernames
 from resolvers.context import Context
 from schema.costs import ListSize
 from schema.fields import root
+from schema.rate_limits import RateLimit, rate_limit
 from schema.usernames import UsernameAvailability
 from schema.users import Node, User
 from schema.viewer import Viewer
@@ -82,3 +83,4 @@ class Query:
     node: Node | None = root(Scope.READ, node)
     nodes: list[Node | None] = root(Scope.READ, nodes, size=ListSize(slicing_arguments=["ids"]))
     username_availability: UsernameAvailability = root(Scope.READ, username_availability)
+    rate_limit: RateLimit | None = root(Scope.READ, rate_limit)

@@ -51,3 +51,8 @@ DEADLINES: Final = Counter(
     ["dependency"],
 )
 UNREADABLE: Final = Counter("kith_unreadable_details_total", "Personal details that could not be decrypted.")
+RATE_LIMITED: Final = Counter(
+    "kith_rate_limited_total",
+    "Operations beyond a limit, by the limit (BUDGET, or a class of operations): refused, or only counted.",
+    ["limit", "outcome"],
+)

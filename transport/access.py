@@ -5,11 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from aiohttp import web
+
 from auth.verifier import Verifier
 from domain.errors import TokenRejected
 from domain.ids import NodeType, OpaqueIds
 from domain.revocations import Credentials
 from resolvers.revocations import Revocations
+from transport.addresses import address_of
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
@@ -20,6 +23,8 @@ class Caller:
 
     credentials: Credentials | None = None
     expires_at: float | None = None
+    address: str = ""
+    """Where the request comes from; an IPv6 address is cut to the network that one customer has."""
 
     @property
     def user_id(self) -> int | None:
@@ -28,6 +33,8 @@ class Caller:
 
 
 ANONYMOUS: Final = Caller()
+CALLER: Final = web.RequestKey("caller", Caller)
+"""Who asks, kept with the request for whoever writes the answer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,29 +44,38 @@ class Access:
     verifier: Verifier
     ids: OpaqueIds
     revocations: Revocations
+    proxies: int = 0
+    """How many proxies in front of us add to `X-Forwarded-For`; what else stands there anybody can write."""
 
-    async def of_headers(self, values: Sequence[str]) -> Caller:
+    async def of_request(self, request: web.Request) -> Caller:
+        """Give the caller of a request from its `Authorization` headers; raises TokenRejected."""
+        address = address_of(request, self.proxies)
+        caller = await self.of_headers(request.headers.getall("Authorization", []), address)
+        request[CALLER] = caller
+        return caller
+
+    async def of_headers(self, values: Sequence[str], address: str = "") -> Caller:
         """Give the caller of a request from its `Authorization` headers.
 
         Raises:
             TokenRejected: there is more than one, or it is not a Bearer token that holds.
         """
         if not values:
-            return ANONYMOUS
+            return Caller(address=address)
         if len(values) > 1:
             raise TokenRejected
-        return await self._of_authorization(values[0])
+        return await self._of_authorization(values[0], address)
 
-    async def of_connection(self, payload: Mapping[str, Any]) -> Caller:
+    async def of_connection(self, payload: Mapping[str, Any], address: str = "") -> Caller:
         """Give the caller of a WebSocket from the payload of `connection_init`; raises TokenRejected."""
         authorization = payload.get("authorization")
         if authorization is None:
-            return ANONYMOUS
+            return Caller(address=address)
         if not isinstance(authorization, str):
             raise TokenRejected
-        return await self._of_authorization(authorization)
+        return await self._of_authorization(authorization, address)
 
-    async def _of_authorization(self, authorization: str) -> Caller:
+    async def _of_authorization(self, authorization: str, address: str) -> Caller:
         match = _BEARER.fullmatch(authorization)
         if match is None:
             raise TokenRejected
@@ -72,4 +88,4 @@ class Access:
         )
         if self.revocations.cover(credentials):
             raise TokenRejected
-        return Caller(credentials, claims.expires_at)
+        return Caller(credentials, claims.expires_at, address)

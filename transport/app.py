@@ -11,7 +11,7 @@ from execution.persisted import PersistedDocuments
 from resolvers.context import Backend
 from resolvers.presence import Presence
 from transport import exports
-from transport.access import Access
+from transport.access import CALLER, Access
 from transport.admission import Admission
 from transport.bodies import MAX_BODY_BYTES
 from transport.debug import DebugMemory, Describe
@@ -66,6 +66,10 @@ def make_app(parts: Parts) -> web.Application:
     async def drain(_app: web.Application) -> None:
         await lines.drain(DRAIN_S)
 
+    async def tell_budget(request: web.Request, response: web.StreamResponse) -> None:
+        if CALLER in request:
+            response.headers.update(operations.budget_headers(request[CALLER]))
+
     async def open_to_origins(request: web.Request, response: web.StreamResponse) -> None:
         if request.path == ENDPOINT:
             origins.mark(request, response)
@@ -89,7 +93,7 @@ def make_app(parts: Parts) -> web.Application:
         app.router.add_get("/debug/memory", DebugMemory(parts.memory).serve)
     if parts.explorer is not None:
         app.router.add_get(f"{ENDPOINT}/assets/{{name}}", parts.explorer.asset)
-    app.on_response_prepare.extend((mark, open_to_origins))
+    app.on_response_prepare.extend((mark, tell_budget, open_to_origins))
     app.cleanup_ctx.append(admission.watched)
     app.on_shutdown.append(drain)
     return app

@@ -33,7 +33,10 @@ UNINTRODUCED: Final = Ending(4408, "Connection initialisation timeout")
 class Conversation:
     """What is said on one socket, from the introduction to the end."""
 
-    def __init__(self, wire: Wire, line: Line, lines: Lines, operations: Operations, access: Access) -> None:
+    def __init__(
+        self, wire: Wire, line: Line, lines: Lines, operations: Operations, access: Access, *, address: str
+    ) -> None:
+        self._address = address
         self._wire = wire
         self._line = line
         self._lines = lines
@@ -125,7 +128,7 @@ class Conversation:
         if self._caller is not None:
             raise Closing(4429, "Too many initialisation requests")
         try:
-            self._caller = await self._access.of_connection(payload)
+            self._caller = await self._access.of_connection(payload, self._address)
         except TokenRejected as error:
             raise Closing(FORBIDDEN.code, FORBIDDEN.reason) from error
         self._speaking.enter_context(self._lines.spoken_for(self._line, self._caller))

@@ -46,7 +46,7 @@ class GraphQLHttp:
         media_type, takes_stream = negotiate(accept), takes_events(accept)
         if media_type is None and not takes_stream:
             raise web.HTTPNotAcceptable
-        caller = await self._access.of_headers(request.headers.getall("Authorization", []))
+        caller = await self._access.of_request(request)
         tokens = request.headers.getall("X-Consistency-Token", [])
         prepared = await self._operations.prepare(asked, caller, tokens=tokens)
         kind = None if isinstance(prepared, dict) else prepared.type

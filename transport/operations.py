@@ -1,24 +1,29 @@
 """What every door does with an operation: the same limits, the same counting, the same masking of errors."""
 
 import contextlib
+import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
 
 from graphql import GraphQLError
 
 from domain import acting, deadlines
-from domain.errors import InvalidInput, Overloaded
+from domain.errors import InvalidInput, Overloaded, RateLimited
 from execution.engine import Engine, GraphQLRequest, Operation, Response, failed
 from execution.persisted import DocumentRefused, PersistedDocuments
-from resolvers.context import Backend, new_context
+from resolvers.context import Backend, Context, new_context
 from resolvers.delivery import Delivered
+from resolvers.quotas import Payer
 from schema.fields import OperationContext
 from transport.access import Caller
 from transport.admission import RETRY_AFTER_S, Admission
 from transport.bodies import BadRequest, consistency_token_of
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
 from transport.patience import Patience
+
+REFUSED_COST: Final = 10
+"""What a request costs that is none: it was read and checked all the same."""
 
 
 class Operations:
@@ -60,14 +65,42 @@ class Operations:
             found = await self._persisted.find(asked)
             token = consistency_token_of(asked, tokens)
             context = new_context(
-                self._backend, caller.user_id, consistency_token=token, credentials=caller.credentials
+                self._backend,
+                caller.user_id,
+                consistency_token=token,
+                credentials=caller.credentials,
+                address=caller.address,
             )
+            return await self._charged(asked, found, context)
+        except RateLimited as error:
+            return failed([GraphQLError("", original_error=error)])
         except (BadRequest, DocumentRefused, InvalidInput) as error:
             return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
+
+    async def _charged(self, asked: GraphQLRequest, found: GraphQLRequest, context: Context) -> Operation | Response:
+        """Prepare what the caller can pay for: whoever has nothing left costs us next to nothing, too."""
+        quotas, charge = self._backend.quotas, context.charge
+        quotas.expect_some_left(charge.payer)
         prepared = self._engine.prepare(found, OperationContext(context))
         if isinstance(prepared, Operation):
+            charge.cost, charge.nodes = max(1, prepared.estimate.cost), prepared.estimate.nodes
+            await quotas.spend(charge.payer, prepared.cost)
             await self._persisted.keep(asked)
+        else:
+            await quotas.spend(charge.payer, REFUSED_COST)
         return prepared
+
+    def budget_headers(self, caller: Caller) -> Mapping[str, str]:
+        """Give the headers that tell how much the caller may still ask, in GitHub's words."""
+        budget = self._backend.quotas.budget(Payer(caller.user_id, caller.address))
+        if budget is None:
+            return {}
+        return {
+            "x-ratelimit-limit": str(budget.limit),
+            "x-ratelimit-remaining": str(budget.remaining),
+            "x-ratelimit-used": str(budget.used),
+            "x-ratelimit-reset": str(math.ceil(budget.resets_at.timestamp())),
+        }
 
     async def run(self, operation: Operation, asked: str | None = None) -> Response:
         """Run a query or a mutation; `asked` is what the client says of the seconds it may take.
@@ -83,6 +116,10 @@ class Operations:
         ):
             response = await operation.run()
         _observe(operation, response, started)
+        if "data" in response:
+            estimate = operation.estimate
+            cost = {"cost": max(1, estimate.cost), "nodeCount": estimate.nodes}
+            response["extensions"] = {**response.get("extensions", {}), "cost": cost}
         return response
 
     async def stream(self, operation: Operation) -> AsyncIterator[Response]:

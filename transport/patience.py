@@ -15,7 +15,7 @@ HEADER: Final = "Request-Timeout"
 """Seconds, whole or with decimals, that the client is going to wait: the work for it ends then."""
 
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
-_STATUS: Final = {"OVERLOADED": 503, "DEADLINE_EXCEEDED": 504}
+_STATUS: Final = {"OVERLOADED": 503, "DEADLINE_EXCEEDED": 504, "RATE_LIMITED": 429}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class Rest:
         if request.query:
             raise BadRequest("This address takes no parameters.")
         body = await read_object(request, route.body) if route.is_mutation else {}
-        caller = await self._access.of_headers(request.headers.getall("Authorization", []))
+        caller = await self._access.of_request(request)
         if caller.user_id is None and (route.is_mutation or route.field == "me"):
             raise Unauthenticated
         asked = GraphQLRequest(route.document, variables={**request.match_info, **body}, own=True)

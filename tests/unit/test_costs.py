@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 import pytest
 import strawberry
-from graphql import parse
+from graphql import parse, print_ast
 
 from execution.documents import Documents, Prepared
 from execution.engine import Engine, GraphQLRequest, Operation
@@ -127,6 +127,32 @@ def test_fragments_are_evaluated_once_however_often_they_are_spread() -> None:
     [(_, size)] = measure(document, GRAPHQL_SCHEMA, measured._costs)
     assert size.formula.of({"no": True}).cost == 1 + spreads**40
     assert time.process_time() - started < 0.25
+
+
+DRY: Final = """
+query($dry: Boolean, $no: Boolean! = false) {
+  me { followers(first: 50) { nodes { id } } }
+  ... @skip(if: $no) { ...F }
+  one: rateLimit(dryRun: $dry) { cost }
+}
+fragment F on Query { viewer { user { id } } two: rateLimit { nodeCount } }
+"""
+
+
+def test_a_dry_run_leaves_nothing_to_execute_but_what_it_would_cost() -> None:
+    operation = prepare(DRY, dry=True)
+    left = print_ast(operation.build().operation.selection_set).split()
+    two = "... @skip(if: $no) { ... on Query { two: rateLimit { nodeCount } } }"
+    assert " ".join(left) == f"{{ {two} one: rateLimit(dryRun: $dry) {{ cost }} }}"
+    assert (operation.cost, operation.estimate.cost, operation.plan) == (1, 56, None)
+
+
+@pytest.mark.parametrize("dry", [False, None])
+def test_what_is_no_dry_run_is_executed_and_charged_whole(dry: bool | None) -> None:
+    operation = prepare(DRY, dry=dry)
+    assert (operation.is_dry, operation.cost) == (False, 56)
+    assert prepare("{ rateLimit(dryRun: true) { cost } me { id } }").is_dry
+    assert not prepare("{ rateLimit(dryRun: false) { cost } dryRun: me { id } }").is_dry
 
 
 @strawberry.type

@@ -78,6 +78,7 @@ OWNERS = {
     "aiokafka": {"events", "embedded", "examples"},
     "strawberry": {"schema", "benchmarks"},
     "graphql": {"execution", "schema", "transport", "benchmarks"},
+    "limits": {"storage"},
     "aiodataloader": {"loaders", "schema"},
     "aiohttp": {"auth", "transport", "benchmarks", "examples"},
     "joserfc": {"auth"},
