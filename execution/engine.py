@@ -78,6 +78,8 @@ class Operation:
     """What it costs at most."""
     is_dry: bool = False
     """Whether it only asks what it would cost."""
+    tells_cost: bool = False
+    """Whether the answer says what it costs."""
 
     @property
     def type(self) -> OperationType:

@@ -84,6 +84,7 @@ class Operations:
         prepared = self._engine.prepare(found, OperationContext(context))
         if isinstance(prepared, Operation):
             charge.cost, charge.nodes = max(1, prepared.estimate.cost), prepared.estimate.nodes
+            prepared.tells_cost = asked.extensions is not None and asked.extensions.get("cost") is True
             await quotas.spend(charge.payer, prepared.cost)
             await self._persisted.keep(asked)
         else:
@@ -116,7 +117,7 @@ class Operations:
         ):
             response = await operation.run()
         _observe(operation, response, started)
-        if "data" in response:
+        if operation.tells_cost and "data" in response:
             estimate = operation.estimate
             cost = {"cost": max(1, estimate.cost), "nodeCount": estimate.nodes}
             response["extensions"] = {**response.get("extensions", {}), "cost": cost}

@@ -277,7 +277,9 @@ class Doors:
 
     async def post(self, person: Person | None, query: str, **more: str) -> tuple[int, Any, Any]:
         headers = self.headers(person, Accept="application/graphql-response+json", **more)
-        async with self.session.post(self.served.url, json={"query": query}, headers=headers) as answer:
+        async with self.session.post(
+            self.served.url, json={"query": query, "extensions": {"cost": True}}, headers=headers
+        ) as answer:
             return answer.status, answer.headers, await answer.json(content_type=None)
 
 
@@ -304,6 +306,13 @@ async def open_doors(serve: Serve, redis: Redis) -> AsyncIterator[Open]:
             return Doors(dataclasses.replace(served, parts=parts, runner=runner, host=host, port=port), session)
 
         yield start
+
+
+async def test_an_answer_says_what_it_cost_only_where_it_was_asked_to(open_doors: Open) -> None:
+    doors = await open_doors()
+    async with doors.session.post(doors.served.url, json={"query": "{ __typename }"}) as answer:
+        assert await answer.json(content_type=None) == {"data": {"__typename": "Query"}}
+    assert (await doors.post(None, "{ __typename }"))[2]["extensions"] == {"cost": {"cost": 1, "nodeCount": 0}}
 
 
 COSTLY: Final = "{ me { followers(first: 50) { nodes { id } } } }"

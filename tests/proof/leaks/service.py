@@ -38,9 +38,9 @@ QUIET_S: Final = 1.0
 
 TOKEN_HEADER: Final = "X-Consistency-Token"
 _UNCOMPARED: Final = frozenset(
-    {"date", "x-request-id", "x-ratelimit-remaining", "x-ratelimit-used", "x-ratelimit-reset"}
+    {"date", "traceparent", "x-request-id", "x-ratelimit-remaining", "x-ratelimit-used", "x-ratelimit-reset"}
 )
-"""What a request costs is compared in its body; how much was spent before it is not its own affair."""
+"""Of time, of chance, and what was spent before: that both cost the same is tested where budgets are."""
 _SEALED: Final = re.compile(rb'"consistencyToken":"([^"]+)"')
 """Two tokens are never equal, whatever they say: only whether there is one, and how long it is, can tell anything."""
 
