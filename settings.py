@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     follow_ratio: float = Field(1.1, ge=0, description="how many one may follow per own follower beyond the free ones")
     budget: int = Field(60_000, ge=100, description="how many points a person may spend a minute")
     budget_per_address: int = Field(
-        30_000, ge=100, description="how many points an address may spend a minute where nobody is signed in"
+        40_000, ge=100, description="how many points an address may spend a minute where nobody is signed in"
     )
     rate_limits: RateLimits | None = Field(
         None, description="enforced or counted (if not set, enforced in production and counted in development)"

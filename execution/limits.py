@@ -22,7 +22,7 @@ MAX_DEPTH: Final = 12
 MAX_ALIASES: Final = 30
 MAX_ROOT_MUTATIONS: Final = 10
 MAX_CREDENTIALS: Final = 1
-MAX_COST: Final = 25_000
+MAX_COST: Final = 40_000
 """It bounds what can be reached as well: whatever has an id costs 1 at least."""
 MAX_FIELDS: Final = 2000
 MAX_DIRECTIVES: Final = 50
