@@ -46,8 +46,8 @@ chaos: $(TEST_STAMP) ## Kill and freeze every part under load, by a seed, and ac
 	@$(PY) -W ignore -m tests.chaos $(ARGS)
 
 .PHONY: bench
-bench: $(TEST_STAMP) ## Measure: requests, notifications and start-up
-	@$(PY) -m benchmarks
+bench: $(TEST_STAMP) ## Measure: start-up, plans, requests, notifications, load (ARGS="plans", ARGS="peers")
+	@$(PY) -m benchmarks $(ARGS)
 
 .PHONY: seed
 seed: $(RUN_STAMP) ## Make the named people; with GRAPH=file.csv.gz load a graph of mutual follows as well

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import enum
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from graphql import (
@@ -105,14 +105,21 @@ class Operation:
         """
         try:
             seconds = None if self.type is OperationType.MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
-            async with asyncio.timeout(seconds):
-                return present(await self._execute(), self.context)
+            result = self._begin()
+            if not isinstance(result, ExecutionResult):
+                async with asyncio.timeout(seconds):
+                    result = await result
+            return present(result, self.context)
         except (TimeoutError, DeadlineExceeded):
             return failed([GraphQLError("", original_error=DeadlineExceeded())])
 
-    async def _execute(self) -> ExecutionResult:
+    def _begin(self) -> ExecutionResult | Awaitable[ExecutionResult]:
+        """Execute as far as nothing has to be waited for."""
         if self.plan is not None and not self.shadows:
-            return await self._planned(self.plan, self.context, _ROOT)
+            return execute_plan(self.plan, self.context, _ROOT, self.variables)
+        return self._execute()
+
+    async def _execute(self) -> ExecutionResult:
         result: ExecutionResult = await _awaited(self.build().execute_operation())
         if self.plan is not None and self.type is OperationType.QUERY:
             await shadow.compare(self.definition, result, self._planned(self.plan, self.context, _ROOT))
@@ -215,7 +222,7 @@ class Engine:
         plan = self._plans.find(known, variables)
         if isinstance(plan, str):
             return self._unplanned(document, request, context, plan)
-        metrics.OPERATIONS.labels("plan").inc()
+        metrics.PLANNED.inc()
 
         def build() -> Executor[Any]:
             return cast("Executor[Any]", self._build(document, request, context))

@@ -90,6 +90,14 @@ class Run:
         """Give the arguments of a level function, or the error that coercing them gives."""
         if entry.arguments is not None:
             return entry.arguments
+        if entry.plain_variables:
+            coerced = self.variables.coerced
+            try:
+                given = {name: coerced[variable] for name, variable in entry.plain_variables}
+            except KeyError:
+                given = {}  # one of them was left out: its default is to be looked for
+            if given and None not in given.values():
+                return {**entry.defaults, **given}
         try:
             node = entry.details[0].node
             return entry.convert(get_argument_values(entry.field, node, self.variables, hide_suggestions=True))

@@ -9,6 +9,7 @@ OPERATIONS: Final = Counter(
     "Operations by what ran them: a plan, or graphql-core and why (`new`: the document is seen for the first time).",
     ["ran"],
 )
+PLANNED: Final = OPERATIONS.labels("plan")
 SHADOWED: Final = Counter(
     "kith_plan_shadow_total", "Operations run both ways for comparison, by what differed.", ["difference"]
 )

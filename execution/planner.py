@@ -11,12 +11,17 @@ from typing import Any, Final
 
 from graphql import (
     ArgumentNode,
+    GraphQLBoolean,
+    GraphQLID,
+    GraphQLInt,
     GraphQLObjectType,
+    GraphQLString,
     ListValueNode,
     ObjectValueNode,
     OperationType,
     ValueNode,
     VariableNode,
+    get_nullable_type,
     is_abstract_type,
     is_leaf_type,
     is_list_type,
@@ -28,9 +33,10 @@ from graphql.execution.values import VariableValues, get_argument_values
 from execution.builder import make_build, serializer
 from execution.plan import MAX_ENTRIES, Entry, Outline, Plan, Selection, Unplannable
 from schema.fields import Attribute, Derived
-from schema.seam import NoSeam, read_seam
+from schema.seam import NoSeam, Seam, read_seam
 
 _CONDITIONS: Final = frozenset({"skip", "include"})
+_AS_COERCED: Final = (GraphQLString, GraphQLID, GraphQLInt, GraphQLBoolean)
 _IMMUTABLE: Final = (str, int, float, bool, type(None), enum.Enum)
 
 
@@ -143,10 +149,26 @@ def _read_seam(work: _Work, entry: Entry) -> None:
     except NoSeam:
         raise Unplannable("resolver") from None
     entry.source, entry.guard, entry.convert = seam.source, seam.guard, seam.convert
+    _plain_variables(entry, seam)
     if isinstance(entry.source, Attribute):
         entry.read = operator.attrgetter(entry.source.path)
     elif isinstance(entry.source, Derived):
         entry.read = entry.source.function
+
+
+def _plain_variables(entry: Entry, seam: Seam) -> None:
+    """Note where arguments are variables of scalar types alone, whose values functions get as they were coerced."""
+    left = dict(entry.field.args)
+    plain = []
+    for argument in entry.details[0].node.arguments or ():
+        name, value = argument.name.value, argument.value
+        type_ = get_nullable_type(left.pop(name).type)
+        if not isinstance(value, VariableNode) or type_ not in _AS_COERCED:
+            return
+        plain.append((seam.names[name], value.name.value))
+    if all(argument.default_value is None for argument in left.values()):
+        entry.plain_variables = tuple(plain)
+        entry.defaults = {seam.names[name]: None for name in left}
 
 
 def _is_inline(entry: Entry) -> bool:

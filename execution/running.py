@@ -8,7 +8,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
-from typing import Any
+from typing import Any, Final
 
 from execution.levels import Level, Run
 from execution.plan import Entry
@@ -17,6 +17,7 @@ from execution.tidying import tidy
 from loaders.waiting import Begun, begin
 from schema.fields import Level as LevelSource
 
+_WAITING: Final = (Begun, Awaitable)
 Waiting = Awaitable[None] | None
 Step = Callable[[], Waiting]
 
@@ -153,7 +154,7 @@ def _ask(run: Run, entry: Entry, objects: Sequence[Any], arguments: Mapping[str,
         answers = source.function(run.context.app, objects, **arguments)
         if answers.__class__ is CoroutineType:
             answers = begin(answers)
-        if isinstance(answers, Begun | Awaitable):
+        if answers.__class__ is not list and isinstance(answers, _WAITING):
             return answers
         return _checked(answers, len(objects))
     except Exception as error:  # noqa: BLE001 - told as the error of each object

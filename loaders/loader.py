@@ -1,11 +1,8 @@
 """One question asked for many keys at once, within one operation."""
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
-
-from aiodataloader import DataLoader
 
 from domain.errors import Overloaded
 
@@ -21,6 +18,16 @@ Recall = Callable[[Sequence[K]], Mapping[K, V]]
 """Gives what is remembered of some keys, at once."""
 
 
+class _Batch(Generic[K]):
+    """Keys that are asked for together."""
+
+    __slots__ = ("done", "keys")
+
+    def __init__(self) -> None:
+        self.keys: list[K] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
 class Loader(Generic[K, V]):
     """Answers from what the operation has read, then from what `remembered` gives, and asks for the rest in one batch.
 
@@ -28,6 +35,8 @@ class Loader(Generic[K, V]):
     caller gets is shielded: a caller that is cancelled takes nothing from another who waits for the same key. An error
     is told to all who wait and forgotten.
     """
+
+    __slots__ = ("_begin", "_fetch", "_flying", "_known", "_missing", "_next", "_remembered", "_tasks")
 
     def __init__(
         self,
@@ -42,10 +51,9 @@ class Loader(Generic[K, V]):
         self._fetch = fetch
         self._missing = missing
         self._known: dict[K, V] = {}
-
-    @functools.cached_property
-    def _loader(self) -> DataLoader[K, V]:
-        return DataLoader(self._batch, max_batch_size=MAX_BATCH)
+        self._flying: dict[K, _Batch[K]] = {}
+        self._next: _Batch[K] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, key: K) -> V:
         """Give the value of one key."""
@@ -57,40 +65,62 @@ class Loader(Generic[K, V]):
         await self._begin()
         lacking = self._lacking(keys)
         if lacking:
-            await asyncio.gather(*map(self._load_one, dict.fromkeys(lacking)))
-        return [self._known[key] for key in keys]
+            for batch in self._ask(lacking):
+                await asyncio.shield(batch.done)
+        known = self._known
+        return [known[key] for key in keys]
 
     def recall(self, keys: Sequence[K]) -> list[V] | None:
         """Give the values of many keys at once, or None where one of them is not known; only after `begin`."""
-        return None if self._lacking(keys) else [self._known[key] for key in keys]
+        if self._lacking(keys):
+            return None
+        known = self._known
+        return [known[key] for key in keys]
 
     def _lacking(self, keys: Sequence[K]) -> list[K]:
         known = self._known
-        unknown = [key for key in keys if key not in known]
-        if unknown:
-            known.update(self._remembered(unknown))
-            unknown = [key for key in unknown if key not in known]
-        return unknown
+        unknown = [key for key in keys if key not in known] if known else keys
+        if not unknown:
+            return []
+        known.update(self._remembered(unknown))
+        return [key for key in unknown if key not in known]
 
-    async def _load_one(self, key: K) -> None:
+    def _ask(self, keys: Iterable[K]) -> list[_Batch[K]]:
+        """Give the batches that keys are in; what is not under way goes into the one that starts next."""
+        asked: dict[int, _Batch[K]] = {}
+        for key in keys:
+            batch = self._flying.get(key)
+            if batch is None:
+                batch = self._flying[key] = self._open()
+                batch.keys.append(key)
+            asked[id(batch)] = batch
+        return list(asked.values())
+
+    def _open(self) -> _Batch[K]:
+        batch = self._next
+        if batch is None or len(batch.keys) >= MAX_BATCH:
+            batch = self._next = _Batch()
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._start, batch)  # fields beside this one, in tasks of theirs, may join
+        return batch
+
+    def _start(self, batch: _Batch[K]) -> None:
+        if self._next is batch:
+            self._next = None
+        task = asyncio.create_task(self._run(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: _Batch[K]) -> None:
         try:
-            asked = self._loader.load(key)
-            asked.add_done_callback(_note)
-            value = await asyncio.shield(asked)
-        except Exception:
-            self._loader.clear(key)
-            raise
-        self._known.setdefault(key, value)
-
-    async def _batch(self, keys: list[K]) -> list[V]:
-        try:
-            found = await self._fetch(keys)
-        except asyncio.CancelledError as error:  # would leave everybody who waits hanging
-            raise Overloaded(retryAfter=1) from error
-        return [found.get(key, self._missing) for key in keys]
-
-
-def _note(asked: asyncio.Future[V]) -> None:
-    """Look at an error that nobody may be left to be told of: whoever asked may have been cancelled."""
-    if not asked.cancelled():
-        asked.exception()
+            found = await self._fetch(batch.keys)
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits; nobody may be left waiting
+            batch.done.set_exception(error if isinstance(error, Exception) else Overloaded(retryAfter=1))
+            batch.done.exception()  # whoever asked may have been cancelled
+        else:
+            for key in batch.keys:
+                self._known.setdefault(key, found.get(key, self._missing))
+            batch.done.set_result(None)
+        finally:
+            for key in batch.keys:
+                del self._flying[key]

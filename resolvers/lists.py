@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from domain.pages import Page, PageRequest, Position, page_info_of, round_count
+from domain.pages import Cursors, PageInfo, PageRequest, Position, page_info_of, round_count
 from domain.relationships import FollowOrder, ListKind
 from domain.users import Counts
 from privacy.policy import Visible
@@ -22,20 +22,57 @@ MAX_ROUNDS: Final = 4
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
 
 
+class Places:
+    """Where the entries of a page stand, and where its reading stopped; cursors are made when one is asked for."""
+
+    __slots__ = ("_codec", "_entries", "_far", "_made", "_scope")
+
+    def __init__(self, codec: Cursors, scope: str, entries: Sequence[ListEntry], far: Position | None) -> None:
+        self._codec = codec
+        self._scope = scope
+        self._entries = entries
+        self._far = far
+        self._made: list[str] | None = None
+
+    @property
+    def cursors(self) -> list[str]:
+        """Give the cursor of each entry, and then that of where reading stopped."""
+        if self._made is None:
+            positions = [entry.position for entry in self._entries]
+            self._made = self._codec.encode(self._scope, [*positions, self._far or Position(0, 0)])
+        return self._made
+
+
 class FollowerEdge(msgspec.Struct, frozen=True):
     """One person of a list, and since when."""
 
-    cursor: str
     node: Visible
     followed_at: dt.datetime
+    places: Places
+    index: int
+
+    @property
+    def cursor(self) -> str:
+        """Give the cursor of this place of the list."""
+        return self.places.cursors[self.index]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FollowerPage(Page[FollowerEdge]):
+class FollowerPage:
     """A page, and the person whose list it is of."""
 
+    edges: Sequence[FollowerEdge]
     owner: Visible
     kind: ListKind
+    request: PageRequest
+    places: Places
+    more: bool
+
+    @property
+    def page_info(self) -> PageInfo:
+        """Tell where the page stands in its list."""
+        *cursors, far = self.places.cursors
+        return page_info_of(cursors, self.request, far=far if self.more else None)
 
     @property
     def nodes(self) -> list[Visible]:
@@ -131,11 +168,9 @@ def _present(context: Context, kind: ListKind, reading: _Reading, request: PageR
     more = overfull or not reading.ended
     if request.backward:
         found.reverse()
-    positions = [entry.position for entry, _ in found]
-    *cursors, far_cursor = context.backend.cursors.encode(reading.scope, [*positions, far or Position(0, 0)])
-    edges = [FollowerEdge(cursor, person, entry.since) for cursor, (entry, person) in zip(cursors, found, strict=True)]
-    page_info = page_info_of(cursors, request, far=far_cursor if more else None)
-    return FollowerPage(edges, page_info, reading.owner, kind)
+    places = Places(context.backend.cursors, reading.scope, [entry for entry, _ in found], far)
+    edges = [FollowerEdge(person, entry.since, places, index) for index, (entry, person) in enumerate(found)]
+    return FollowerPage(edges, reading.owner, kind, request, places, more)
 
 
 async def fetch_total_counts(context: Context, pages: Sequence[FollowerPage]) -> list[int | None]:

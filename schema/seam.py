@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from graphql import GraphQLField, GraphQLSchema
@@ -19,6 +19,8 @@ class Seam:
     source: Source
     guard: Protected | None
     convert: Callable[[dict[str, Any]], dict[str, Any]]
+    names: Mapping[str, str]
+    """The GraphQL names of the arguments, and those that the function knows them by."""
 
 
 class NoSeam(Exception):
@@ -44,7 +46,10 @@ def read_seam(schema: GraphQLSchema, field: GraphQLField) -> Seam:
     guards = [extension for extension in definition.extensions if isinstance(extension, Protected)]
     if len(guards) != len(definition.extensions) or len(guards) > 1:
         raise NoSeam("an extension that is no guard")
-    return Seam(_source(definition), guards[0] if guards else None, _converter(schema, definition))
+    own = schema._strawberry_schema  # type: ignore[attr-defined] # noqa: SLF001 - Strawberry's own way back
+    name_of = own.config.name_converter.from_argument
+    names = {name_of(argument): argument.python_name for argument in definition.arguments}
+    return Seam(_source(definition), guards[0] if guards else None, _converter(own, definition), names)
 
 
 def _source(definition: StrawberryField) -> Source:
@@ -58,8 +63,7 @@ def _source(definition: StrawberryField) -> Source:
     return source
 
 
-def _converter(schema: GraphQLSchema, definition: StrawberryField) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    own = schema._strawberry_schema  # type: ignore[attr-defined] # noqa: SLF001 - Strawberry's own way back
+def _converter(own: Any, definition: StrawberryField) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return functools.partial(
         convert_arguments,
         arguments=definition.arguments,

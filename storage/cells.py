@@ -169,6 +169,10 @@ class ShardMap:
         return list(itertools.chain.from_iterable(batches))
 
 
+async def _leave_as_it_is(_connection: object) -> None:
+    """Spare the statement that forgets what a session has set: nothing here sets anything beyond a transaction."""
+
+
 @contextlib.asynccontextmanager
 async def open_cells(
     dsns: Sequence[str], *, connections: int = 20, read_timeout: float = COMMAND_TIMEOUT_S
@@ -189,6 +193,7 @@ async def open_cells(
                 timeout=ACQUIRE_TIMEOUT_S * 2,
                 max_inactive_connection_lifetime=60.0,
                 server_settings=_SERVER_SETTINGS,
+                reset=_leave_as_it_is,
             )
             guard = Guard(f"cell {number}", connections)
             cells.append(Cell(number, await stack.enter_async_context(pool), guard, read_timeout))

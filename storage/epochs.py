@@ -77,7 +77,7 @@ class _Beat:
 
 
 class Pulse:
-    """Reads viewers' epochs and the latest changes; whoever asks in one tick of the loop shares a round trip.
+    """Reads viewers' epochs and the latest changes; whoever asks while Redis is looked at shares the next look.
 
     The changes are read from the last one known, which must still be there: where it is not, Redis has lost some, or
     there were too many, and everything is forgotten.
@@ -89,6 +89,7 @@ class Pulse:
         self._lost = lost
         self._last: bytes | None = None
         self._next: _Beat | None = None
+        self._is_looking = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def read(self, viewer_id: int | None) -> bytes | None:
@@ -109,11 +110,16 @@ class Pulse:
 
     async def close(self) -> None:
         """Let looks that are under way finish."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self) -> None:
+        """Begin the look that is waited for; one at a time, so that the busier this is, the more share it."""
+        if self._is_looking:
+            return
         beat, self._next = self._next, None
         if beat is not None:
+            self._is_looking = True
             with deadlines.under(None):  # others wait for it than whoever asked first
                 task = asyncio.create_task(self._beat(beat))
             self._tasks.add(task)
@@ -126,7 +132,9 @@ class Pulse:
         except CacheUnavailable:
             self._lost()  # it may have forgotten what it was told
         finally:
+            self._is_looking = False
             beat.done.set_result(alive)
+            self._begin()
 
     async def _look(self, beat: _Beat) -> bool:
         last = self._last

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationType
 
 from domain import acting, deadlines
 from domain.errors import InvalidInput, Overloaded, RateLimited
@@ -139,9 +139,15 @@ class Operations:
             _observe(operation, response, started)
 
 
+_OUTCOMES: Final = ("ok", "errors")
+_OBSERVED: Final = {
+    (type_, outcome): OPERATIONS.labels(type_.value, outcome) for type_ in OperationType for outcome in _OUTCOMES
+}
+
+
 def _observe(operation: Operation, response: Response, started: float) -> None:
     outcome = "errors" if "errors" in response else "ok"
-    OPERATIONS.labels(operation.type.value, outcome).observe(time.perf_counter() - started)
+    _OBSERVED[operation.type, outcome].observe(time.perf_counter() - started)
 
 
 def _context_of(event: Delivered) -> OperationContext:

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "resolvers",
         "schema",
         "execution",
+        "auth",
         "embedded",
         "development",
         *FOUNDATION,
@@ -73,8 +74,8 @@ COMMANDS = {
 """Modules that are run by themselves, and so may also read settings and find the parts."""
 
 OWNERS = {
-    "asyncpg": {"storage", "embedded"},
-    "redis": {"storage"},
+    "asyncpg": {"storage", "embedded", "benchmarks"},
+    "redis": {"storage", "benchmarks"},
     "aiokafka": {"events", "embedded", "examples"},
     "strawberry": {"schema", "benchmarks"},
     "graphql": {"execution", "schema", "transport", "benchmarks"},

@@ -1,0 +1,223 @@
+"""Latencies at a steady rate, whatever becomes of the requests before: `python -m benchmarks.load [--rate N] …`.
+
+Requests are due at random moments of a mean rate. A latency counts from the moment a request was due, so that one that
+had to wait because the server was slow with others is as late as its client found it. Without `--rate` the highest rate
+is looked for at which 99 of 100 are answered within 100 ms; then come the runs, and what each kind costs by itself.
+"""
+
+import argparse
+import asyncio
+import collections
+import dataclasses
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import orjson
+import psutil
+import redis.asyncio as aioredis
+
+from benchmarks.requests import used
+from embedded import Addresses
+from embedded.lock import running as running_in
+from tests.acceptance.main_job import HOST, MainJob, running
+
+CONNECTIONS: Final = 32
+BOUND_S: Final = 0.1
+GIVE_UP_S: Final = 5.0
+_FIRST_RATE: Final = 20.0
+_STEP: Final = 1.5
+_LOOK_S: Final = 4.0
+QUERIES: Final = {
+    "profile": '{ user(username: "star") { id username displayName bio avatarUrl createdAt followersCount '
+    "followingCount isPrivate viewerIsFollowing } }",
+    "page of 50": '{ user(username: "star") { followers(first: 50) { edges { cursor node { id username displayName '
+    "bio avatarUrl followersCount viewerIsFollowing } } } } }",
+    "two levels": '{ user(username: "star") { followers(first: 10) { edges { node { username '
+    "followers(first: 10) { edges { node { username followersCount } } } } } } } }",
+    "follow": "mutation($u: ID!) { followUser(input: {userId: $u}) { userErrors { code } } }",
+    "unfollow": "mutation($u: ID!) { unfollowUser(input: {userId: $u}) { userErrors { code } } }",
+}
+MIX: Final = {"profile": 70, "page of 50": 20, "two levels": 5, "follow": 3, "unfollow": 2}
+_VIEWERS: Final = ("ana", "eve", "star", "new", "bo")
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """How the requests of a run ended: latencies in seconds by kind, and how many had no good answer."""
+
+    latencies: dict[str, list[float]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
+    failed: int = 0
+
+    @property
+    def all(self) -> list[float]:
+        """Give the latencies of all kinds."""
+        return [latency for latencies in self.latencies.values() for latency in latencies]
+
+
+class Load:
+    """Sends requests of a main job's named people."""
+
+    def __init__(self, job: MainJob, subject: str) -> None:
+        self._job = job
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._random = random.Random(1)  # noqa: S311 - a run is to be repeatable
+        self._requests = {
+            (kind, name): _request(query, token, subject)
+            for kind, query in QUERIES.items()
+            for name, token in job.tokens.items()
+        }
+
+    async def run(self, mix: Mapping[str, int], rate: float, number: int) -> Outcome:
+        """Send a number of requests at a rate."""
+        outcome, tasks = Outcome(), set[asyncio.Task[None]]()
+        kinds = self._random.choices(list(mix), weights=list(mix.values()), k=number)
+        due = time.perf_counter()
+        for kind in kinds:
+            due += self._random.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            task = asyncio.create_task(self._send(kind, due, outcome))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        if tasks:
+            await asyncio.wait(tasks)
+        return outcome
+
+    async def _send(self, kind: str, due: float, outcome: Outcome) -> None:
+        request = self._requests[kind, self._random.choice(_VIEWERS)]
+        try:
+            async with asyncio.timeout(GIVE_UP_S), self._places:
+                is_good = await self._exchange(request)
+        except (OSError, asyncio.IncompleteReadError):
+            is_good = False
+        outcome.latencies[kind].append(time.perf_counter() - due)
+        outcome.failed += not is_good
+
+    async def _exchange(self, request: bytes) -> bool:
+        reader, writer = self._free.pop() if self._free else await asyncio.open_connection(HOST, self._job.port)
+        is_whole = False
+        try:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+            body = await reader.readexactly(int(length.partition(b":")[2]))
+            is_whole = True
+        finally:
+            if is_whole:
+                self._free.append((reader, writer))
+            else:
+                writer.close()
+        return head[9:12] == b"200" and b'"errors"' not in body
+
+    def close(self) -> None:
+        """Hang up."""
+        for _, writer in self._free:
+            writer.close()
+
+
+def _request(query: str, token: str, subject: str) -> bytes:
+    body = orjson.dumps({"query": query, "variables": {"u": subject} if "$u" in query else {}})
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def _subject(job: MainJob) -> str:
+    """Give the id of somebody whom the viewers can follow."""
+    reader, writer = await asyncio.open_connection(HOST, job.port)
+    writer.write(_request('{ user(username: "cy") { id } }', job.tokens["eve"], ""))
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    answer = json.loads(await reader.readexactly(int(length.partition(b":")[2])))
+    writer.close()
+    identity: str = answer["data"]["user"]["id"]
+    return identity
+
+
+async def _highest_rate(load: Load) -> float:
+    """Find, in steps, the highest rate at which 99 of 100 are answered in time."""
+    rate = _FIRST_RATE
+    while True:
+        outcome = await load.run(MIX, rate * _STEP, int(rate * _STEP * _LOOK_S))
+        if outcome.failed or _quantile(outcome.all, 0.99) > BOUND_S:
+            return rate
+        rate *= _STEP
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+async def measure_load(folder: Path, *, rate: float | None, requests: int, runs: int) -> list[tuple[str, str]]:
+    """Give the rate, the latencies of each kind over the runs, and what each kind costs."""
+    async with running(folder) as job:
+        load = Load(job, await _subject(job))
+        try:
+            await load.run(MIX, _FIRST_RATE, int(_FIRST_RATE * _LOOK_S))
+            rate = rate or await _highest_rate(load)
+            outcomes = [await load.run(MIX, rate, requests) for _ in range(runs)]
+            costs = [await _cost(job, load, kind, rate / 2) for kind in QUERIES]
+        finally:
+            load.close()
+    rows = [(f"open loop: requests per second, {runs} runs of {requests}", f"{rate:.0f}")]
+    rows += [(f"  {kind}: P50, P99, P99.9, worst of the runs", _latencies(kind, outcomes)) for kind in QUERIES]
+    failed = sum(outcome.failed for outcome in outcomes)
+    return [*rows, ("  without a good answer", str(failed)), *costs]
+
+
+def _latencies(kind: str, outcomes: list[Outcome]) -> str:
+    runs = [outcome.latencies[kind] for outcome in outcomes if outcome.latencies[kind]]
+    worst = [max(_quantile(run, share) for run in runs) * 1000 for share in (0.5, 0.99, 0.999)]
+    return ", ".join(f"{figure:.1f}" for figure in worst) + " ms"
+
+
+async def _cost(job: MainJob, load: Load, kind: str, rate: float) -> tuple[str, str]:
+    """Send one kind for a while; what the processes behind do meanwhile is counted with it."""
+    addresses = running_in(job.data_dir)
+    if addresses is None:
+        raise RuntimeError("the main job has ended")
+    web, number = psutil.Process(job.children()["web"]), max(20, int(rate * _LOOK_S))
+    cpu, before = used(web), await _counted(addresses)
+    await load.run({kind: 1}, rate, number)
+    seconds, after = used(web) - cpu, await _counted(addresses)
+    statements, commands = ((after[place] - before[place]) / number for place in (0, 1))
+    figures = f"{seconds * 1000 / number:.2f} s, {statements:.1f}, {commands:.1f}"
+    return f"  {kind}: CPU per 1,000; transactions and Redis commands of all per request", figures
+
+
+async def _counted(addresses: Addresses) -> tuple[int, int]:
+    """Give how many transactions the database has ended, and how many commands Redis has run."""
+    connection = await asyncpg.connect(addresses.postgres_dsns[0])
+    client = aioredis.from_url(addresses.redis_url)
+    try:
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        ended = await connection.fetchval("SELECT sum(xact_commit + xact_rollback)::bigint FROM pg_stat_database")
+        return int(ended), int((await client.info("stats"))["total_commands_processed"])
+    finally:
+        await connection.close()
+        await client.aclose()
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser.add_argument("--rate", type=float, help="requests per second; by default the highest that holds")
+    parser.add_argument("--requests", type=int, default=60_000, help="of each run (60000)")
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kb-", ignore_cleanup_errors=True) as folder:
+        base = Path(folder) / "load"
+        for name, figure in await measure_load(base, rate=given.rate, requests=given.requests, runs=given.runs):
+            sys.stdout.write(f"{name:80} {figure:>24}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
