@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import random
 from collections.abc import AsyncIterator
@@ -221,5 +220,5 @@ async def test_samples_of_people_who_are_right_are_right(database: Database, mak
     ana, bo = await make_person(cell=0), await make_person(cell=0)
     await change_pair(database, ana.id, bo.id, FOLLOW, now())
     found = await sample(database.shards.cells[0], [ana.id, bo.id])
-    assert [dataclasses.astuple(one.counted) for one in found] == [dataclasses.astuple(one.real) for one in found]
+    assert [one.counted for one in found] == [one.real for one in found]
     assert sorted((one.counted.followers, one.counted.following) for one in found) == [(0, 1), (1, 0)]
