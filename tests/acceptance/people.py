@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import datetime as dt
 import itertools
 import json
 import secrets
@@ -23,10 +24,14 @@ from joserfc.jwk import ECKey
 from domain.ids import NodeType, OpaqueIds, new_id
 from keys import load_keys
 from settings import load
+from storage.cells import open_cells
+from storage.database import Database
+from storage.users import NewUser, create_user
 from tests.acceptance.main_job import MainJob
 
 ANSWER_WITHIN_S: Final = 10
 STARTS_WITHIN_S: Final = 15.0
+MORE_MEMBERS: Final = 150
 MUTATION: Final = """
 mutation Act($input: {input}!) {{
   {name}(input: $input) {{
@@ -174,7 +179,7 @@ class Live:
 
 @dataclasses.dataclass(slots=True)
 class People:
-    """Everybody of one run: the named people, and members without relations (but that they follow `star`)."""
+    """Everybody of one run: the named people, and members without relations (but that some follow `star`)."""
 
     job: MainJob
     named: dict[str, Person]
@@ -223,9 +228,9 @@ async def meet_everybody(job: MainJob) -> People:
     key = ECKey.import_key(json.loads((job.data_dir / "auth" / "development.jwk.json").read_text()))
     anonymous = Person(job, "", "", None)
     named = {name: Person(job, name, _subject_of(token), token) for name, token in job.tokens.items()}
-    members = await _fetch_members(anonymous)
-    people = [Person(job, name, id_, sign(key, claims_of(id_))) for name, id_ in members]
     ids_of_this_run = OpaqueIds(load_keys(load({"KITH_DATA_DIR": str(job.data_dir)})).opaque_ids)
+    members = [*await _fetch_members(anonymous), *await _make_members(job, ids_of_this_run)]
+    people = [Person(job, name, id_, sign(key, claims_of(id_))) for name, id_ in members]
     return People(job, named, key, ids_of_this_run.encode(NodeType.USER, new_id(0)), itertools.chain(people))
 
 
@@ -245,6 +250,19 @@ async def _fetch_members(anonymous: Person) -> list[tuple[str, str]]:
         after = page["pageInfo"]["endCursor"]
         if not page["pageInfo"]["hasNextPage"]:
             return members
+
+
+async def _make_members(job: MainJob, ids: OpaqueIds) -> list[tuple[str, str]]:
+    """Make as many people more as all tests together take."""
+    addresses = json.loads((job.data_dir / "run.json").read_text())["addresses"]
+    made: list[tuple[str, str]] = []
+    async with open_cells(addresses["postgres_dsns"], connections=2) as shards:
+        database = Database(shards, ids)
+        for number in range(MORE_MEMBERS):
+            name, cell = f"member{secrets.token_hex(5)}", number % len(shards.cells)
+            user_id = await create_user(database, NewUser(name), cell=cell, now=dt.datetime.now(dt.UTC))
+            made.append((name, ids.encode(NodeType.USER, user_id)))
+    return made
 
 
 def claims_of(subject: str, **changes: object) -> dict[str, object]:
