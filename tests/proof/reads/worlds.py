@@ -19,10 +19,10 @@ from domain.ids import OpaqueIds
 from domain.relationships import ListKind
 from domain.transitions import Transition
 from domain.users import User
-from loaders import Caches, Loaders, describe, open_caches
+from loaders import Caches, Loaders, describe, memory, open_caches
 from loaders.comparison import Report, compare
 from loaders.inspection import Line
-from storage import wholly
+from storage import generations, wholly
 from storage.cells import open_cells
 from storage.database import Database
 from storage.lists import Span
@@ -90,7 +90,10 @@ class World:
             await asyncio.gather(*helpers, return_exceptions=True)
 
     async def quiesce(self) -> None:
-        """Let everything end that is under way, and events tell what their makers could not."""
+        """Let everything end that is under way, events tell what their makers could not, and leases run out.
+
+        Until then a process may go by what it remembers: a change that makes nothing stricter waits for nobody.
+        """
         if self.server.process.poll() is not None:
             self.server.start()
         self.server.send(signal.SIGCONT)
@@ -101,6 +104,7 @@ class World:
         for hear in self.unheard:
             await _patiently(hear)
         self.unheard.clear()
+        await asyncio.sleep(max(memory.LEASE_S, generations.LEASE_S))
 
     async def check(self) -> Report:
         """Have every process read of everybody, and compare what is then remembered with the cells."""
