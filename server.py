@@ -30,6 +30,7 @@ from domain.follow_limits import FollowLimits
 from domain.ids import OpaqueIds
 from domain.links import SignedLinks
 from domain.pages import Cursors
+from domain.probes import Ping
 from embedded.configured import find_addresses
 from events.broadcast import Broadcast
 from events.remembering import forget_what_changed
@@ -62,7 +63,6 @@ from transport.access import Access
 from transport.app import Parts, make_app
 from transport.connections import ConnectionCaps
 from transport.graphiql import Explorer, Person
-from transport.health import Ping
 from transport.lines import Caps
 from transport.patience import Patience
 from transport.serving import Certificate, Serving

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -13,12 +13,13 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from domain.probes import Ping, ask_all
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 TIMEOUT_S: Final = 2.0
 T = TypeVar("T")
-Ping = Callable[[], Awaitable[object]]
 _STATUS: Final = {200: "200 OK", 503: "503 Service Unavailable"}
 
 
@@ -68,8 +69,7 @@ class Health:
             return None
 
     async def _look(self) -> dict[str, Any]:
-        pings = {**(self._needed or {}), **self._helpful}
-        checks = dict(zip(pings, await asyncio.gather(*map(_ask, pings.values())), strict=True))
+        checks = await ask_all({**(self._needed or {}), **self._helpful}, within=TIMEOUT_S)
         away = {name for name, state in checks.items() if state != "ok"}
         if self._needed is None or away & self._needed.keys():
             return {"status": "unavailable", "checks": checks}
@@ -95,15 +95,6 @@ def _server_of(host: str) -> type[_Server]:
 
 async def _turn() -> bool:
     return True
-
-
-async def _ask(ping: Ping) -> str:
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            await ping()
-    except Exception:  # noqa: BLE001 - any failure means "away", and its text is nobody's business here
-        return "away"
-    return "ok"
 
 
 def _respond(start_response: "StartResponse", said: Mapping[str, Any]) -> list[bytes]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from domain.probes import Ping
 from execution.engine import Engine
 from execution.persisted import PersistedDocuments
 from resolvers.context import Backend
@@ -17,7 +18,7 @@ from transport.bodies import MAX_BODY_BYTES
 from transport.debug import DebugMemory, Describe
 from transport.failures import errors_middleware, mark
 from transport.graphiql import Explorer
-from transport.health import DRAINING, Ping, Readiness, serve_liveness
+from transport.health import DRAINING, Readiness, serve_liveness
 from transport.http import GraphQLHttp
 from transport.lines import Caps, Lines
 from transport.metrics import serve_metrics

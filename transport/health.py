@@ -1,16 +1,16 @@
 """Is the process alive, and can it serve? Both answer within a bound, whatever hangs below."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
 
+from domain.probes import Ping, ask_all
+
 TIMEOUT_S: Final = 2.0
 DRAINING: Final = web.AppKey("draining", asyncio.Event)
 """Set once the process is going to stop."""
-
-Ping = Callable[[], Awaitable[object]]
 
 
 async def serve_liveness(_request: web.Request) -> web.Response:
@@ -27,19 +27,9 @@ class Readiness:
 
     async def serve(self, request: web.Request) -> web.Response:
         """Answer 200, also when only what is helpful is away; 503 when something needed is, or when it is to stop."""
-        pings = {**self._needed, **self._helpful}
-        checks = dict(zip(pings, await asyncio.gather(*map(_ask, pings.values())), strict=True))
+        checks = await ask_all({**self._needed, **self._helpful}, within=TIMEOUT_S)
         away = {name for name, state in checks.items() if state != "ok"}
         unavailable = bool(away & self._needed.keys())
         draining = request.app[DRAINING].is_set()
         status = "draining" if draining else "unavailable" if unavailable else "degraded" if away else "ok"
         return web.json_response({"status": status, "checks": checks}, status=503 if unavailable or draining else 200)
-
-
-async def _ask(ping: Ping) -> str:
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            await ping()
-    except Exception:  # noqa: BLE001 - any failure means "away", and its text is nobody's business here
-        return "away"
-    return "ok"
