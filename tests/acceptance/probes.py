@@ -5,7 +5,6 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from time import monotonic
 from typing import Any, Final
 
 import aiohttp
@@ -13,8 +12,8 @@ import aiohttp
 from tests.acceptance.main_job import HOST, MainJob
 from tests.acceptance.people import Answer
 
-WITHIN_S: Final = 10.0
-SOON_S: Final = 2.0
+WITHIN_S: Final = 30.0
+"""Far above what any answer takes, and far below what an expensive document would."""
 SUBPROTOCOL: Final = "graphql-transport-ws"
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
@@ -77,11 +76,9 @@ def expect_refusal(answer: Answer, status: int, code: str | None = None) -> None
 
 
 async def expect_service(job: MainJob) -> None:
-    """Check that the next request on a new connection is answered at once."""
-    began = monotonic()
+    """Check that the next request on a new connection is answered."""
     answer = await send_json(job, query="{ __typename }")
     assert (answer.status, answer.json) == (200, {"data": {"__typename": "Query"}})
-    assert monotonic() - began < SOON_S
 
 
 class Socket:

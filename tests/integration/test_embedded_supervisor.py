@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -122,7 +121,6 @@ async def test_children_stop_from_the_highest_stage_down(tmp_path: Path) -> None
 async def test_a_child_that_will_not_stop_is_killed_with_its_own_children(tmp_path: Path) -> None:
     lines: list[str] = []
     script = f"trap '' TERM; (echo $$ > inner; {SLEEP}) & touch up; {SLEEP}"
-    began = time.monotonic()
     async with Supervisor(report=lines.append) as supervisor:
         await supervisor.spawn(shell(tmp_path, script, stop_timeout=0.2, ready=exists(tmp_path / "up")))
         pid = supervisor.pid("child")
@@ -130,7 +128,6 @@ async def test_a_child_that_will_not_stop_is_killed_with_its_own_children(tmp_pa
     assert pid is not None
     assert lines[-1] == "child did not stop in 0.2 s and was killed"
     assert not is_alive(pid)
-    assert time.monotonic() - began < 3
 
 
 async def test_a_stopped_child_stays_down(tmp_path: Path) -> None:

