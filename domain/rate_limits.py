@@ -47,13 +47,14 @@ RATES: Final[Mapping[OperationClass, Rates]] = {
         account=(Rate(5, 5 * MINUTE_S), Rate(20, DAY_S)), address=(Rate(50, 15 * MINUTE_S),)
     ),
     OperationClass.RECOVERY: Rates(account=(Rate(3, HOUR_S),), address=(Rate(10, HOUR_S),)),
-    OperationClass.RENAME: Rates(account=(Rate(5, DAY_S),)),
+    OperationClass.RENAME: Rates(account=(Rate(10, HOUR_S), Rate(30, DAY_S))),
     OperationClass.AVAILABILITY: Rates(account=(Rate(60, MINUTE_S),), address=(Rate(120, MINUTE_S),)),
     OperationClass.FOLLOW: Rates(account=(Rate(60, MINUTE_S), Rate(1000, DAY_S)), address=(Rate(600, MINUTE_S),)),
     OperationClass.BLOCK: Rates(account=(Rate(120, MINUTE_S),), address=(Rate(1200, MINUTE_S),)),
 }
-"""Following and unfollowing count together, as do blocking and unblocking. A signed-in account counts for itself and
-for its address; where an account is only claimed, as in signing in, it is the one that is claimed."""
+"""A rename counts when it is tried; how many succeed is limited in `domain/renaming.py`. Following and unfollowing
+count together, as do blocking and unblocking. A signed-in account counts for itself and for its address; where an
+account is only claimed, as in signing in, it is the one that is claimed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from domain.errors import Unauthenticated, UserErrorCode
+from domain.rate_limits import OperationClass
 from domain.username_requirements import Account, UsernameRequirement, requirements_for
 from domain.usernames import UsernameProblem, is_claimable, suggestions_for, username_key, written_username
 from domain.users import User
@@ -41,7 +42,11 @@ async def fetch_availability(context: Context, username: str) -> Availability:
     """Say whether the viewer, or a newcomer where nobody is signed in, could have a name.
 
     A name is not available for one reason alone, whether somebody has it, gave it up, looks like it, or nobody may.
+
+    Raises:
+        RateLimited: the viewer, or the address, asked this too often.
     """
+    await context.count(OperationClass.AVAILABILITY)
     viewer_id = context.viewer_id or NOBODY
     key = username_key(username)
     if key is None:
@@ -59,11 +64,17 @@ async def fetch_availability(context: Context, username: str) -> Availability:
 
 
 async def rename(context: Context, username: str, *, keep_former: bool) -> Outcome:
-    """Give the viewer another name."""
+    """Give the viewer another name. What cannot be a name is no attempt.
+
+    Raises:
+        Unauthenticated: nobody is signed in.
+        RateLimited: the viewer tried this too often.
+    """
     viewer_id = await require_viewer(context)
     key = username_key(username)
     if key is None:
         return refused(UserErrorCode.INVALID_VALUE, _NO_NAME, "username")
+    await context.count(OperationClass.RENAME)
     if not is_claimable(key):
         return _unavailable()
     missing = [line.message for line in await _fetch_requirements(context, key, viewer_id) if not line.is_met]

@@ -16,7 +16,7 @@ from domain.digests import Digests
 from domain.errors import RateLimited
 from domain.rate_limits import RATES, OperationClass, Rate
 from embedded import Addresses
-from resolvers import blocks, follows
+from resolvers import blocks, follows, usernames
 from resolvers.quotas import Limited, Payer, Terms, Unlimited
 from storage import redis_client
 from storage.budgets import LEASES, Budgets
@@ -238,6 +238,23 @@ async def test_following_too_often_is_refused_for_the_hidden_and_for_nobody_alik
     await blocks.block(hidden.context, cy.opaque_id, expires_at=None)  # another class
     with pytest.raises(RateLimited):
         await follows.unfollow(hidden.context, cy.opaque_id)
+
+
+async def test_names_are_tried_and_asked_after_only_so_often_whoever_has_them(
+    make_person: MakePerson, redis: Redis
+) -> None:
+    ana = await make_person()
+    asking = dataclasses.replace(ana, backend=dataclasses.replace(ana.backend, quotas=limited(redis)))
+    taken = (await make_person()).name
+    for _ in range(RATES[OperationClass.RENAME].account[0].amount):
+        assert (await usernames.rename(asking.context, "a..b", keep_former=False)).user_errors
+        assert (await usernames.rename(asking.context, taken, keep_former=False)).user_errors
+    with pytest.raises(RateLimited):
+        await usernames.rename(asking.context, f"free.{secrets.token_hex(6)}", keep_former=False)
+    for _ in range(RATES[OperationClass.AVAILABILITY].account[0].amount):
+        await usernames.fetch_availability(asking.context, "a..b")
+    with pytest.raises(RateLimited):
+        await usernames.fetch_availability(asking.context, taken)
 
 
 async def test_what_is_only_counted_is_not_refused(redis: Redis) -> None:
