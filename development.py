@@ -7,6 +7,7 @@ In production nothing is embedded, migrated or seeded: only the web servers run,
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -24,8 +25,10 @@ from domain.ids import NodeType, OpaqueIds
 from embedded import Addresses, Child, EmbeddedError, Part, Services, Supervisor
 from embedded.configured import configured_addresses, merged, missing_parts, open_addresses
 from embedded.errors import ChildFailed
+from identity.database import make_beside
+from identity.migrate import migrate as migrate_identity
 from keys import load_keys
-from listeners import CannotListen, bind, bind_free, listening, numbers_of, port_of
+from listeners import CannotListen, Door, bind, bind_free, listening, numbers_of, port_of
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
@@ -39,6 +42,7 @@ _ROOT: Final = Path(__file__).parent
 _WEB_STAGE: Final = 12
 _EVENTS_STAGE: Final = 11
 _WEB_STOPS_WITHIN_S: Final = 15.0
+_IDENTITY_STOPS_WITHIN_S: Final = 8.0
 
 
 def say(line: str) -> None:
@@ -97,12 +101,22 @@ async def _development(settings: Settings) -> None:
     async with services:
         addresses = merged(configured, services.addresses)
         await migrate(addresses.postgres_dsns, say)
+        identity_dsn = await _prepare_identity(settings, addresses)
         tokens = await _prepare_world(settings, addresses)
-        with listening(bind_free(settings, say)) as listeners:
-            await _spawn_processes(services, settings, addresses, listeners)
+        with (
+            listening(bind_free(settings, say)) as listeners,
+            listening(bind_free(settings, say, Door.IDENTITY)) as doors,
+        ):
+            identity_url = settings.identity_url or f"http://localhost:{port_of(doors)}"
+            environment = _environment(settings, addresses, listeners) | {
+                "KITH_IDENTITY_DSN": identity_dsn,
+                "KITH_IDENTITY_URL": identity_url,
+                "KITH_IDENTITY_PORT": str(port_of(doors)),
+            }
+            await _spawn_processes(services, settings, environment, listeners, doors)
             address = f"{settings.scheme}://{settings.host}:{port_of(listeners)}"
             services.announce(address)
-            _greet(settings, tokens, address)
+            _greet(settings, tokens, address, identity_url)
             await asyncio.Event().wait()
 
 
@@ -124,6 +138,14 @@ async def _until_stopped(work: Coroutine[None, None, None]) -> None:
         await task
 
 
+async def _prepare_identity(settings: Settings, addresses: Addresses) -> str:
+    """Make the auth service's database beside the first cell, where no other is set, and migrate it."""
+    given = settings.identity_dsn
+    dsn = given.get_secret_value() if given is not None else await make_beside(addresses.postgres_dsns[0])
+    await migrate_identity(dsn, say)
+    return dsn
+
+
 async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, str]:
     """Seed the named people, and write a token for each that a person could have."""
     ids = OpaqueIds(load_keys(settings).opaque_ids)
@@ -138,13 +160,11 @@ async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, 
     return tokens
 
 
-async def _spawn_processes(
-    services: Services, settings: Settings, addresses: Addresses, listeners: Sequence[socket.socket]
-) -> None:
+def _environment(settings: Settings, addresses: Addresses, listeners: Sequence[socket.socket]) -> dict[str, str]:
     metrics = settings.data_dir.resolve() / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(parents=True)
-    environment = {
+    return {
         **os.environ,
         "KITH_DATA_DIR": str(settings.data_dir.resolve()),
         "KITH_POSTGRES_DSNS": ",".join(addresses.postgres_dsns),
@@ -153,11 +173,21 @@ async def _spawn_processes(
         "KITH_PORT": str(port_of(listeners)),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
-    say("Starting the relay, the consumer, upkeep and the web server")
+
+
+async def _spawn_processes(
+    services: Services,
+    settings: Settings,
+    environment: Mapping[str, str],
+    listeners: Sequence[socket.socket],
+    doors: Sequence[socket.socket],
+) -> None:
+    say("Starting the relay, the consumer, upkeep, the auth service and the web server")
     children = [
         _background(settings, "relay", environment),
         _background(settings, "consumer", environment),
         _background(settings, "upkeep", environment),
+        _identity(settings, environment, doors),
         *(_web(settings, number, environment, listeners) for number in range(settings.workers)),
     ]
     await asyncio.gather(*map(services.spawn, children))
@@ -175,36 +205,60 @@ def _background(settings: Settings, name: str, environment: Mapping[str, str]) -
     )
 
 
+def _identity(settings: Settings, environment: Mapping[str, str], doors: Sequence[socket.socket]) -> Child:
+    serves = Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / "identity.serves"
+    # It is one process, and counts for itself.
+    own = {name: value for name, value in environment.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    child = Child(
+        name="identity",
+        argv=(sys.executable, "-m", "identity"),
+        log=settings.data_dir.resolve() / "logs" / "identity.log",
+        env=own,
+        cwd=_ROOT,
+        stop_timeout=_IDENTITY_STOPS_WITHIN_S,
+        stage=_WEB_STAGE,
+    )
+    return _serving(child, serves, doors)
+
+
 def _web(settings: Settings, number: int, environment: Mapping[str, str], listeners: Sequence[socket.socket]) -> Child:
-    """Describe a web server; it says by a file that it serves, since on shared sockets any of them may answer."""
-    name = f"web {number}" if settings.workers > 1 else "web"
-    serves = Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / f"web-{number}.serves"
-    passed = numbers_of(listeners)
-
-    async def prepare() -> None:
-        serves.unlink(missing_ok=True)
-
-    async def ready() -> bool:
-        return serves.exists()
-
-    return Child(
-        name=name,
-        argv=(sys.executable, "server.py", "web", "--listen", ",".join(map(str, passed)), "--serves", str(serves)),
+    child = Child(
+        name=f"web {number}" if settings.workers > 1 else "web",
+        argv=(sys.executable, "server.py", "web"),
         log=settings.data_dir.resolve() / "logs" / f"web-{number}.log",
         env=environment,
         cwd=_ROOT,
-        prepare=prepare,
-        ready=ready,
         stop_timeout=_WEB_STOPS_WITHIN_S + settings.drain_delay,
         stage=_WEB_STAGE,
+    )
+    return _serving(child, Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / f"web-{number}.serves", listeners)
+
+
+def _serving(child: Child, serves: Path, listeners: Sequence[socket.socket]) -> Child:
+    """Hand on sockets; the child says by a file that it serves, since on shared sockets any of them may answer."""
+    passed = numbers_of(listeners)
+    forget, told = functools.partial(serves.unlink, missing_ok=True), serves.exists
+
+    async def prepare() -> None:
+        forget()
+
+    async def ready() -> bool:
+        return told()
+
+    return dataclasses.replace(
+        child,
+        argv=(*child.argv, "--listen", ",".join(map(str, passed)), "--serves", str(serves)),
+        prepare=prepare,
+        ready=ready,
         passed=passed,
     )
 
 
-def _greet(settings: Settings, tokens: Mapping[str, str], address: str) -> None:
+def _greet(settings: Settings, tokens: Mapping[str, str], address: str, identity_url: str) -> None:
     people = "\n".join(f"  {name:5} {ABOUT[name]:25} {token}" for name, token in tokens.items())
     sys.stdout.write(
         f"\nAccess tokens (also in {settings.data_dir / TOKENS_FILE}):\n{people}\n\n"
+        f"Sign-in is at {identity_url}\n"
         f"Kith runs: open {address}/graphql and choose who you are. Ctrl-C stops it.\n"
     )
     sys.stdout.flush()

@@ -30,6 +30,8 @@ class Keys:
     certificates: bytes
     links: bytes
     rate_limits: bytes
+    emails: bytes
+    signing_keys: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -44,6 +46,8 @@ def load_keys(settings: Settings) -> Keys:
         certificates=_derive(master, b"kith certificates of erasure"),
         links=_derive(master, b"kith links"),
         rate_limits=_derive(master, b"kith rate limits"),
+        emails=_derive(master, b"kith e-mail addresses"),
+        signing_keys=_derive(master, b"kith signing keys"),
     )
 
 

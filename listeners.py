@@ -1,20 +1,42 @@
-"""The sockets that web processes listen on: bound once by whoever runs them, and handed on to each.
+"""The sockets that servers listen on: bound once by whoever runs them, and handed on to each.
 
 All processes of a run accept from the same sockets. What one does not take another does, and while one is replaced
 nothing is refused: connections wait in the socket, which stays open in the process that bound it.
 """
 
 import contextlib
+import enum
 import errno
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from settings import Settings
+from settings import PREFIX, Settings
 
-DEFAULT_PORT: Final = 8000
 _PORTS_TRIED: Final = 50
 BACKLOG: Final = 1024
+
+
+class Door(enum.Enum):
+    """What is listened for: the setting that says on which port, and the usual one."""
+
+    WEB = ("port", 8000)
+    IDENTITY = ("identity_port", 8100)
+
+    @property
+    def usual(self) -> int:
+        """Give the port that is taken where none is set."""
+        return self.value[1]
+
+    @property
+    def variable(self) -> str:
+        """Name the variable that sets the port."""
+        return PREFIX + self.value[0].upper()
+
+    def chosen(self, settings: Settings) -> int | None:
+        """Give the port that is set."""
+        port: int | None = getattr(settings, self.value[0])
+        return port
 
 
 class CannotListen(Exception):
@@ -25,28 +47,28 @@ class PortTaken(CannotListen):
     """Something else listens there."""
 
 
-def bind(settings: Settings) -> list[socket.socket]:
+def bind(settings: Settings, door: Door = Door.WEB) -> list[socket.socket]:
     """Bind the port that is set, or else the usual one.
 
     Raises:
         CannotListen: it is in use, or not ours to use.
     """
-    return _bind(settings.host, settings.port or DEFAULT_PORT)
+    return _bind(settings.host, door.chosen(settings) or door.usual, door)
 
 
-def bind_free(settings: Settings, report: Callable[[str], None]) -> list[socket.socket]:
-    """Bind the port that is set, or else the first free one from 8000 on: two checkouts may run side by side.
+def bind_free(settings: Settings, report: Callable[[str], None], door: Door = Door.WEB) -> list[socket.socket]:
+    """Bind the port that is set, or else the first free one from the usual one on, for checkouts side by side.
 
     Raises:
         CannotListen: there is none.
     """
-    if settings.port is not None:
-        return bind(settings)
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+    if door.chosen(settings) is not None:
+        return bind(settings, door)
+    for port in range(door.usual, door.usual + _PORTS_TRIED):
         with contextlib.suppress(PortTaken):
-            return _bind(settings.host, port)
+            return _bind(settings.host, port, door)
         report(f"Port {port} is in use, trying the next one")
-    raise PortTaken(f"ports {DEFAULT_PORT} to {port} on {settings.host} are in use; set KITH_PORT to a free one.")
+    raise PortTaken(f"ports {door.usual} to {port} on {settings.host} are in use; set {door.variable} to a free one.")
 
 
 def port_of(listeners: Sequence[socket.socket]) -> int:
@@ -75,7 +97,7 @@ def listening(listeners: Sequence[socket.socket]) -> Iterator[Sequence[socket.so
             listener.close()
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
+def _bind(host: str, port: int, door: Door) -> list[socket.socket]:
     """Bind every address that a name stands for, or none."""
     with contextlib.ExitStack() as stack:
         try:
@@ -84,7 +106,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             listeners = [stack.enter_context(_listener(family, address)) for family, address in addresses]
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortTaken(f"port {port} on {host} is in use; set KITH_PORT to another one.") from error
+                raise PortTaken(f"port {port} on {host} is in use; set {door.variable} to another one.") from error
             raise CannotListen(f"cannot listen on port {port} of {host}: {error.strerror}.") from error
         stack.pop_all()
     return listeners

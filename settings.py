@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -43,6 +44,13 @@ class RateLimits(enum.StrEnum):
 
     ENFORCED = "enforced"
     COUNTED = "counted"
+
+
+class Service(enum.Enum):
+    """Whose settings are read: the user service's processes need other things than the auth service."""
+
+    USERS = "users"
+    IDENTITY = "identity"
 
 
 class TestServices(enum.StrEnum):
@@ -84,6 +92,9 @@ class Settings(BaseSettings):
     auth_audience: str = Field("kith", description="the `aud` of access tokens")
     auth_jwks_url: str | None = Field(None, min_length=1, description="the https:// address of the issuer's JWK set")
     auth_jwks_file: Path | None = Field(None, description="a file with the issuer's public keys as a JWK set")
+    identity_dsn: SecretStr | None = Field(None, description="the postgresql:// address of the auth service's database")
+    identity_url: str | None = Field(None, description="the https:// address of the auth service, without a path")
+    identity_port: int | None = Field(None, ge=1, le=65535, description="a port of the auth service (8100 if not set)")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, separated by commas"
     )
@@ -144,6 +155,23 @@ class Settings(BaseSettings):
         if not all(dsn.get_secret_value().startswith(("postgresql://", "postgres://")) for dsn in value):
             raise ValueError
         return value
+
+    @field_validator("identity_dsn")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        cls._are_postgres((value,) if value is not None else ())
+        return value
+
+    @field_validator("identity_url")
+    @classmethod
+    def _is_origin(cls, value: str | None, info: ValidationInfo) -> str | None:
+        schemes = ("https",) if info.data.get("env") is Environment.PRODUCTION else ("https", "http")
+        if value is None:
+            return None
+        parts = urlsplit(value.rstrip("/"))
+        if parts.scheme not in schemes or not parts.hostname or parts.username or parts.path or parts.query:
+            raise ValueError
+        return value.rstrip("/")
 
     @field_validator("replica_dsns", mode="before")
     @classmethod
@@ -227,10 +255,11 @@ class Settings(BaseSettings):
 
 _REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key")
 _SET_IN_PRODUCTION: Final = ("auth_issuer", "auth_audience")
+_IDENTITY_REQUIRES: Final = ("identity_dsn", "identity_url", "redis_url", "kafka_bootstrap", "secret_key")
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings.
+def load(environ: Mapping[str, str] = os.environ, service: Service = Service.USERS) -> Settings:
+    """Read the settings of a process of one service.
 
     Raises:
         SettingsError: a name is unknown, a value is bad, or production lacks something.
@@ -245,7 +274,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         name = str(error.errors(include_input=False, include_context=False, include_url=False)[0]["loc"][0])
         raise SettingsError(_bad_value(name)) from None
     if settings.is_production:
-        _check_production(settings)
+        _check_production(settings, service)
     if settings.only_trusted and settings.trusted_documents is None:
         raise SettingsError("KITH_ONLY_TRUSTED needs documents to trust; set KITH_TRUSTED_DOCUMENTS as well.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
@@ -253,10 +282,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:
+def load_or_exit(environ: Mapping[str, str] = os.environ, service: Service = Service.USERS) -> Settings:
     """Read the settings, or print the sentence that says what is wrong and leave with status 2."""
     try:
-        return load(environ)
+        return load(environ, service)
     except SettingsError as error:
         _leave(str(error))
 
@@ -302,13 +331,13 @@ def _bad_value(name: str) -> str:
     return f"{PREFIX}{name.upper()} has a bad value; it takes {Settings.model_fields[name].description}."
 
 
-def _check_production(settings: Settings) -> None:
-    for name in _REQUIRED_IN_PRODUCTION:
+def _check_production(settings: Settings, service: Service) -> None:
+    for name in _IDENTITY_REQUIRES if service is Service.IDENTITY else _REQUIRED_IN_PRODUCTION:
         if not getattr(settings, name):
             raise SettingsError(_missing(name))
     if settings.days_ahead:
         raise SettingsError("KITH_DAYS_AHEAD is for development: in production nobody is purged before the time.")
-    for name in _SET_IN_PRODUCTION:
+    for name in ("auth_audience",) if service is Service.IDENTITY else _SET_IN_PRODUCTION:
         if name not in settings.model_fields_set:
             raise SettingsError(_missing(name))
 

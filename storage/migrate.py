@@ -76,23 +76,35 @@ async def migrate(dsns: Sequence[str], report: Report) -> int:
 async def _migrate_cell(number: int, dsn: str, report: Report) -> int:
     connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "kith migrate"})
     try:
-        # A session lock: DDL on Citus must not share its transaction with a lock taken elsewhere.
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=_LOCK_TIMEOUT_S)
-        await connection.execute(_SETUP)
-        applied = {row["version"]: row["digest"] for row in await connection.fetch(_APPLIED)}
-        pending = _pending(read_migrations(), applied)
-        for migration in pending:
-            report(f"cell {number}: migration {migration.version:04d} {migration.name}")
-            await _apply(connection, migration)
-        if pending:
+        count = await run_pending(connection, read_migrations(), lambda line: report(f"cell {number}: {line}"))
+        if count:
             engine = _CITUS if await connection.fetchval(_HAS_CITUS) else _PLAIN
             await connection.execute(engine.read_text())
             await connection.execute(_GRANTS.read_text())
         # A cell that was off for days has none of today: nothing may be written before there is one.
         await connection.execute(_MAKE_DAYS)
-        return len(pending)
+        return count
     finally:
         await connection.close(timeout=5)
+
+
+async def run_pending(
+    connection: "asyncpg.Connection[asyncpg.Record]", files: Sequence[Migration], report: Report
+) -> int:
+    """Run the files that a database lacks, while nobody else does; gives how many ran.
+
+    Raises:
+        MigrationError: a file that has run was edited, or the database is newer than these files.
+    """
+    # A session lock: DDL on Citus must not share its transaction with a lock taken elsewhere.
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=_LOCK_TIMEOUT_S)
+    await connection.execute(_SETUP)
+    applied = {row["version"]: row["digest"] for row in await connection.fetch(_APPLIED)}
+    pending = _pending(files, applied)
+    for migration in pending:
+        report(f"migration {migration.version:04d} {migration.name}")
+        await _apply(connection, migration)
+    return len(pending)
 
 
 def _pending(files: Sequence[Migration], applied: dict[int, str]) -> list[Migration]:

@@ -16,7 +16,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
-UP_WITHIN_S: Final = 60.0
+UP_WITHIN_S: Final = 120.0
 DOWN_WITHIN_S: Final = 25.0
 LOOK_EVERY_S: Final = 0.02
 

@@ -107,7 +107,7 @@ async def serve(addresses: Addresses, dsns: tuple[str, ...], tmp_path: Path) -> 
         }
     )
     async with contextlib.AsyncExitStack() as stack:
-        with mock.patch("server.load_keys", return_value=Keys(*[KEY] * 8)):
+        with mock.patch("server.load_keys", return_value=Keys(*[KEY] * len(dataclasses.fields(Keys)))):
             parts = await stack.enter_async_context(open_parts(settings))
 
         async def start(caps: Caps) -> Served:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import Environment, SettingsError, load
+from settings import Environment, Service, SettingsError, load
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -38,6 +38,28 @@ def test_a_production_that_has_everything_starts() -> None:
 
 def test_a_production_may_find_its_issuers_keys_by_itself() -> None:
     assert load({name: value for name, value in PRODUCTION.items() if name != "KITH_AUTH_JWKS_FILE"}).is_production
+
+
+def test_the_auth_service_needs_other_settings_than_the_user_service() -> None:
+    given = {
+        name: value for name, value in PRODUCTION.items() if name not in ("KITH_POSTGRES_DSNS", "KITH_AUTH_ISSUER")
+    }
+    own = {
+        "KITH_IDENTITY_DSN": "postgresql://kith:hunter2@c/identity",
+        "KITH_IDENTITY_URL": "https://auth.example.com/",
+    }
+    assert load({**given, **own}, Service.IDENTITY).identity_url == "https://auth.example.com"
+    for missing in own:
+        with pytest.raises(SettingsError, match=f"^{missing} is required in production"):
+            load({**given, **own, missing: ""}, Service.IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://auth.example.com", "https://a:b@auth.example.com", "https://auth.example.com/x", "auth", "https://"]
+)
+def test_the_auth_service_is_reached_at_an_origin_of_https(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^KITH_IDENTITY_URL has a bad value"):
+        load({**PRODUCTION, "KITH_IDENTITY_URL": url})
 
 
 def test_replicas_are_listed_by_cell() -> None:

@@ -1,0 +1,69 @@
+"""The process of the auth service: `python -m identity`."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from identity.addresses import find_dsn
+from identity.app import make_app
+from identity.parts import open_parts
+from listeners import BACKLOG, CannotListen, Door, bind, inherited, listening, port_of
+from logs import configure_logs
+from settings import Service, Settings, leaving_on_bad_settings, load_or_exit
+
+KEEPALIVE_S: Final = 30.0
+SHUTDOWN_S: Final = 3.0
+
+
+async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, and then let running requests finish; calls `tell` once connections are taken."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    url = settings.identity_url or f"http://localhost:{port_of(listeners)}"
+    async with open_parts(settings, find_dsn(settings), url) as parts:
+        runner = web.AppRunner(
+            make_app(parts), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S
+        )
+        await runner.setup()
+        try:
+            for listener in listeners:
+                await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            tell()
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the service; gives the exit status."""
+    asked = _read(arguments)
+    settings = load_or_exit(service=Service.IDENTITY)
+    configure_logs()
+    try:
+        listeners = inherited(asked.listen) if asked.listen is not None else bind(settings, Door.IDENTITY)
+    except CannotListen as error:
+        sys.stderr.write(f"kith: {error}\n")
+        return 1
+    with leaving_on_bad_settings(), listening(listeners):
+        uvloop.run(serve(settings, listeners, lambda: None if asked.serves is None else asked.serves.touch()))
+    return 0
+
+
+def _read(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m identity", description="Run the auth service.")
+    parser.add_argument("--listen", metavar="FD,…", help="listening sockets that were handed on")
+    parser.add_argument("--serves", metavar="FILE", type=Path, help="a file to make once connections are accepted")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

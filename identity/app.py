@@ -1,0 +1,76 @@
+"""The aiohttp application: the registered routes, the headers of every answer, and what is told when one fails."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+from aiohttp import web
+
+from identity.database import Unavailable
+from identity.health import Readiness, serve_liveness
+from identity.metrics import ANSWERS, serve_metrics
+from identity.parts import Parts
+from identity.registry import ROUTES, TASKS
+
+MAX_BODY_BYTES: Final = 64 * 1024
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""What every answer says, unless a handler says something else under the same name."""
+_FOR_HTTPS: Final = {"Strict-Transport-Security": "max-age=31536000"}
+_LOG: Final = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(parts: Parts) -> web.Application:
+    """Put the parts behind their paths."""
+
+    async def mark(_request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in (HEADERS | (_FOR_HTTPS if parts.url.startswith("https:") else {})).items():
+            response.headers.setdefault(name, value)
+        response.headers["Server"] = "kith"
+        ANSWERS.labels(f"{response.status // 100}xx").inc()
+
+    async def tasks(_app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for task in TASKS:
+                await stack.enter_async_context(task(parts))
+            yield
+
+    app = web.Application(middlewares=[_errors], client_max_size=MAX_BODY_BYTES)
+    app.router.add_get("/healthz", serve_liveness)
+    app.router.add_get("/readyz", Readiness({"database": parts.database.ping}).serve)
+    app.router.add_get("/metrics", serve_metrics)
+    for routes in ROUTES:
+        app.router.add_routes(routes(parts))
+    app.on_response_prepare.append(mark)
+    app.cleanup_ctx.append(tasks)
+    return app
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell of a failure in the form of OAuth's errors (RFC 6749, 5.2), and nothing of what it was."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004 - a redirect
+            raise
+        return _failure(error.status, "invalid_request", error.headers)
+    except Unavailable:
+        return _failure(503, "temporarily_unavailable", {"Retry-After": "1"})
+    except Exception:  # noqa: BLE001 - whatever it was, it is logged, and nobody is told
+        _LOG.exception("a request failed")
+        return _failure(500, "server_error")
+
+
+def _failure(status: int, error: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    kept = {name: value for name, value in (headers or {}).items() if name in ("Allow", "Retry-After")}
+    return web.json_response({"error": error}, status=status, headers=kept)

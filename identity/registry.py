@@ -1,0 +1,17 @@
+"""What the auth service serves, and what it does beside that: the one list of both."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from aiohttp import web
+
+from identity.parts import Parts
+
+Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
+"""Makes the routes of one part of the service."""
+Task = Callable[[Parts], AbstractAsyncContextManager[object]]
+"""Does something for as long as its context is open; entered in order, left in reverse."""
+
+ROUTES: Final[tuple[Routes, ...]] = ()
+TASKS: Final[tuple[Task, ...]] = ()
