@@ -7,6 +7,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 
 ANSWERS: Final = Counter("kith_identity_answers_total", "Answers, by the class of their status.", ["status"])
 
+PASSWORD_HASHES: Final = Counter("kith_identity_password_hashes_total", "Password hashes that were begun.")
+PASSWORDS_REFUSED: Final = Counter(
+    "kith_identity_passwords_refused_total", "Passwords that were not looked at, because too many others were waiting."
+)
+MAILS: Final = Counter("kith_identity_mails_total", "Mails, by kind and what became of them.", ["kind", "outcome"])
+LIMITED: Final = Counter(
+    "kith_identity_limited_total", "What was done too often, by class and what became of it.", ["operation", "outcome"]
+)
+
 
 async def serve_metrics(_request: web.Request) -> web.Response:
     """Answer `GET /metrics`."""

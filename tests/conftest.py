@@ -17,6 +17,9 @@ import pytest
 from domain.ids import NodeType, OpaqueIds
 from domain.pages import Cursors
 from embedded import Addresses
+from identity.database import Database as IdentityDatabase
+from identity.database import make_beside, open_database
+from identity.migrate import migrate as migrate_identity
 from loaders import Caches, open_caches
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend, Context, new_context
@@ -60,6 +63,20 @@ def dsns(request: pytest.FixtureRequest, addresses: Addresses) -> tuple[str, ...
 @pytest.fixture(scope="session")
 async def shards(dsns: tuple[str, ...]) -> AsyncIterator[ShardMap]:
     async with open_cells(dsns) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def identity_dsn(addresses: Addresses) -> str:
+    """Give the address of a database of the auth service, beside the first cell."""
+    dsn = await make_beside(addresses.postgres_dsns[0])
+    await migrate_identity(dsn, lambda _line: None)
+    return dsn
+
+
+@pytest.fixture
+async def identity(identity_dsn: str) -> AsyncIterator[IdentityDatabase]:
+    async with open_database(identity_dsn) as opened:
         yield opened
 
 

@@ -96,6 +96,11 @@ OWNERS = {
     "aiohttp": {"auth", "identity", "transport", "benchmarks", "examples"},
     "joserfc": {"auth", "identity"},
     "jsonschema": {"domain"},
+    "argon2": {"identity"},
+    "jinja2": {"identity"},
+    "pyotp": {"identity"},
+    "webauthn": {"identity"},
+    "aiosmtplib": {"identity"},
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
 }
