@@ -1,7 +1,9 @@
 """Calls between processes through Redis: one channel per user, subscribed only while somebody listens, and one for all.
 
 A wake-up carries nothing: whoever is woken reads the database. A call that gets lost costs one polling interval of the
-listener, never a notification. On the channel for all, whoever ends a session or changes what a person may do says so.
+listener, never a notification. A user's channel is sharded (Redis 7 or Valkey): a cluster keeps its calls to the node
+that has the user's keys, instead of telling all nodes of each. On the channel for all, which any node passes on to all,
+whoever ends a session or changes what a person may do says so.
 """
 
 import asyncio
@@ -12,16 +14,12 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-import redis.asyncio as aioredis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
-
-from storage.redis_client import NO_RETRY, CacheUnavailable, Redis, node_urls
+from storage.channel_nodes import ChannelNodes
+from storage.receivers import EVERYWHERE, SHARDED, Receiver
+from storage.redis_client import CacheUnavailable, Redis, node_urls
 
 _LOG: Final = logging.getLogger(__name__)
-_COMMAND_TIMEOUT_S: Final = 0.25
-_PING_EVERY_S: Final = 5.0
-_RECONNECT_AFTER_S: Final = 0.5
+_PLACE_AGAIN_AFTER_S: Final = 0.5
 _PREFIX: Final = "notifications:"
 _NOTICES: Final = "sessions"
 
@@ -29,7 +27,7 @@ _NOTICES: Final = "sessions"
 async def wake(redis: Redis, user_id: int) -> None:
     """Wake whoever listens for a user; a Redis that is away is a late wake-up, not an error."""
     try:
-        await redis.run(lambda client: client.publish(_channel(user_id), b""))
+        await redis.run(lambda client: client.spublish(_channel(user_id), b""))
     except CacheUnavailable:
         _LOG.info("a listener was not woken")
 
@@ -60,8 +58,8 @@ async def give_notice(redis: Redis, notice: Notice) -> None:
         _LOG.info("a notice was not given")
 
 
-def _read_notice(data: object) -> Notice | None:
-    kind, _, value = data.decode("utf-8", "replace").partition(" ") if isinstance(data, bytes) else ("", "", "")
+def _read_notice(data: bytes) -> Notice | None:
+    kind, _, value = data.decode("utf-8", "replace").partition(" ")
     if kind == "session" and value:
         return Notice(session=value)
     if kind not in ("user", "revoked") or not (value.isascii() and value.isdigit()):
@@ -74,24 +72,33 @@ def _channel(user_id: int) -> str:
 
 
 class Listeners:
-    """This process's side of the channels: one connection, one subscription per user, any number of listeners."""
+    """This process's side of the channels: a connection to each node where somebody is listened for, and one for all.
+
+    A user's channel is subscribed once, however many listen, and follows its slot when that moves to another node.
+    """
 
     def __init__(self, url: str) -> None:
-        # Any node of a cluster tells what was published at another; the next is tried when one is lost.
-        self._urls = itertools.cycle(node_urls(url))
         self._bells: dict[str, set[asyncio.Event]] = {}
         self.on_notice: set[Callable[[Notice], None]] = set()
-        self._pubsub: PubSub | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._nodes = ChannelNodes(url)
+        self._astray = asyncio.Event()
+        self._notices = Receiver(itertools.cycle(node_urls(url)), EVERYWHERE, self._hear_notice, self._astray.set)
+        self._receivers: dict[str, Receiver] = {}
+        self._placing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Listeners":
-        self._task = asyncio.create_task(self._run())
+        self._notices.start()
+        self._astray.set()
+        self._placing = asyncio.create_task(self._place())
         return self
 
     async def __aexit__(self, *_details: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._placing is not None:
+            self._placing.cancel()
+            await asyncio.gather(self._placing, return_exceptions=True)
+        for receiver in [self._notices, *self._receivers.values()]:
+            await receiver.close()
+        await self._nodes.aclose()
 
     @contextlib.asynccontextmanager
     async def listen(self, user_id: int) -> AsyncIterator[asyncio.Event]:
@@ -101,86 +108,66 @@ class Listeners:
         self._bells.setdefault(channel, set()).add(bell)
         try:
             if first:
-                await self._tell("subscribe", channel)
+                await self._join(channel)
             yield bell
         finally:
             self._bells[channel].discard(bell)
             if not self._bells[channel]:
                 del self._bells[channel]
-                await asyncio.shield(self._tell("unsubscribe", channel))
+                await asyncio.shield(self._leave(channel))
 
     @property
     def channels(self) -> int:
         """Count the users that are listened for."""
         return len(self._bells)
 
-    async def _tell(self, verb: str, channel: str) -> None:
-        pubsub = self._pubsub
-        if pubsub is None:
-            return  # `_connect_and_read` subscribes to whatever is wanted by then
-        try:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-                    await getattr(pubsub, verb)(channel)
-        finally:
-            if pubsub is not self._pubsub:  # given up meanwhile: the command may have opened it anew
-                await pubsub.connection_pool.disconnect()
+    async def _join(self, channel: str) -> None:
+        """Ask for a channel at its node, unless that is done already, and nowhere else."""
+        address = self._nodes.address_of(channel)
+        if address is None:
+            self._astray.set()
+            return
+        receiver = self._receivers.get(address) or self._open(address)
+        if channel not in receiver.channels:
+            await receiver.add(channel)
+            await self._leave(channel, but=receiver)
 
-    async def _run(self) -> None:
+    async def _leave(self, channel: str, *, but: Receiver | None = None) -> None:
+        for receiver in list(self._receivers.values()):
+            if receiver is not but and channel in receiver.channels:
+                await receiver.remove(channel)
+
+    def _open(self, address: str) -> Receiver:
+        receiver = Receiver(itertools.repeat(address), SHARDED, self._ring, self._astray.set)
+        self._receivers[address] = receiver
+        receiver.start()
+        return receiver
+
+    async def _place(self) -> None:
+        """Find the node of each channel anew whenever one may have moved."""
         while True:
-            try:
-                await self._connect_and_read()
-            except (RedisError, OSError, TimeoutError) as error:
-                _LOG.warning("lost the notification channels (%s), reconnecting", type(error).__name__)
-            await asyncio.sleep(_RECONNECT_AFTER_S)
+            await self._astray.wait()
+            self._astray.clear()
+            await self._nodes.learn()
+            await self._notices.add(_NOTICES)
+            for channel in list(self._bells):
+                if channel in self._bells:  # others may have left it meanwhile
+                    await self._join(channel)
+            await self._close_idle()
+            await asyncio.sleep(_PLACE_AGAIN_AFTER_S)
 
-    async def _connect_and_read(self) -> None:
-        # Reading a channel blocks for as long as nothing happens: this client has no timeout, and pings instead.
-        client = aioredis.from_url(
-            next(self._urls), socket_timeout=None, socket_connect_timeout=_COMMAND_TIMEOUT_S, retry=NO_RETRY
-        )
-        async with client, client.pubsub() as pubsub:
-            await pubsub.subscribe(_NOTICES, *self._bells)
-            self._pubsub = pubsub
-            try:
-                self._ring_all()
-                self._pass_on(Notice())
-                await self._read(pubsub)
-            finally:
-                self._pubsub = None
+    async def _close_idle(self) -> None:
+        """Close connections on which nothing is listened for: their nodes may be gone for good."""
+        idle = [address for address, receiver in self._receivers.items() if not receiver.channels]
+        for receiver in [self._receivers.pop(address) for address in idle]:
+            await receiver.close()
 
-    async def _read(self, pubsub: PubSub) -> None:
-        silent = False
-        while True:
-            message = await pubsub.get_message(timeout=_PING_EVERY_S)
-            if message is not None:
-                silent = False
-                self._hear(message)
-            elif silent:
-                raise TimeoutError
-            else:
-                silent = True
-                await pubsub.ping()
+    def _hear_notice(self, _channel: str, said: bytes | None) -> None:
+        notice = Notice() if said is None else _read_notice(said)
+        if notice is not None:
+            for hear in list(self.on_notice):
+                hear(notice)
 
-    def _hear(self, message: dict[str, object]) -> None:
-        if message["type"] == "message" and message["channel"] == _NOTICES.encode():
-            notice = _read_notice(message["data"])
-            if notice is not None:
-                self._pass_on(notice)
-        else:
-            self._ring(message)
-
-    def _pass_on(self, notice: Notice) -> None:
-        for hear in list(self.on_notice):
-            hear(notice)
-
-    def _ring(self, message: dict[str, object]) -> None:
-        # The confirmation of a subscription rings too: whatever happened before it went unheard.
-        if message["type"] in ("message", "subscribe") and isinstance(message["channel"], bytes):
-            for bell in self._bells.get(message["channel"].decode(), ()):
-                bell.set()
-
-    def _ring_all(self) -> None:
-        for bells in self._bells.values():
-            for bell in bells:
-                bell.set()
+    def _ring(self, channel: str, _said: bytes | None) -> None:
+        for bell in self._bells.get(channel, ()):
+            bell.set()

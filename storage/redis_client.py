@@ -68,7 +68,7 @@ class Redis:
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = -_REFRESH_EVERY_S
         self._is_closed = False
-        self.client: Client = _make_cluster(url) if self._is_cluster else _make_single(url)
+        self.client: Client = make_cluster(url) if self._is_cluster else _make_single(url)
 
     @property
     def is_open(self) -> bool:
@@ -173,7 +173,7 @@ def _make_single(url: str) -> Client:
     return aioredis.Redis.from_pool(pool)
 
 
-def _make_cluster(url: str) -> Client:
+def make_cluster(url: str) -> aioredis.RedisCluster:
     """Make a cluster's client: it starts from any of the nodes named, and serves what is left while one is away."""
     first, *others = node_urls(url)
     nodes = [ClusterNode(parts.hostname or "", parts.port or _DEFAULT_PORT) for parts in map(urlsplit, others)]

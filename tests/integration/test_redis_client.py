@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,9 +15,7 @@ from domain import deadlines
 from storage.redis_client import CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
-from tests.valkey import Server
-
-CLUSTER = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+from tests.valkey import Server, cluster_of_three
 
 
 @pytest.fixture
@@ -139,20 +136,8 @@ def test_the_address_of_a_cluster_names_any_of_its_nodes() -> None:
 
 @pytest.fixture
 async def nodes(short_folder: Path) -> AsyncIterator[list[Server]]:
-    """Start three masters that know each other."""
-    started = [Server(short_folder, *CLUSTER) for _ in range(3)]
-    try:
-        for number, node in enumerate(started):
-            slots = (number * 5461, 16383 if number == 2 else (number + 1) * 5461 - 1)
-            async with open_redis(f"redis://127.0.0.1:{node.port}") as one:
-                await eventually(functools.partial(answers, one))
-                await command(one, "CLUSTER SET-CONFIG-EPOCH", number + 1)
-                await command(one, "CLUSTER ADDSLOTSRANGE", *slots)
-                await command(one, "CLUSTER MEET", "127.0.0.1", started[0].port, started[0].bus)
+    async with cluster_of_three(short_folder) as started:
         yield started
-    finally:
-        for node in started:
-            node.stop()
 
 
 async def test_a_cluster_answers_behind_the_same_door_and_lives_on_while_a_node_is_frozen(nodes: list[Server]) -> None:
