@@ -32,6 +32,7 @@ class Keys:
     rate_limits: bytes
     emails: bytes
     signing_keys: bytes
+    refresh_tokens: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -48,6 +49,7 @@ def load_keys(settings: Settings) -> Keys:
         rate_limits=_derive(master, b"kith rate limits"),
         emails=_derive(master, b"kith e-mail addresses"),
         signing_keys=_derive(master, b"kith signing keys"),
+        refresh_tokens=_derive(master, b"kith refresh tokens"),
     )
 
 

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     identity_dsn: SecretStr | None = Field(None, description="the postgresql:// address of the auth service's database")
     identity_url: str | None = Field(None, description="the https:// address of the auth service, without a path")
     identity_port: int | None = Field(None, ge=1, le=65535, description="a port of the auth service (8100 if not set)")
+    identity_clients: Path | None = Field(
+        None, description='a JSON file {"id": {"name": "…", "redirect_uris": ["https://…"]}} of applications'
+    )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, separated by commas"
     )

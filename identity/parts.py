@@ -2,14 +2,22 @@
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Mapping
 
+from identity.clients import Client, load_clients
 from identity.database import Database, open_database
 from identity.emails import Emails
+from identity.sessions import Cookie
+from identity.signing_keys import SigningKeys
 from keys import Keys, load_keys, load_master_keys
 from settings import Settings
 from storage.master_keys import LocalMasterKeys
 from storage.vault import Vault
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,12 +30,29 @@ class Parts:
     vault: Vault
     emails: Emails
     keys: Keys = dataclasses.field(repr=False)
+    clients: Mapping[str, Client]
+    signing_keys: SigningKeys
+    cookie: Cookie
+    clock: Callable[[], dt.datetime] = _now
 
 
 @contextlib.asynccontextmanager
 async def open_parts(settings: Settings, dsn: str, url: str) -> AsyncIterator[Parts]:
     """Open everything; closed in reverse order."""
-    keys = load_keys(settings)
+    keys, clients = load_keys(settings), load_clients(settings)
+    signing_keys = SigningKeys(keys.signing_keys)
     vault = Vault(LocalMasterKeys(load_master_keys(settings)))
     async with open_database(dsn) as database:
-        yield Parts(settings, url, database, vault, Emails(vault, keys.emails), keys)
+        async with database.transaction() as connection:
+            await signing_keys.ensure(connection, _now())
+        yield Parts(
+            settings=settings,
+            url=url,
+            database=database,
+            vault=vault,
+            emails=Emails(vault, keys.emails),
+            keys=keys,
+            clients=clients,
+            signing_keys=signing_keys,
+            cookie=Cookie(secure=url.startswith("https:")),
+        )

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from identity import discovery
 from identity.parts import Parts
 
 Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
@@ -13,5 +14,5 @@ Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
 Task = Callable[[Parts], AbstractAsyncContextManager[object]]
 """Does something for as long as its context is open; entered in order, left in reverse."""
 
-ROUTES: Final[tuple[Routes, ...]] = ()
+ROUTES: Final[tuple[Routes, ...]] = (discovery.routes,)
 TASKS: Final[tuple[Task, ...]] = ()

@@ -20,9 +20,11 @@ from embedded import Addresses
 from identity.database import Database as IdentityDatabase
 from identity.database import make_beside, open_database
 from identity.migrate import migrate as migrate_identity
+from identity.parts import Parts, open_parts
 from loaders import Caches, open_caches
 from resolvers.consistency import ConsistencyTokens
 from resolvers.context import Backend, Context, new_context
+from settings import load
 from storage.cells import ShardMap, open_cells
 from storage.channels import Listeners
 from storage.database import Database
@@ -78,6 +80,21 @@ async def identity_dsn(addresses: Addresses) -> str:
 async def identity(identity_dsn: str) -> AsyncIterator[IdentityDatabase]:
     async with open_database(identity_dsn) as opened:
         yield opened
+
+
+@pytest.fixture
+async def identity_parts(identity_dsn: str, addresses: Addresses, tmp_path: Path) -> AsyncIterator[Parts]:
+    """Open what the auth service works with."""
+    settings = load(
+        {
+            "KITH_DATA_DIR": str(tmp_path),
+            "KITH_PORT": "8000",
+            "KITH_REDIS_URL": addresses.redis_url,
+            "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
+        }
+    )
+    async with open_parts(settings, identity_dsn, "http://localhost:8100") as parts:
+        yield parts
 
 
 @pytest.fixture

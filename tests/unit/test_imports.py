@@ -93,6 +93,7 @@ OWNERS = {
     "graphql": {"execution", "schema", "transport", "benchmarks"},
     "limits": {"storage"},
     "aiodataloader": {"loaders", "schema"},
+    "authlib": {"identity"},
     "aiohttp": {"auth", "identity", "transport", "benchmarks", "examples"},
     "joserfc": {"auth", "identity"},
     "jsonschema": {"domain"},
