@@ -45,6 +45,7 @@ class State(enum.Enum):
     MUTES = "the viewer mutes"
     DELETED = "the viewer has deleted the account"
     DELETED_MUTUAL = "both followed, and the viewer has deleted the account"
+    OPTED_OUT = "the viewer has opted out of sharing"
     PRIVATE_AND_FOLLOWED = "the viewer's account is private, and the other follows"
 
 
@@ -83,6 +84,7 @@ _RESTORED: Final = _one(EventType.USER_RESTORED, Edge.VIEWER)
 _UPDATED: Final = _one(EventType.USER_UPDATED, Edge.VIEWER)
 _RENAMED: Final = _one(EventType.USER_USERNAME_CHANGED, Edge.VIEWER)
 _PRIVACY: Final = _one(EventType.PRIVACY_UPDATED, Edge.VIEWER)
+_SHARING: Final = _one(EventType.DATA_SHARING_UPDATED, Edge.VIEWER)
 _SIGNED_OUT: Final = _one(EventType.SESSION_REVOKED, Edge.VIEWER)
 
 AS_BEFORE: Final = "what is there already"
@@ -96,6 +98,7 @@ EVERYWHERE: Final = "`everywhere: true`"
 NO_SESSION: Final = "a token without `sid`"
 PRIVATE: Final = "`isPrivate: true`"
 CONFIRMED: Final = "the viewer's own username as `confirmation`"
+OPTED_OUT: Final = "`optedOut: true`"
 UNCONFIRMED: Final = "another `confirmation`"
 
 _FOLLOWING: Final = (
@@ -168,6 +171,9 @@ _ONESELF: Final = (
     Emission("deleteAccount", State.FOLLOWS_AND_ASKED, (_DELETED, _REMOVED, _WITHDRAWN_OTHER, _SIGNED_OUT), CONFIRMED),
     Emission("deleteAccount", State.MUTUAL, (), UNCONFIRMED),
     Emission("deleteAccount", State.DELETED, (), CONFIRMED),
+    Emission("recordConsent", State.STRANGERS),
+    Emission("setDataSharing", State.STRANGERS, (_SHARING,), OPTED_OUT),
+    Emission("setDataSharing", State.OPTED_OUT, (), OPTED_OUT),
     Emission("requestDataExport", State.STRANGERS),
     Emission("restoreAccount", State.DELETED, (_RESTORED,)),
     Emission("restoreAccount", State.DELETED_MUTUAL, (_RESTORED, _CREATED, _CREATED_OTHER)),
@@ -197,6 +203,7 @@ OCCASIONS: Final = (
         (EventType.FOLLOW_REMOVED, EventType.FOLLOW_CREATED, EventType.FOLLOW_REQUESTED),
     ),
     Occasion("30 days after an account was deleted", (EventType.USER_PURGED,)),
+    Occasion("a person's browser sends `Sec-GPC: 1` for the first time", (EventType.DATA_SHARING_UPDATED,)),
     Occasion("a block's time has come", (EventType.USER_UNBLOCKED,)),
     Occasion("a mute's time has come", (EventType.USER_UNMUTED,)),
     Occasion("a request has waited too long", (EventType.FOLLOW_REMOVED,)),

@@ -47,6 +47,7 @@ class EventType(enum.StrEnum):
     USER_MUTED = "user.muted"
     USER_UNMUTED = "user.unmuted"
     PRIVACY_UPDATED = "privacy.updated"
+    DATA_SHARING_UPDATED = "data_sharing.updated"
     SESSION_REVOKED = "session.revoked"
 
 
@@ -93,6 +94,14 @@ class UserPayload(Payload, frozen=True, kw_only=True):
     user_version: Version
 
 
+class DataSharingPayload(Payload, frozen=True, kw_only=True):
+    """Whether somebody's data may be sold or shared; the decision with the greatest `consent_number` holds."""
+
+    user_id: PersonId
+    opted_out: bool
+    consent_number: Version
+
+
 class SessionPayload(Payload, frozen=True, kw_only=True):
     """Tokens count no more: those of one session, or without `session_id` all issued before `revoked_at`."""
 
@@ -101,7 +110,7 @@ class SessionPayload(Payload, frozen=True, kw_only=True):
     revoked_at: Moment
 
 
-AnyPayload = FollowPayload | BlockPayload | MutePayload | UserPayload | SessionPayload
+AnyPayload = FollowPayload | BlockPayload | MutePayload | UserPayload | DataSharingPayload | SessionPayload
 
 PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_CREATED: UserPayload,
@@ -120,6 +129,7 @@ PAYLOADS: Final[dict[EventType, type[AnyPayload]]] = {
     EventType.USER_MUTED: MutePayload,
     EventType.USER_UNMUTED: MutePayload,
     EventType.PRIVACY_UPDATED: UserPayload,
+    EventType.DATA_SHARING_UPDATED: DataSharingPayload,
     EventType.SESSION_REVOKED: SessionPayload,
 }
 
@@ -140,12 +150,17 @@ MEANINGS: Final[dict[EventType, str]] = {
     EventType.USER_MUTED: "Somebody mutes another, or until another time; the muted never learns of it.",
     EventType.USER_UNMUTED: "A mute was lifted, or its time has come.",
     EventType.PRIVACY_UPDATED: "Somebody has changed who may see what; fetch what you show of the person again.",
+    EventType.DATA_SHARING_UPDATED: "Somebody has opted out of having data sold or shared, or in: heed it at once.",
     EventType.SESSION_REVOKED: "Somebody has signed out, or was signed out: refuse those tokens from now on.",
 }
 
 _SOCIAL: Final = (FollowPayload, BlockPayload, MutePayload)
 
-_OTHERS: Final = {EventType.PRIVACY_UPDATED: "privacy", EventType.SESSION_REVOKED: "identity"}
+_OTHERS: Final = {
+    EventType.PRIVACY_UPDATED: "privacy",
+    EventType.DATA_SHARING_UPDATED: "privacy",
+    EventType.SESSION_REVOKED: "identity",
+}
 
 STREAMS: Final[dict[EventType, str]] = {
     event_type: _OTHERS.get(event_type, "social" if payload in _SOCIAL else "users")

@@ -112,6 +112,16 @@ class PreferencesEntry(_Entry, frozen=True):
     new_account_days: int
 
 
+class ConsentEntry(_Entry, frozen=True):
+    """Something that one agreed to, refused or took back."""
+
+    at: dt.datetime
+    purpose: str
+    granted: bool
+    version: str | None
+    source: str
+
+
 class ActionEntry(_Entry, frozen=True):
     """Something that one did."""
 
@@ -129,6 +139,7 @@ FILES: Final[Mapping[str, Any]] = {
     "blocks": list[KeptAwayEntry],
     "mutes": list[KeptAwayEntry],
     "notifications": list[NotificationEntry],
+    "consents": list[ConsentEntry],
     "actions": list[ActionEntry],
 }
 """The files of an archive, each `<name>.json` beside `<name>.schema.json`."""

@@ -22,6 +22,7 @@ class OperationClass(enum.Enum):
     AVAILABILITY = "AVAILABILITY"
     FOLLOW = "FOLLOW"
     BLOCK = "BLOCK"
+    CONSENT = "CONSENT"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ RATES: Final[Mapping[OperationClass, Rates]] = {
     OperationClass.AVAILABILITY: Rates(account=(Rate(60, MINUTE_S),), address=(Rate(120, MINUTE_S),)),
     OperationClass.FOLLOW: Rates(account=(Rate(60, MINUTE_S), Rate(1000, DAY_S)), address=(Rate(600, MINUTE_S),)),
     OperationClass.BLOCK: Rates(account=(Rate(120, MINUTE_S),), address=(Rate(1200, MINUTE_S),)),
+    OperationClass.CONSENT: Rates(account=(Rate(60, HOUR_S),)),
 }
 """A rename counts when it is tried; how many succeed is limited in `domain/renaming.py`. Following and unfollowing
 count together, as do blocking and unblocking. A signed-in account counts for itself and for its address; where an

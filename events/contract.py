@@ -37,6 +37,8 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "userId": ACTOR,
     "pairVersion": 7,
     "userVersion": 12,
+    "optedOut": True,
+    "consentNumber": 3,
     "wasPending": False,
     "restored": False,
     "expiresAt": None,
@@ -46,7 +48,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 _TOPIC_MEANINGS: Final = {
     "users.v1": "Accounts and profiles.",
     "social.v1": "Follows, blocks and mutes.",
-    "privacy.v1": "Who may see what.",
+    "privacy.v1": "Who may see what, and whose data may be shared.",
     "identity.v1": "Sessions.",
 }
 

@@ -13,6 +13,7 @@ import msgspec
 from domain.exports import (
     FILES,
     ActionEntry,
+    ConsentEntry,
     Export,
     FollowEntry,
     KeptAwayEntry,
@@ -25,12 +26,14 @@ from domain.exports import (
     schema_of,
 )
 from domain.ids import NodeType
+from domain.pages import Position
 from domain.personal import NO_DETAILS, PersonalDetails
 from domain.relationships import STRANGERS, FollowState
 from domain.users import User, UserState
 from privacy.policy import see, see_own_block
 from storage.audit import fetch_entries
 from storage.cells import Record
+from storage.consents import fetch_consents
 from storage.database import Database
 from storage.exports import drop_export, fetch_export, finish_export, note_progress, read_sides
 from storage.notification_preferences import fetch_notification_preferences
@@ -60,6 +63,7 @@ class Exporter:
             "blocks": self._blocks,
             "mutes": self._mutes,
             "notifications": self._notifications,
+            "consents": self._consents,
             "actions": self._actions,
         }
 
@@ -168,6 +172,23 @@ class Exporter:
                 for row in rows
             ]
             last = rows[-1].sequence
+        return entries
+
+    async def _consents(self) -> list[ConsentEntry]:
+        entries: list[ConsentEntry] = []
+        beyond = None
+        while rows := await fetch_consents(self._database, self._user.id, beyond, downward=False, limit=_BATCH):
+            entries += [
+                ConsentEntry(
+                    at=row.at,
+                    purpose=row.decision.purpose.name,
+                    granted=row.decision.granted,
+                    version=row.decision.version,
+                    source=row.decision.source.name,
+                )
+                for row in rows
+            ]
+            beyond = Position(rows[-1].number, 0)
         return entries
 
     async def _actions(self) -> list[ActionEntry]:

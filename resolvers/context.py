@@ -63,6 +63,8 @@ class Context:
     authenticated_at: float | None = None
     """When the viewer last signed in, in seconds since 1970; None where the token does not say."""
     charge: Charge = dataclasses.field(default_factory=lambda: Charge(Payer()))
+    opts_out: bool = False
+    """Whether the request itself says, by `Sec-GPC: 1`, that the viewer's data may be neither sold nor shared."""
 
     @property
     def database(self) -> Database:
@@ -102,6 +104,7 @@ def new_context(
     consistency_token: str | None = None,
     credentials: Credentials | None = None,
     address: str = "",
+    opts_out: bool = False,
 ) -> Context:
     """Make the context of one operation: nothing is shared with any other.
 
@@ -115,10 +118,17 @@ def new_context(
     loaders = Loaders(backend.caches, viewer_id, now, floors, vault=backend.vault)
     charge = Charge(Payer(viewer_id, address))
     if credentials is None:
-        return Context(backend, viewer_id, now, loaders, charge=charge)
-    signed_in = credentials.authenticated_at
+        return Context(backend, viewer_id, now, loaders, charge=charge, opts_out=opts_out)
     return Context(
-        backend, viewer_id, now, loaders, credentials.session, credentials, authenticated_at=signed_in, charge=charge
+        backend,
+        viewer_id,
+        now,
+        loaders,
+        credentials.session,
+        credentials,
+        authenticated_at=credentials.authenticated_at,
+        charge=charge,
+        opts_out=opts_out,
     )
 
 

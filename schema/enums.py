@@ -2,6 +2,7 @@
 
 import strawberry
 
+from domain.consents import ConsentPurpose, ConsentSource
 from domain.errors import UserErrorCode
 from domain.notification_preferences import NotificationTreatment
 from domain.notifications import NotificationKind
@@ -23,6 +24,11 @@ for _enum, _description in (
     (UserErrorCode, "Why a mutation did not do what it was asked."),
     (UsernameProblem, "Why a name cannot be had: no name at all, not available, or the account lacks something."),
     (UsernameRequirementCode, "What an account needs before it may take a short name."),
+    (
+        ConsentPurpose,
+        "What a decision of the viewer's is about; DATA_SHARING is selling and sharing as the CCPA has it.",
+    ),
+    (ConsentSource, "Who has said so: the person, or the browser by `Sec-GPC: 1`."),
     (NotificationKind, "Why a person is told."),
     (OperationClass, "What is limited by itself, whatever it costs; undoing counts as doing."),
     (NotificationTreatment, "Shown; shown apart, and neither told live nor counted; or not kept at all."),
@@ -42,6 +48,8 @@ the oldest, or all but the newest. How many were left out is told in `extensions
 
 __all__ = [
     "Audience",
+    "ConsentPurpose",
+    "ConsentSource",
     "FieldGroup",
     "FollowOrder",
     "FollowState",

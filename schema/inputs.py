@@ -5,7 +5,7 @@ import datetime as dt
 import strawberry
 from strawberry import UNSET
 
-from schema.enums import Audience, FieldGroup, NotificationTreatment, PrivacyPreset, WaitingRequests
+from schema.enums import Audience, ConsentPurpose, FieldGroup, NotificationTreatment, PrivacyPreset, WaitingRequests
 
 
 @strawberry.input
@@ -184,6 +184,24 @@ class UpdateNotificationPreferencesInput:
     strangers: NotificationTreatment | None = None
     new_accounts: NotificationTreatment | None = None
     new_account_days: int | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class RecordConsentInput:
+    """To what the viewer agrees, or agrees no longer: a purpose, and the version of its text, such as `2026-11-01`."""
+
+    purpose: ConsentPurpose
+    version: str
+    granted: bool
+    client_mutation_id: str | None = None
+
+
+@strawberry.input
+class SetDataSharingInput:
+    """Whether the viewer opts out of having data sold or shared."""
+
+    opted_out: bool
     client_mutation_id: str | None = None
 
 

@@ -11,6 +11,7 @@ from domain.users import ProfileLink
 from resolvers import (
     accounts,
     blocks,
+    consents,
     exports,
     follows,
     mutes,
@@ -34,11 +35,13 @@ from schema.inputs import (
     FollowUserInput,
     MarkNotificationsReadInput,
     MuteUserInput,
+    RecordConsentInput,
     RejectFollowRequestInput,
     RemoveFollowerInput,
     RemoveFormerUsernamesInput,
     RequestDataExportInput,
     RestoreAccountInput,
+    SetDataSharingInput,
     SignOutInput,
     UnblockUserInput,
     UnfollowUserInput,
@@ -52,6 +55,7 @@ from schema.payloads import (
     BlockUserPayload,
     CancelFollowRequestPayload,
     ChangeUsernamePayload,
+    ConsentResult,
     DeleteAccountPayload,
     DeletionResult,
     ExportResult,
@@ -60,12 +64,15 @@ from schema.payloads import (
     MarkResult,
     MuteUserPayload,
     PreferencesResult,
+    RecordConsentPayload,
     RejectFollowRequestPayload,
     RemoveFollowerPayload,
     RemoveFormerUsernamesPayload,
     RequestDataExportPayload,
     RestoreAccountPayload,
     Result,
+    SetDataSharingPayload,
+    SharingResult,
     SignOutPayload,
     SignOutResult,
     UnblockUserPayload,
@@ -217,6 +224,25 @@ async def request_data_export(
     return [ExportResult(input.client_mutation_id, await exports.request_own(context))]
 
 
+async def record_consent(
+    context: Context, _roots: Sequence[object], *, input: RecordConsentInput
+) -> list[ConsentResult]:
+    """Record that the viewer agrees to a version of a text, or no longer does; `viewer.consents` keeps it."""
+    recorded = await consents.record(context, input.purpose, input.version, granted=input.granted)
+    return [ConsentResult(input.client_mutation_id, recorded.consent, recorded.user_errors, recorded.consistency_token)]
+
+
+async def set_data_sharing(
+    context: Context, _roots: Sequence[object], *, input: SetDataSharingInput
+) -> list[SharingResult]:
+    """Opt the viewer out of having data sold or shared with third parties, or in again.
+
+    A request with `Sec-GPC: 1` is treated as opted out all the same.
+    """
+    recorded = await consents.set_data_sharing(context, opted_out=input.opted_out)
+    return [SharingResult(input.client_mutation_id, recorded.sharing, recorded.user_errors, recorded.consistency_token)]
+
+
 async def restore_account(context: Context, _roots: Sequence[object], *, input: RestoreAccountInput) -> list[Result]:
     """Bring the viewer's deleted account back, with the follows that nothing has forbidden since."""
     return _results(input.client_mutation_id, await accounts.restore_own(context))
@@ -269,6 +295,8 @@ class Mutation:
     update_profile: UpdateProfilePayload = root(Scope.PROFILE, update_profile)
     update_privacy_settings: UpdatePrivacySettingsPayload = root(Scope.PRIVACY, update_privacy_settings)
     delete_account: DeleteAccountPayload = root(Scope.ACCOUNT, delete_account)
+    record_consent: RecordConsentPayload = root(Scope.PRIVACY, record_consent)
+    set_data_sharing: SetDataSharingPayload = root(Scope.PRIVACY, set_data_sharing)
     request_data_export: RequestDataExportPayload = root(Scope.ACCOUNT, request_data_export)
     restore_account: RestoreAccountPayload = root(Scope.ACCOUNT, restore_account)
     change_username: ChangeUsernamePayload = root(Scope.PROFILE, change_username)

@@ -7,11 +7,14 @@ from typing import Any
 
 import strawberry
 
+from domain.consents import Consent as ConsentSource
+from domain.consents import DataSharing as Sharing
 from domain.errors import UserError as DomainUserError
 from domain.notification_preferences import NotificationPreferences as Preferences
 from privacy.policy import Visible
 from resolvers.exports import ExportView
 from resolvers.notification_groups import ShownGroup
+from schema.consents import Consent, DataSharing
 from schema.costs import ListSize
 from schema.data_exports import DataExport
 from schema.enums import UserErrorCode
@@ -228,5 +231,45 @@ class UpdateNotificationPreferencesPayload:
 
     client_mutation_id: str | None
     notification_preferences: NotificationPreferences | None
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
+    consistency_token: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConsentResult:
+    """The source of `RecordConsentPayload`."""
+
+    client_mutation_id: str | None
+    consent: ConsentSource | None
+    user_errors: Sequence[DomainUserError]
+    consistency_token: str | None
+
+
+@strawberry.type
+class RecordConsentPayload:
+    """Source: `ConsentResult`. The consent is the decision in force, which may be one from before."""
+
+    client_mutation_id: str | None
+    consent: Consent | None
+    user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
+    consistency_token: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SharingResult:
+    """The source of `SetDataSharingPayload`."""
+
+    client_mutation_id: str | None
+    data_sharing: Sharing | None
+    user_errors: Sequence[DomainUserError]
+    consistency_token: str | None
+
+
+@strawberry.type
+class SetDataSharingPayload:
+    """Source: `SharingResult`."""
+
+    client_mutation_id: str | None
+    data_sharing: DataSharing | None
     user_errors: list[UserError] = strawberry.field(directives=[ListSize(assumed_size=1)])
     consistency_token: str | None

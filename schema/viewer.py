@@ -15,6 +15,7 @@ from resolvers.lists import FollowerPage
 from resolvers.own import FollowLimit as Limit
 from resolvers.own import PolicyView
 from schema.audit import AuditConnection, audit_log
+from schema.consents import ConsentConnection, DataSharing, consents, data_sharing
 from schema.costs import PAGE, Cost, ListSize
 from schema.data_exports import DataExport, data_export
 from schema.enums import Audience, FieldGroup, PrivacyPreset
@@ -142,6 +143,8 @@ class Viewer:
     unread_notifications_count: int = level(unread_notifications_count, cost=Cost(weight=1))
     notification_preferences: NotificationPreferences = level(notification_preferences)
     audit_log: AuditConnection = level(audit_log, size=PAGE)
+    consents: ConsentConnection = level(consents, size=PAGE)
+    data_sharing: DataSharing = level(data_sharing, cost=Cost(weight=1))
     data_export: DataExport | None = level(data_export, cost=Cost(weight=1))
     view_as: User | None = level(view_as, cost=Cost(weight=2))
     privacy_explain: PrivacyDecision | None = level(privacy_explain, cost=Cost(weight=2))

@@ -154,6 +154,7 @@ STORES: Final[Sequence[Store]] = (
     _own("notification_groups", "owner_id", "groups of notifications"),
     _own("notification_trims", "owner_id", "trims of notifications"),
     _own("notification_preferences", "owner_id", "preferences"),
+    _own("consents", "owner_id", "ledger of consents"),
     _own("user_count_slots", "user_id", "slots of counters"),
     _own("user_counts", "user_id", "counters"),
     _own("request_resolutions", "owner_id", "decisions on requests"),

@@ -12,7 +12,7 @@ from domain.errors import TokenRejected
 from domain.ids import NodeType, OpaqueIds
 from domain.revocations import Credentials
 from resolvers.revocations import Revocations
-from transport.addresses import address_of
+from transport.addresses import NOWHERE, Sender, sender_of
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
@@ -23,8 +23,7 @@ class Caller:
 
     credentials: Credentials | None = None
     expires_at: float | None = None
-    address: str = ""
-    """Where the request comes from; an IPv6 address is cut to the network that one customer has."""
+    sender: Sender = NOWHERE
 
     @property
     def user_id(self) -> int | None:
@@ -49,33 +48,33 @@ class Access:
 
     async def of_request(self, request: web.Request) -> Caller:
         """Give the caller of a request from its `Authorization` headers; raises TokenRejected."""
-        address = address_of(request, self.proxies)
-        caller = await self.of_headers(request.headers.getall("Authorization", []), address)
+        sender = sender_of(request, self.proxies)
+        caller = await self.of_headers(request.headers.getall("Authorization", []), sender)
         request[CALLER] = caller
         return caller
 
-    async def of_headers(self, values: Sequence[str], address: str = "") -> Caller:
+    async def of_headers(self, values: Sequence[str], sender: Sender = NOWHERE) -> Caller:
         """Give the caller of a request from its `Authorization` headers.
 
         Raises:
             TokenRejected: there is more than one, or it is not a Bearer token that holds.
         """
         if not values:
-            return Caller(address=address)
+            return Caller(sender=sender)
         if len(values) > 1:
             raise TokenRejected
-        return await self._of_authorization(values[0], address)
+        return await self._of_authorization(values[0], sender)
 
-    async def of_connection(self, payload: Mapping[str, Any], address: str = "") -> Caller:
+    async def of_connection(self, payload: Mapping[str, Any], sender: Sender = NOWHERE) -> Caller:
         """Give the caller of a WebSocket from the payload of `connection_init`; raises TokenRejected."""
         authorization = payload.get("authorization")
         if authorization is None:
-            return Caller(address=address)
+            return Caller(sender=sender)
         if not isinstance(authorization, str):
             raise TokenRejected
-        return await self._of_authorization(authorization, address)
+        return await self._of_authorization(authorization, sender)
 
-    async def _of_authorization(self, authorization: str, address: str) -> Caller:
+    async def _of_authorization(self, authorization: str, sender: Sender) -> Caller:
         match = _BEARER.fullmatch(authorization)
         if match is None:
             raise TokenRejected
@@ -88,4 +87,4 @@ class Access:
         )
         if self.revocations.cover(credentials):
             raise TokenRejected
-        return Caller(credentials, claims.expires_at, address)
+        return Caller(credentials, claims.expires_at, sender)

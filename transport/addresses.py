@@ -1,5 +1,6 @@
-"""Where a request comes from, as far as that can be known."""
+"""Where a request comes from, as far as that can be known, and what its sender says beside it."""
 
+import dataclasses
 import functools
 import ipaddress
 from typing import Final
@@ -9,6 +10,28 @@ from aiohttp import web
 NETWORK_BITS: Final = 64
 """What one customer has of IPv6 addresses: whoever has one of them has them all."""
 _LONGEST: Final = 64
+
+_SIGNAL: Final = "Sec-GPC"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sender:
+    """What a request says whoever it is that asks.
+
+    `address` is where it comes from, an IPv6 address cut to the network that one customer has; `opts_out` whether it
+    carries the Global Privacy Control signal (https://www.w3.org/TR/gpc/).
+    """
+
+    address: str = ""
+    opts_out: bool = False
+
+
+NOWHERE: Final = Sender()
+
+
+def sender_of(request: web.Request, proxies: int) -> Sender:
+    """Say what is known of a request's sender, past so many proxies that add to `X-Forwarded-For`."""
+    return Sender(address_of(request, proxies), "1" in request.headers.getall(_SIGNAL, ()))
 
 
 def address_of(request: web.Request, proxies: int) -> str:

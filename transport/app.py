@@ -25,6 +25,8 @@ from transport.metrics import serve_metrics
 from transport.operations import Operations
 from transport.origins import Origins
 from transport.patience import Patience
+from transport.privacy_control import PATH as PRIVACY_CONTROL
+from transport.privacy_control import serve_privacy_control
 from transport.rest import Rest
 from transport.sse import EventStreams
 from transport.websocket import GraphQLWebSockets
@@ -87,6 +89,7 @@ def make_app(parts: Parts) -> web.Application:
         app.router.add_options(ENDPOINT, origins.preflight)
     Rest(operations, parts.access).add_to(app.router)
     app.router.add_get(exports.PATH, exports.Exports(parts.backend).serve, allow_head=False)
+    app.router.add_get(PRIVACY_CONTROL, serve_privacy_control, allow_head=False)
     app.router.add_get("/healthz", serve_liveness)
     app.router.add_get("/readyz", Readiness(parts.needed, parts.helpful).serve)
     app.router.add_get("/metrics", serve_metrics)

@@ -13,6 +13,7 @@ from domain.errors import TokenRejected
 from execution.engine import GraphQLRequest, Operation, Response
 from execution.errors import masked
 from transport.access import Access, Caller
+from transport.addresses import Sender
 from transport.lines import FORBIDDEN, PEER_GONE, UNANSWERED, Ending, Line, Lines
 from transport.messages import Closing, read_identity, read_message, read_payload, read_subscribe
 from transport.operations import Operations
@@ -34,9 +35,9 @@ class Conversation:
     """What is said on one socket, from the introduction to the end."""
 
     def __init__(
-        self, wire: Wire, line: Line, lines: Lines, operations: Operations, access: Access, *, address: str
+        self, wire: Wire, line: Line, lines: Lines, operations: Operations, access: Access, *, sender: Sender
     ) -> None:
-        self._address = address
+        self._sender = sender
         self._wire = wire
         self._line = line
         self._lines = lines
@@ -128,7 +129,7 @@ class Conversation:
         if self._caller is not None:
             raise Closing(4429, "Too many initialisation requests")
         try:
-            self._caller = await self._access.of_connection(payload, self._address)
+            self._caller = await self._access.of_connection(payload, self._sender)
         except TokenRejected as error:
             raise Closing(FORBIDDEN.code, FORBIDDEN.reason) from error
         self._speaking.enter_context(self._lines.spoken_for(self._line, self._caller))

@@ -12,6 +12,7 @@ from domain import acting, deadlines
 from domain.errors import InvalidInput, Overloaded, RateLimited
 from execution.engine import Engine, GraphQLRequest, Operation, Response, failed
 from execution.persisted import DocumentRefused, PersistedDocuments
+from resolvers.consents import Signals, heed_signal
 from resolvers.context import Backend, Context, new_context
 from resolvers.delivery import Delivered
 from resolvers.quotas import Payer
@@ -42,6 +43,7 @@ class Operations:
         self._persisted = persisted
         self._patience = patience
         self._admission = admission
+        self._signals = Signals()
 
     async def prepare(
         self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()
@@ -69,7 +71,8 @@ class Operations:
                 caller.user_id,
                 consistency_token=token,
                 credentials=caller.credentials,
-                address=caller.address,
+                address=caller.sender.address,
+                opts_out=caller.sender.opts_out,
             )
             return await self._charged(asked, found, context)
         except RateLimited as error:
@@ -93,7 +96,7 @@ class Operations:
 
     def budget_headers(self, caller: Caller) -> Mapping[str, str]:
         """Give the headers that tell how much the caller may still ask, in GitHub's words."""
-        budget = self._backend.quotas.budget(Payer(caller.user_id, caller.address))
+        budget = self._backend.quotas.budget(Payer(caller.user_id, caller.sender.address))
         if budget is None:
             return {}
         return {
@@ -115,6 +118,7 @@ class Operations:
             self._admission.place(),
             acting.in_session(operation.context.app.session),
         ):
+            await heed_signal(operation.context.app, self._signals)
             response = await operation.run()
         _observe(operation, response, started)
         if operation.tells_cost and "data" in response:
@@ -129,6 +133,7 @@ class Operations:
         response: Response = {}
         SUBSCRIPTIONS.inc()
         try:
+            await heed_signal(operation.context.app, self._signals)
             responses: Any = operation.stream(_context_of, _extensions_of)
             async with contextlib.aclosing(responses) as stream:
                 async for response in stream:

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from transport.access import Access
-from transport.addresses import address_of
+from transport.addresses import Sender, sender_of
 from transport.conversation import Conversation
 from transport.lines import Ending, Line, Lines
 from transport.operations import Operations
@@ -33,11 +33,11 @@ class GraphQLWebSockets:
             wire = Wire(request, SUBPROTOCOL, line)
             if await wire.open() != SUBPROTOCOL:
                 line.end(_OTHER_SUBPROTOCOL)
-            await wire.close(await self._serve(wire, line, address_of(request, self._access.proxies)))
+            await wire.close(await self._serve(wire, line, sender_of(request, self._access.proxies)))
         return wire.response
 
-    async def _serve(self, wire: Wire, line: Line, address: str) -> Ending:
+    async def _serve(self, wire: Wire, line: Line, sender: Sender) -> Ending:
         if line.ending.done():
             return line.ending.result()
-        talk = Conversation(wire, line, self._lines, self._operations, self._access, address=address)
+        talk = Conversation(wire, line, self._lines, self._operations, self._access, sender=sender)
         return await talk.hold()

@@ -25,6 +25,7 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (21, 'exports', 'user_id', 'users'),
              (22, 'username_changes', 'user_id', 'users'),
              (23, 'username_skeletons', 'skeleton', 'none'),
-             (24, 'released_names', 'name_digest', 'none')) AS t (position, name, key, with_table)
+             (24, 'released_names', 'name_digest', 'none'),
+             (25, 'consents', 'owner_id', 'users')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;

@@ -16,6 +16,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO kith_serv
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO kith_service;
 REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON schema_migrations FROM kith_service;
 REVOKE UPDATE, DELETE, TRUNCATE ON audit_logs, audit_seals FROM kith_service;
+REVOKE UPDATE, TRUNCATE ON consents FROM kith_service;
 
 -- The parts of the outbox by day are made and dropped by these alone, as whoever owns them.
 ALTER FUNCTION make_outbox_days(integer) SECURITY DEFINER SET search_path = public, pg_temp;

@@ -17,6 +17,7 @@ from domain.emissions import (
     EMISSIONS,
     EVERYWHERE,
     NO_SESSION,
+    OPTED_OUT,
     PRIVATE,
     PUBLIC_ACCEPTING,
     PUBLIC_REJECTING,
@@ -46,6 +47,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     ANOTHER_NAME: {},
     SAME_NAME: {},
     EVERYWHERE: {"everywhere": True},
+    OPTED_OUT: {"optedOut": True},
     NO_SESSION: {"everywhere": False},
     CHANGED: {"bio": f"{CANARY} another bio", "links": [{"label": f"{CANARY} link", "url": "https://canary.of/link"}]},
     AS_BEFORE: {"bio": PROFILE["bio"], "location": PROFILE["location"]},
@@ -57,7 +59,8 @@ PRIVACY_INPUTS: dict[str, dict[str, Any]] = {
     CHANGED: {"audiences": [{"group": "BIO", "audience": "FOLLOWERS"}]},
     AS_BEFORE: {"isPrivate": False},
 }
-NOTIFICATION_INPUTS: dict[str, dict[str, Any]] = {
+OTHER_INPUTS: dict[str, dict[str, Any]] = {
+    "recordConsent": {"purpose": "TERMS_OF_SERVICE", "version": "2026-11-01", "granted": True},
     "markNotificationsRead": {"ids": []},
     "updateNotificationPreferences": {"strangers": "FILTER"},
 }
@@ -178,6 +181,10 @@ async def both_follow_and_delete(scene: Scene) -> None:
     await delete(scene)
 
 
+async def opt_out(scene: Scene) -> None:
+    await scene.act(scene.viewer, "setDataSharing", optedOut=True)
+
+
 async def be_followed_and_go_private(scene: Scene) -> None:
     await be_followed(scene)
     await scene.privacy(scene.viewer, private=True)
@@ -207,6 +214,7 @@ WAYS_TO: dict[State, Callable[[Scene], Awaitable[None]]] = {
     State.MUTES: mute,
     State.DELETED: delete,
     State.DELETED_MUTUAL: both_follow_and_delete,
+    State.OPTED_OUT: opt_out,
     State.PRIVATE_AND_FOLLOWED: be_followed_and_go_private,
 }
 
@@ -220,14 +228,14 @@ def name_in(row: Emission, scene: Scene) -> dict[str, Any]:
 def input_of(row: Emission, scene: Scene) -> dict[str, Any]:
     if row.mutation == "updatePrivacySettings":
         return {**INPUTS, **PRIVACY_INPUTS}[row.given]
-    if row.mutation in ("updateProfile", "signOut"):
+    if row.mutation in ("updateProfile", "signOut", "setDataSharing"):
         return INPUTS[row.given]
     if row.mutation in ("deleteAccount", "changeUsername"):
         return name_in(row, scene)
     if row.mutation in ("removeFormerUsernames", "restoreAccount", "requestDataExport"):
         return {}
-    if row.mutation in NOTIFICATION_INPUTS:
-        return NOTIFICATION_INPUTS[row.mutation]
+    if row.mutation in OTHER_INPUTS:
+        return OTHER_INPUTS[row.mutation]
     return {"userId": scene.other.opaque_id, **(INPUTS[row.given] if row.given else {})}
 
 
