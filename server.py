@@ -51,7 +51,7 @@ from settings import Settings, SettingsError, leaving_on_bad_settings, load_or_e
 from storage.budgets import Budgets
 from storage.cells import open_cells
 from storage.channels import Listeners
-from storage.master_keys import LocalMasterKeys
+from storage.key_service import KeyServiceAddress, open_master_keys
 from storage.named_world import ABOUT
 from storage.outbox import Bell
 from storage.persisted_documents import PersistedInRedis
@@ -103,6 +103,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(caches.trusting(lambda: hearing.silent_for))
         limits = FollowLimits(settings.follow_limit, settings.follow_free, settings.follow_ratio)
         tokens = ConsistencyTokens(keys.consistency)
+        opening_masters = open_master_keys(load_master_keys(settings), KeyServiceAddress.of(*settings.key_service))
+        masters = await stack.enter_async_context(opening_masters)
         quotas = await stack.enter_async_context(_open_quotas(settings, keys, redis))
         backend = Backend(
             caches,
@@ -110,7 +112,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             tokens,
             listeners,
             bell,
-            Vault(LocalMasterKeys(load_master_keys(settings))),
+            Vault(masters),
             limits,
             issuers.longest_life,
             SignedLinks(keys.links),

@@ -88,6 +88,14 @@ class Settings(BaseSettings):
     master_keys: Path | None = Field(
         None, description='a JSON file {"2": "32 bytes in base64"} of master keys by version, from 2 on'
     )
+    key_service_url: str | None = Field(
+        None, description="the https:// address of a transit engine, such as https://vault.internal:8200/v1/transit"
+    )
+    key_service_key: str = Field("kith", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the name of a key there")
+    key_service_token_file: Path | None = Field(None, description="a file with the token of the key service")
+    key_service_ca: Path | None = Field(
+        None, description="a file with the authorities, in PEM, of the key service's certificate"
+    )
     auth_issuer: str = Field("https://auth.kith.localhost", description="the `iss` of access tokens")
     auth_audience: str = Field("kith", description="the `aud` of access tokens")
     auth_jwks_url: str | None = Field(None, min_length=1, description="the https:// address of the issuer's JWK set")
@@ -202,6 +210,13 @@ class Settings(BaseSettings):
             raise ValueError
         return value
 
+    @field_validator("key_service_url")
+    @classmethod
+    def _is_engine(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+            raise ValueError
+        return value.rstrip("/") if value is not None else None
+
     @field_validator("secret_key")
     @classmethod
     def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
@@ -226,6 +241,11 @@ class Settings(BaseSettings):
     def scheme(self) -> str:
         """Give the scheme of the addresses that are served."""
         return "https" if self.tls_cert is not None else "http"
+
+    @property
+    def key_service(self) -> tuple[str | None, str, Path | None, Path | None]:
+        """Give the address of the key service, the name of the key, the file of the token, and the authorities."""
+        return self.key_service_url, self.key_service_key, self.key_service_token_file, self.key_service_ca
 
     @property
     def is_production(self) -> bool:
@@ -280,6 +300,8 @@ def load(environ: Mapping[str, str] = os.environ, service: Service = Service.USE
         _check_production(settings, service)
     if settings.only_trusted and settings.trusted_documents is None:
         raise SettingsError("KITH_ONLY_TRUSTED needs documents to trust; set KITH_TRUSTED_DOCUMENTS as well.")
+    if (settings.key_service_url is None) != (settings.key_service_token_file is None):
+        raise SettingsError("KITH_KEY_SERVICE_URL and KITH_KEY_SERVICE_TOKEN_FILE go together; set both or none.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("KITH_TLS_CERT and KITH_TLS_KEY are of no use without each other; set both or none.")
     return settings
@@ -340,6 +362,8 @@ def _check_production(settings: Settings, service: Service) -> None:
             raise SettingsError(_missing(name))
     if settings.days_ahead:
         raise SettingsError("KITH_DAYS_AHEAD is for development: in production nobody is purged before the time.")
+    if settings.key_service_url is not None and not settings.key_service_url.startswith("https://"):
+        raise SettingsError("KITH_KEY_SERVICE_URL must be an https:// address in production.")
     for name in ("auth_audience",) if service is Service.IDENTITY else _SET_IN_PRODUCTION:
         if name not in settings.model_fields_set:
             raise SettingsError(_missing(name))

@@ -22,7 +22,7 @@ from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
 from storage.freshness import open_freshness
-from storage.master_keys import LocalMasterKeys
+from storage.key_service import KeyServiceAddress, open_master_keys
 from storage.redis_client import open_redis
 from storage.vault import Vault
 
@@ -40,9 +40,12 @@ class Process:
     database: Database
     keys: Keys
 
-    def open_vault(self) -> Vault:
+    @contextlib.asynccontextmanager
+    async def open_vault(self) -> AsyncIterator[Vault]:
         """Open what encrypts personal data; raises SettingsError where the master keys cannot be had."""
-        return Vault(LocalMasterKeys(load_master_keys(self.settings)))
+        address = KeyServiceAddress.of(*self.settings.key_service)
+        async with open_master_keys(load_master_keys(self.settings), address) as masters:
+            yield Vault(masters)
 
 
 def backoffs() -> Iterator[float]:

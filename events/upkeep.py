@@ -183,8 +183,12 @@ class Upkeep:
 
 
 async def _main(process: Process) -> None:
-    sealer, vault = Sealer(process.keys.audit_seals), process.open_vault()
-    async with open_redis(process.addresses.redis_url) as redis, asyncio.TaskGroup() as group:
+    sealer = Sealer(process.keys.audit_seals)
+    async with (
+        process.open_vault() as vault,
+        open_redis(process.addresses.redis_url) as redis,
+        asyncio.TaskGroup() as group,
+    ):
         purges = Purges(process.database, redis, CertificateSigner(process.keys.certificates), _consumers(process))
         ahead = dt.timedelta(days=process.settings.days_ahead)
         for cell in process.database.shards.cells:

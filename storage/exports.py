@@ -11,10 +11,12 @@ from typing import Final
 from domain.exports import ANEW_AFTER, FILES, KEPT, Export
 from storage.cells import Cell, Record
 from storage.database import Database
+from storage.master_keys import Unreadable
 from storage.vault import Vault, WrappedKey
 
 BATCH: Final = 500
 _PLACE: Final = ("exports", "archive")
+_LONGEST_HEAD: Final = 1024
 _HEAD: Final = struct.Struct(">IH")
 """Before an archive: the version of the master key, and the length of the archive's own key as wrapped by it."""
 
@@ -43,6 +45,21 @@ SELECT archive FROM exports WHERE user_id = $1 AND id = $2 AND archive IS NOT NU
 _DROP: Final = "DELETE FROM exports WHERE user_id = $1"
 
 _EXPIRE: Final = "DELETE FROM exports WHERE expires_at <= $1"
+
+# The archive may be large, what stands before it is not.
+_HEADS: Final = """
+SELECT user_id, id, substring(archive FROM 1 FOR $3) AS head
+FROM exports
+WHERE archive IS NOT NULL AND user_id > $1
+ORDER BY user_id
+LIMIT $2
+"""
+
+_REPLACE_HEAD: Final = """
+UPDATE exports
+SET archive = $4 || substring(archive FROM length($3::bytea) + 1)
+WHERE user_id = $1 AND id = $2 AND substring(archive FROM 1 FOR length($3::bytea)) = $3
+"""
 
 _SIDES: Final = """
 SELECT other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until, mutes, mutes_until
@@ -86,8 +103,39 @@ async def finish_export(database: Database, vault: Vault, export: Export, archiv
     key = await vault.make(export.user_id)
     opened = await vault.open(key)
     sealed = await asyncio.to_thread(lambda: opened.encrypt(*_PLACE, base64.b64encode(archive).decode()))
-    stored = _HEAD.pack(key.master_version, len(key.wrapped)) + key.wrapped + sealed
+    stored = _head_of(key) + sealed
     await database.shards.home(export.user_id).fetch(_FINISH, export.user_id, export.id, stored, now + KEPT)
+
+
+def _head_of(key: WrappedKey) -> bytes:
+    return _HEAD.pack(key.master_version, len(key.wrapped)) + key.wrapped
+
+
+def _read_head(user_id: int, stored: bytes) -> WrappedKey:
+    version, length = _HEAD.unpack_from(stored)
+    return WrappedKey(user_id, stored[_HEAD.size : _HEAD.size + length], version)
+
+
+async def rewrap_archives(cell: Cell, vault: Vault) -> tuple[int, int]:
+    """Wrap the keys of a cell's archives anew, where an older master key has wrapped them; archives stay as they are.
+
+    Gives how many there were, and how many could not be opened. May be repeated, and left at any point.
+    """
+    newest, done, unreadable, last = await vault.newest(), 0, 0, 0
+    while rows := await cell.fetch(_HEADS, last, BATCH, _LONGEST_HEAD):
+        for row in rows:
+            key = _read_head(row["user_id"], row["head"])
+            if key.master_version >= newest:
+                continue
+            try:
+                fresh = await vault.rewrap(key)
+            except Unreadable:
+                unreadable += 1
+                continue
+            await cell.fetch(_REPLACE_HEAD, row["user_id"], row["id"], _head_of(key), _head_of(fresh))
+            done += 1
+        last = rows[-1]["user_id"]
+    return done, unreadable
 
 
 async def fetch_archive(
@@ -102,9 +150,9 @@ async def fetch_archive(
     if not rows:
         return None
     stored = bytes(rows[0]["archive"])
-    version, length = _HEAD.unpack_from(stored)
-    wrapped, sealed = stored[_HEAD.size : _HEAD.size + length], stored[_HEAD.size + length :]
-    opened = await vault.open(WrappedKey(user_id, wrapped, version))
+    key = _read_head(user_id, stored)
+    sealed = stored[len(_head_of(key)) :]
+    opened = await vault.open(key)
     return await asyncio.to_thread(lambda: base64.b64decode(opened.decrypt(*_PLACE, sealed)))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 BREAKER: Final = Gauge(
     "kith_breaker_open",
@@ -51,6 +51,14 @@ DEADLINES: Final = Counter(
     ["dependency"],
 )
 UNREADABLE: Final = Counter("kith_unreadable_details_total", "Personal details that could not be decrypted.")
+KEY_CALLS: Final = Counter(
+    "kith_key_service_calls_total",
+    "Calls to the service that keeps the master keys: ok, refused by the breaker, late, or lost.",
+    ["operation", "outcome"],
+)
+KEY_SECONDS: Final = Histogram(
+    "kith_key_service_seconds", "How long the service that keeps the master keys takes to answer.", ["operation"]
+)
 RATE_LIMITED: Final = Counter(
     "kith_rate_limited_total",
     "Operations beyond a limit, by the limit (BUDGET, or a class of operations): refused, or only counted.",

@@ -1,5 +1,6 @@
 """Personal details: one row a person, every value encrypted under the person's key."""
 
+import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
@@ -36,15 +37,22 @@ async def fetch_details(database: Database, vault: Vault, user_ids: Sequence[int
     """Fetch the details of people, one statement per cell; whoever has given none is left out.
 
     What cannot be read is left out as well, and counted: it was changed, or its master key is not configured.
+
+    Raises:
+        Overloaded: a cell, or whoever keeps the master keys, does not answer.
     """
-    found = {}
-    for row in await database.shards.fetch_by_home(_FETCH, user_ids):
-        try:
-            found[row["user_id"]] = _read(await vault.open(_key(row)), row)
-        except Unreadable:
-            UNREADABLE.inc()
-            _LOG.error("personal details cannot be read")
-    return found
+    rows = await database.shards.fetch_by_home(_FETCH, user_ids)
+    read = await asyncio.gather(*(_open_and_read(vault, row) for row in rows))
+    return {row["user_id"]: details for row, details in zip(rows, read, strict=True) if details is not None}
+
+
+async def _open_and_read(vault: Vault, row: Record) -> PersonalDetails | None:
+    try:
+        return _read(await vault.open(_key(row)), row)
+    except Unreadable:
+        UNREADABLE.inc()
+        _LOG.error("personal details cannot be read")
+        return None
 
 
 async def change_details(

@@ -16,10 +16,13 @@ from embedded.configured import find_addresses
 from keys import load_master_keys
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import Cell, open_cells
-from storage.master_keys import LocalMasterKeys, Unreadable
+from storage.exports import rewrap_archives
+from storage.key_service import KeyServiceAddress, open_master_keys
+from storage.master_keys import Unreadable
 from storage.vault import Vault, WrappedKey
 
 BATCH: Final = 200
+AT_ONCE: Final = 4
 
 _OLD: Final = """
 SELECT user_id, wrapped, master_version FROM data_keys
@@ -28,28 +31,49 @@ ORDER BY user_id
 LIMIT $3
 """
 
+_COUNT: Final = "SELECT count(*) AS left FROM data_keys WHERE master_version < $1"
+
 _REWRAP: Final = """
-UPDATE data_keys SET wrapped = $3, master_version = $4 WHERE user_id = $1 AND master_version = $2
+UPDATE data_keys SET wrapped = $3, master_version = $4 WHERE user_id = $1 AND master_version = $2 RETURNING true
 """
 
 
 @dataclasses.dataclass(slots=True)
 class Rotated:
-    """How many keys were wrapped anew, and how many could not be opened and stay as they are."""
+    """How many keys were to be wrapped anew at first, how many were, and how many do not open and stay as they are."""
 
+    left: int = 0
     done: int = 0
     unreadable: int = 0
 
 
 async def rotate(cell: Cell, vault: Vault, say: Callable[[str], None]) -> Rotated:
-    """Wrap the keys of a cell anew, in batches, and say how far it is."""
-    rotated, last = Rotated(), 0
-    while rows := await cell.fetch(_OLD, vault.newest, last, BATCH):
-        for row in rows:
-            await _rotate_one(cell, vault, WrappedKey(**row), rotated)
-        last = rows[-1]["user_id"]
-        say(f"cell {cell.number}: {rotated.done} keys are wrapped under master key {vault.newest}")
+    """Wrap the keys of a cell anew, people's and those of archives, in batches, and say how far it is.
+
+    It goes through them again until there is nothing left to do: a process that does not know the newest master key yet
+    may have wrapped more meanwhile.
+    """
+    newest = await vault.newest()
+    [row] = await cell.fetch(_COUNT, newest)
+    rotated = Rotated(left=row["left"])
+    while await _go_through(cell, vault, newest, rotated, say):
+        pass
+    archives, unreadable = await rewrap_archives(cell, vault)
+    say(f"cell {cell.number}: {archives} archives of exports are wrapped under master key {newest}")
+    rotated.unreadable += unreadable
     return rotated
+
+
+async def _go_through(cell: Cell, vault: Vault, newest: int, rotated: Rotated, say: Callable[[str], None]) -> bool:
+    """Go through all keys once; tells whether one was wrapped anew."""
+    before, last, rotated.unreadable = rotated.done, 0, 0
+    while rows := await cell.fetch(_OLD, newest, last, BATCH):
+        for start in range(0, len(rows), AT_ONCE):
+            keys = [WrappedKey(**row) for row in rows[start : start + AT_ONCE]]
+            await asyncio.gather(*(_rotate_one(cell, vault, key, rotated) for key in keys))
+        last = rows[-1]["user_id"]
+        say(f"cell {cell.number}: {rotated.done} of {rotated.left} keys are wrapped under master key {newest}")
+    return rotated.done > before
 
 
 async def _rotate_one(cell: Cell, vault: Vault, key: WrappedKey, rotated: Rotated) -> None:
@@ -58,18 +82,21 @@ async def _rotate_one(cell: Cell, vault: Vault, key: WrappedKey, rotated: Rotate
     except Unreadable:
         rotated.unreadable += 1
         return
-    await cell.fetch(_REWRAP, key.user_id, key.master_version, fresh.wrapped, fresh.master_version)
-    rotated.done += 1
+    written = await cell.fetch(_REWRAP, key.user_id, key.master_version, fresh.wrapped, fresh.master_version)
+    rotated.done += len(written)
 
 
 async def _main(settings: Settings) -> int:
-    vault = Vault(LocalMasterKeys(load_master_keys(settings)))
-
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    async with open_cells(find_addresses(settings).postgres_dsns, connections=1) as shards:
+    address = KeyServiceAddress.of(*settings.key_service)
+    async with (
+        open_master_keys(load_master_keys(settings), address) as masters,
+        open_cells(find_addresses(settings).postgres_dsns, connections=AT_ONCE) as shards,
+    ):
+        vault = Vault(masters)
         try:
             all_rotated = [await rotate(cell, vault, say) for cell in shards.cells]
         except Overloaded as error:

@@ -70,10 +70,9 @@ class Vault:
         self._clock = clock
         self._open: collections.OrderedDict[WrappedKey, tuple[float, DataKey]] = collections.OrderedDict()
 
-    @property
-    def newest(self) -> int:
+    async def newest(self) -> int:
         """Give the version of the master key under which keys are wrapped now."""
-        return self._masters.newest
+        return await self._masters.newest()
 
     async def make(self, user_id: int) -> WrappedKey:
         """Make a key for a person."""
@@ -100,12 +99,11 @@ class Vault:
         return await self._wrap(key.user_id, await self._unwrap(key))
 
     async def _wrap(self, user_id: int, plain: bytes) -> WrappedKey:
-        version = self._masters.newest
-        return WrappedKey(user_id, await self._masters.wrap(plain, _context(user_id, version)), version)
+        return WrappedKey(user_id, *await self._masters.wrap(plain, _context(user_id)))
 
     async def _unwrap(self, key: WrappedKey) -> bytes:
-        return await self._masters.unwrap(key.wrapped, key.master_version, _context(key.user_id, key.master_version))
+        return await self._masters.unwrap(key.wrapped, key.master_version, _context(key.user_id))
 
 
-def _context(user_id: int, version: int) -> bytes:
-    return f"data_keys of {user_id} under {version}".encode()
+def _context(user_id: int) -> bytes:
+    return f"data_keys of {user_id}".encode()

@@ -94,7 +94,7 @@ OWNERS = {
     "limits": {"storage"},
     "aiodataloader": {"loaders", "schema"},
     "authlib": {"identity"},
-    "aiohttp": {"auth", "identity", "transport", "benchmarks", "examples"},
+    "aiohttp": {"auth", "identity", "storage", "transport", "benchmarks", "examples"},
     "joserfc": {"auth", "identity"},
     "jsonschema": {"domain"},
     "argon2": {"identity"},

@@ -233,7 +233,7 @@ async def open_service(addresses: Addresses, folder: Path, key: bytes) -> AsyncI
         # Whether a statement of the watch falls between two others is a matter of time, not of who is hidden.
         with (
             mock.patch.object(presence, "LOOK_EVERY_S", 3600.0),
-            mock.patch("server.load_keys", return_value=Keys(*[key] * 8)),
+            mock.patch("server.load_keys", return_value=Keys(*[key] * len(dataclasses.fields(Keys)))),
         ):
             parts = await stack.enter_async_context(open_parts(settings))
         runner = web.AppRunner(make_app(parts), access_log=None, shutdown_timeout=1.0)
