@@ -3,9 +3,9 @@
 It travels in a context variable, as the deadline does, so that it needs no argument in every function.
 """
 
-import contextlib
-from collections.abc import Iterator
 from contextvars import ContextVar
+
+from domain.held import Held
 
 _SESSION: ContextVar[str | None] = ContextVar("session", default=None)
 
@@ -15,11 +15,6 @@ def current_session() -> str | None:
     return _SESSION.get()
 
 
-@contextlib.contextmanager
-def in_session(session: str | None) -> Iterator[None]:
+def in_session(session: str | None) -> Held[str | None]:
     """Do some work in a session."""
-    token = _SESSION.set(session)
-    try:
-        yield
-    finally:
-        _SESSION.reset(token)
+    return Held(_SESSION, session)

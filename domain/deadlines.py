@@ -8,11 +8,12 @@ work `under(latest(...))` all of theirs, and each caller goes on waiting for no 
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextvars import ContextVar
 from time import monotonic
 
 from domain.errors import DeadlineExceeded
+from domain.held import Held
 
 _DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -22,22 +23,15 @@ def current() -> float | None:
     return _DEADLINE.get()
 
 
-@contextlib.contextmanager
-def under(deadline: float | None) -> Iterator[None]:
+def under(deadline: float | None) -> Held[float | None]:
     """Do some work under this deadline, whatever held before."""
-    token = _DEADLINE.set(deadline)
-    try:
-        yield
-    finally:
-        _DEADLINE.reset(token)
+    return Held(_DEADLINE, deadline)
 
 
-@contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Do some work in that many seconds, or in what is left if that is less."""
-    deadline, outer = monotonic() + seconds, current()
-    with under(deadline if outer is None else min(deadline, outer)):
-        yield
+def within(seconds: float) -> Held[float | None]:
+    """Do some work in that many seconds from now, or in what is left if that is less."""
+    deadline, outer = monotonic() + seconds, _DEADLINE.get()
+    return Held(_DEADLINE, deadline if outer is None else min(deadline, outer))
 
 
 def latest(deadlines: Iterable[float | None]) -> float | None:

@@ -8,6 +8,7 @@ import base64
 import binascii
 import datetime as dt
 import enum
+import functools
 import secrets
 import time
 from typing import Final
@@ -22,6 +23,7 @@ CELL_BITS: Final = 10
 MAX_CELLS: Final = 1 << CELL_BITS
 _CELL_MASK: Final = MAX_CELLS - 1
 _TAG_BYTES: Final = 8
+_REMEMBERED: Final = 20_000
 _ENCODED_LENGTH: Final = 22  # one AES block in unpadded base64url
 
 
@@ -63,10 +65,15 @@ class OpaqueIds:
         cipher = Cipher(AES(key), ECB())  # noqa: S305 - see above
         self._encrypt = cipher.encryptor().update
         self._decrypt = cipher.decryptor().update
+        self._encoded = functools.lru_cache(maxsize=_REMEMBERED)(self._encode)
+        self._decoded = functools.lru_cache(maxsize=_REMEMBERED)(self._decode)
 
     def encode(self, kind: NodeType, internal_id: int) -> str:
         """Make the opaque id of an object."""
-        block = self._encrypt(kind.value + internal_id.to_bytes(8, "big"))
+        return self._encoded(kind.value, internal_id)
+
+    def _encode(self, tag: bytes, internal_id: int) -> str:
+        block = self._encrypt(tag + internal_id.to_bytes(8, "big"))
         return base64.urlsafe_b64encode(block)[:_ENCODED_LENGTH].decode()
 
     def decode(self, kind: NodeType, text: str) -> int | None:
@@ -76,8 +83,9 @@ class OpaqueIds:
 
     def decode_any(self, text: str) -> tuple[NodeType, int] | None:
         """Give type and internal id, or None for anything this key did not make."""
-        if len(text) != _ENCODED_LENGTH or not text.isascii():
-            return None
+        return self._decoded(text) if len(text) == _ENCODED_LENGTH and text.isascii() else None
+
+    def _decode(self, text: str) -> tuple[NodeType, int] | None:
         try:
             block = base64.b64decode(text + "==", altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):

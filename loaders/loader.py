@@ -12,8 +12,8 @@ V = TypeVar("V")
 MAX_BATCH: Final = 500
 
 
-Begin = Callable[[], Awaitable[object]]
-"""Learns what may be used of all that is remembered; waits the first time only."""
+Begin = Callable[[], Awaitable[object] | None]
+"""Learns what may be used of all that is remembered; what it gives the first time has to be awaited."""
 Recall = Callable[[Sequence[K]], Mapping[K, V]]
 """Gives what is remembered of some keys, at once."""
 
@@ -62,7 +62,9 @@ class Loader(Generic[K, V]):
 
     async def load_many(self, keys: Sequence[K]) -> list[V]:
         """Give the values of many keys, in their order; the first error is raised."""
-        await self._begin()
+        waiting = self._begin()
+        if waiting is not None:
+            await waiting
         lacking = self._lacking(keys)
         if lacking:
             for batch in self._ask(lacking):

@@ -2,8 +2,7 @@
 
 import asyncio
 import datetime as dt
-import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from domain.personal import NO_DETAILS, PersonalDetails
@@ -11,6 +10,7 @@ from domain.relationships import STRANGERS, FollowState, ListKind, Relationship
 from domain.users import Counts, User
 from loaders.caches import Caches
 from loaders.kinds import HEAD, Head, HiddenKey, PairKey, Side, SideKey
+from loaders.lazy import Lazy
 from loaders.loader import Loader
 from loaders.read_through import ReadThrough
 from storage import lists, personal
@@ -68,51 +68,51 @@ class Loaders:
         for name in _LOADERS:
             vars(self).pop(name, None)
 
-    @functools.cached_property
+    @Lazy
     def users(self) -> Loader[int, User | None]:
         """Give the loader of profiles."""
         return self._over(self._caches.users, self._is_old_user if self._floors.users else None)
 
-    @functools.cached_property
+    @Lazy
     def counts(self) -> Loader[int, Counts]:
         """Give the loader of counts, the hidden included."""
         return self._over(self._caches.counts)
 
-    @functools.cached_property
+    @Lazy
     def hidden_counts(self) -> Loader[int, Counts]:
         """Give the loader of what of these counts is hidden from the viewer."""
         return Loader(self.begin, self._recall_hidden_counts, self._load_hidden_counts, missing=Counts())
 
-    @functools.cached_property
+    @Lazy
     def ids_by_name(self) -> Loader[str, int | None]:
         """Give the loader of ids by the keys of names."""
         return self._over(self._caches.names)
 
-    @functools.cached_property
+    @Lazy
     def _followers(self) -> Loader[int, Head]:
         return self._over(self._caches.followers)
 
-    @functools.cached_property
+    @Lazy
     def _following(self) -> Loader[int, Head]:
         return self._over(self._caches.following)
 
-    @functools.cached_property
+    @Lazy
     def _sides(self) -> Loader[int, Side]:
         return Loader(self.begin, self._recall_sides, self._load_sides, missing=self._caches.sides.kind.missing)
 
-    @functools.cached_property
+    @Lazy
     def _pairs(self) -> Loader[int, Relationship]:
         return Loader(self.begin, self._recall_pairs, self._load_pairs, missing=STRANGERS)
 
-    @functools.cached_property
+    @Lazy
     def _blocked(self) -> Loader[int, Sequence[int]]:
         return Loader(self.begin, _recall_nothing, self._fetch_blocked, missing=())
 
-    @functools.cached_property
+    @Lazy
     def _followed(self) -> Loader[int, Sequence[int]]:
         return Loader(self.begin, _recall_nothing, self._fetch_followed, missing=())
 
-    @functools.cached_property
+    @Lazy
     def details(self) -> Loader[int, PersonalDetails]:
         """Give the loader of what is personal, which nothing remembers beyond this operation."""
         return Loader(self.begin, _recall_nothing, self._fetch_details, missing=NO_DETAILS)
@@ -159,16 +159,19 @@ class Loaders:
         found = self._caches.hidden.recall([self._hidden_key(owner_id) for owner_id in owner_ids])
         return {key.owner_id: counts for key, counts in found.items()}
 
-    async def begin(self) -> None:
-        """Learn what may be used of all that is remembered."""
+    def begin(self) -> Awaitable[None] | None:
+        """Learn what may be used of all that is remembered; None once that is known."""
+        return None if self._begun else self._begin()
+
+    async def _begin(self) -> None:
+        epoch = await self._caches.begin(self._viewer_id)
         if not self._begun:
-            epoch = await self._caches.begin(self._viewer_id)
-            if not self._begun:
-                self._begun, self._epoch = True, epoch
+            self._begun, self._epoch = True, epoch
 
     async def fetch_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]]:
         """Give many people, and what the viewer is to each of them."""
-        await self.begin()
+        if not self._begun:
+            await self._begin()
         users, relationships = self.users.recall(user_ids), self._recall_relationships(user_ids)
         if users is not None and relationships is not None:
             return users, relationships
@@ -284,7 +287,7 @@ class Loaders:
         return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, self._now) for viewer_id in viewer_ids}
 
 
-_LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, functools.cached_property)]
+_LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, Lazy)]
 
 
 def _recall_nothing(_keys: Sequence[int]) -> Mapping[int, Any]:

@@ -10,11 +10,11 @@ import asyncio
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from domain import deadlines
-from storage.redis_client import CacheUnavailable, Redis
+from storage.redis_client import CacheUnavailable, Command, Redis
 
 EPOCH_LIVES_S: Final = 86_400
 """Much longer than anything that is remembered under an epoch: an epoch that was lost is never met again."""
@@ -25,6 +25,8 @@ _PAGE: Final = 1000
 NOBODY: Final = 0
 
 Changed = Callable[[int], None]
+Fields = Mapping[bytes, bytes] | Sequence[bytes]
+"""What an entry of a stream holds, as a client gives it, or as Redis sends it: names and values by turns."""
 
 
 def epoch_key(user_id: int) -> str:
@@ -138,7 +140,7 @@ class Pulse:
 
     async def _look(self, beat: _Beat) -> bool:
         last = self._last
-        *epochs, entries = await self._redis.run(lambda client: _ask(client, list(beat.viewers), last))
+        *epochs, entries = await _ask(self._redis, list(beat.viewers), last)
         for viewer_id, (proposed, found) in zip(beat.viewers, epochs, strict=True):
             beat.viewers[viewer_id] = found or proposed
         while last is not None and entries and entries[0][0] == last:
@@ -155,19 +157,21 @@ class Pulse:
         self._last = await self._redis.run(_find_newest)
         self._lost()
 
-    def _apply(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         for identity, fields in entries:
             self._last = max(self._last or identity, identity, key=_order)
-            self._changed(int(fields[b"u"]))
+            self._changed(_person_in(fields))
 
 
-async def _ask(client: Any, viewers: Sequence[int], last: bytes | None) -> list[Any]:
-    pipeline: Any = client.pipeline(transaction=False)
+async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list[Any]:
     proposed = [new_epoch() for _ in viewers]
-    for viewer_id, epoch in zip(viewers, proposed, strict=True):
-        pipeline.set(epoch_key(viewer_id), epoch, nx=True, get=True, ex=EPOCH_LIVES_S)
-    pipeline.xrange(_CHANGES, last or "-", "+", _PAGE if last else 1)
-    *found, entries = await pipeline.execute()
+    commands: list[Command] = [
+        ("SET", epoch_key(viewer_id), epoch, "NX", "GET", "EX", EPOCH_LIVES_S)
+        for viewer_id, epoch in zip(viewers, proposed, strict=True)
+    ]
+    *found, entries = await redis.exchange(
+        [*commands, ("XRANGE", _CHANGES, last or "-", "+", "COUNT", _PAGE if last else 1)]
+    )
     return [*zip(proposed, found, strict=True), entries]
 
 
@@ -180,6 +184,10 @@ async def _find_newest(client: Any) -> bytes:
     entries = await client.xrevrange(_CHANGES, "+", "-", 1)
     newest: bytes = entries[0][0] if entries else await client.xadd(_CHANGES, {"u": NOBODY})
     return newest
+
+
+def _person_in(fields: Fields) -> int:
+    return int(fields[b"u"] if isinstance(fields, Mapping) else fields[1])
 
 
 def _order(identity: bytes) -> tuple[int, int]:

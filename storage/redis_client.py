@@ -7,7 +7,7 @@ and none is repeated behind the caller's back.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -29,11 +29,12 @@ from domain import deadlines
 from domain.errors import DeadlineExceeded
 from storage.breakers import Breaker, BreakerOpen
 from storage.metrics import REDIS_FAILURES
-from storage.timeouts import answer_within
+from storage.timeouts import AnswerWithin
 
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 Client = aioredis.Redis | aioredis.RedisCluster
+Command = tuple[str | bytes | int, ...]
 
 CALL_TIMEOUT_S: Final = 0.05
 CLUSTER: Final = "+cluster://"
@@ -92,12 +93,26 @@ class Redis:
                 self._refresh()
             raise CacheUnavailable from error
 
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands at once and give what Redis sends back, most of it as it comes.
+
+        On the way of every request: a client's pipeline costs three times as much.
+
+        Raises:
+            CacheUnavailable: as `run` does.
+        """
+        send = _send_to_nodes if self._is_cluster else _send
+        return await self.run(lambda client: send(client, commands))
+
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
         if self.is_open:
             raise BreakerOpen
         due = monotonic() + deadlines.left(CALL_TIMEOUT_S)
         # Whoever waits in vain for other calls of this process to be done has learnt nothing about Redis.
-        async with answer_within(due - monotonic()):
+        if self._calls.locked():
+            async with AnswerWithin(due - monotonic()):
+                await self._calls.acquire()
+        else:
             await self._calls.acquire()
         try:
             if self._is_closed:
@@ -109,7 +124,7 @@ class Redis:
 
     async def _answer(self, call: Callable[[Any], Awaitable[T]], seconds: float) -> T:
         try:
-            async with answer_within(seconds):
+            async with AnswerWithin(seconds):
                 return await call(self.client)
         except TimeoutError:
             if seconds < _FAIR_S:  # nor has one whose request was short of time
@@ -151,6 +166,27 @@ class Redis:
         for _ in range(_MAX_CALLS):
             await self._calls.acquire()
         await self.client.aclose()
+
+
+async def _send(client: aioredis.Redis, commands: Sequence[Command]) -> list[Any]:
+    pool: Any = client.connection_pool
+    connection = await pool.get_connection()
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        return [await connection.read_response() for _ in commands]
+    except RedisError:
+        await connection.disconnect(nowait=True)  # answers may be left unread
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def _send_to_nodes(client: aioredis.RedisCluster, commands: Sequence[Command]) -> list[Any]:
+    pipeline: Any = client.pipeline()
+    for command in commands:
+        pipeline.execute_command(*command, get=True)  # the answer to SET … GET as it is
+    answers: list[Any] = await pipeline.execute()
+    return answers
 
 
 @contextlib.asynccontextmanager

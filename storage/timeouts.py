@@ -1,8 +1,7 @@
 """A timeout for answers that come in milliseconds, in a process whose loop may be busy for longer than that."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from types import TracebackType
 from typing import Final
 
 _STALLED_S: Final = 0.005
@@ -10,29 +9,38 @@ _GRACE_S: Final = 0.02
 _LONGEST: Final = 5
 
 
-@contextlib.asynccontextmanager
-async def answer_within(seconds: float) -> AsyncIterator[None]:
-    """Wait for an answer that long; raises TimeoutError.
+class AnswerWithin:
+    """Wait for an answer so many seconds, in the body of `async with`; raises TimeoutError.
 
     Where the loop itself was busy when the time was up, the answer may lie in the socket unread: it gets another 20 ms,
     again and again while the loop stays busy, up to five times the time. So a computation here is not taken for a
     failure over there, and a process that is short of time does not lose its cache as well.
     """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    timer: asyncio.TimerHandle
-    async with asyncio.timeout(None) as scope:
 
-        def expire(due: float) -> None:
-            nonlocal timer
-            now = loop.time()
-            if now - due > _STALLED_S and now - began < seconds * _LONGEST:
-                timer = loop.call_at(now + _GRACE_S, expire, now + _GRACE_S)
-            else:
-                scope.reschedule(now)
+    __slots__ = ("_began", "_loop", "_scope", "_seconds", "_timer")
 
-        timer = loop.call_at(began + seconds, expire, began + seconds)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._scope = asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        self._began = self._loop.time()
+        self._expire_at(self._began + self._seconds)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._scope.__aexit__(kind, error, traceback)
+
+    def _expire_at(self, due: float) -> None:
+        self._timer = self._loop.call_at(due, self._expire, due)
+
+    def _expire(self, due: float) -> None:
+        now = self._loop.time()
+        if now - due > _STALLED_S and now - self._began < self._seconds * _LONGEST:
+            self._expire_at(now + _GRACE_S)
+        else:
+            self._scope.reschedule(now)

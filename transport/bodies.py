@@ -93,8 +93,11 @@ async def _read(request: web.Request) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise BodyTooLarge
     try:
-        async with asyncio.timeout(READ_TIMEOUT_S):
+        if request.content.is_eof():  # all of it has come with the head
             data = await request.read()
+        else:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                data = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except TimeoutError:
@@ -174,7 +177,7 @@ def decode_object(data: bytes) -> dict[str, Any]:
     """Decode one JSON object in UTF-8, without duplicate keys, NaN or infinities; raises BadRequest."""
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        value = _DECODER.decode(text)
         if _ESCAPED_SURROGATE in text.lower():
             _refuse_lone_surrogates(value)
     except (ValueError, RecursionError):
@@ -200,14 +203,19 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+
+
 def _check_encoding(values: Sequence[str]) -> None:
     """Let in what the parser has unpacked, and nothing that it would hand on as it came."""
-    if len(values) > 1 or any(value.strip().lower() not in _ENCODINGS for value in values):
+    if values and (len(values) > 1 or any(value.strip().lower() not in _ENCODINGS for value in values)):
         raise UnknownEncoding
 
 
 def _check_media_type(values: list[str]) -> None:
     """Compare the whole media type: a form or a text never executes, so that no other site's page can send one."""
+    if values == [_MEDIA_TYPE]:
+        return
     if len(values) != 1:
         raise UnsupportedMediaType
     media_type, *parameters = (part.strip().lower() for part in values[0].split(";"))

@@ -1,5 +1,6 @@
 """Which media type an answer has: one of the two of GraphQL over HTTP, the page's, or an event stream's."""
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,6 +10,8 @@ HTML: Final = "text/html"
 EVENTS: Final = "text/event-stream"
 _OFFERED: Final = (GRAPHQL_RESPONSE, JSON)
 _MAX_RANGES: Final = 32
+_REMEMBERED: Final = 128
+"""Clients of one make all send the same."""
 
 
 def accepted(values: Sequence[str]) -> str | None:
@@ -16,6 +19,7 @@ def accepted(values: Sequence[str]) -> str | None:
     return ", ".join(values) if values else None
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def negotiate(accept: str | None) -> str | None:
     """Choose by the `Accept` header; None where nothing fits. A client that does not say gets application/json."""
     if accept is None or not accept.strip():
@@ -30,6 +34,7 @@ def wants_page(accept: str | None) -> bool:
     return any(media_type == HTML and quality > 0 for media_type, quality in _ranges(accept or ""))
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def takes_events(accept: str | None) -> bool:
     """Tell whether an event stream will do: the client names the type itself."""
     return any(media_type == EVENTS and quality > 0 for media_type, quality in _ranges(accept or ""))

@@ -115,7 +115,7 @@ class Operations:
         started = time.perf_counter()
         with (
             deadlines.within(self._patience.of(operation.type, asked)),
-            self._admission.place(),
+            self._admission,
             acting.in_session(operation.context.app.session),
         ):
             await heed_signal(operation.context.app, self._signals)

@@ -23,7 +23,7 @@ def test_nobody_is_refused_while_the_loop_is_in_time() -> None:
     admission = Admission(most=50)
     Clock(admission).windows(20, 0.0)
     assert admission.limit == 50
-    with admission.place():
+    with admission:
         assert not admission.is_full()
 
 
@@ -34,7 +34,7 @@ def test_a_late_loop_is_given_less_and_never_nothing() -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(LEAST):
             assert not admission.is_full()
-            stack.enter_context(admission.place())
+            stack.enter_context(admission)
         assert admission.is_full()
 
 
@@ -53,15 +53,14 @@ def test_a_loop_that_is_in_time_again_is_given_more_as_long_as_somebody_is_refus
     admission = Admission(most=50)
     clock = Clock(admission)
     clock.windows(30, LATE_S * 3)
-    places = [admission.place() for _ in range(60)]
-    for place in places:
-        place.__enter__()
+    for _ in range(60):
+        admission.__enter__()
     for _ in range(10):
         assert admission.is_full()
         clock.windows(1, 0.0)
     assert admission.limit == LEAST + 10
-    for place in places:
-        place.__exit__(None, None, None)
+    for _ in range(60):
+        admission.__exit__(None, None, None)
     before = admission.limit
     clock.windows(10, 0.0)
     assert admission.limit <= before + 1

@@ -9,7 +9,7 @@ import pytest
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded
-from storage.timeouts import answer_within
+from storage.timeouts import AnswerWithin
 
 
 def test_without_a_deadline_everybody_waits_their_own_time() -> None:
@@ -48,7 +48,7 @@ async def test_tasks_inherit_it() -> None:
 
 async def test_an_answer_that_lies_unread_while_the_loop_is_busy_is_no_timeout() -> None:
     reader, writer = await _answering_peer()
-    async with answer_within(0.05):
+    async with AnswerWithin(0.05):
         writer.write(b"?")
         asyncio.get_running_loop().call_soon(time.sleep, 0.1)
         assert await reader.read(1) == b"!"
@@ -58,7 +58,7 @@ async def test_an_answer_that_lies_unread_while_the_loop_is_busy_is_no_timeout()
 
 async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
     with pytest.raises(TimeoutError):
-        async with answer_within(0.01):
+        async with AnswerWithin(0.01):
             await asyncio.Event().wait()
 
 

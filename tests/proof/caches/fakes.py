@@ -13,7 +13,7 @@ from typing import Any, Final
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
 from storage import entries, generations, relationships, users
-from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable
+from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable, Command
 
 POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
 THEN: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -169,6 +169,22 @@ class FakeRedis:
             await pause(0.0)
             raise CacheUnavailable
         return await call(Client(self))
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands as they go over the wire: those with which an operation begins."""
+
+        async def work(client: Any) -> list[Any]:
+            for name, key, *rest in commands:
+                if name == "SET":
+                    value, *_, life = rest
+                    client.set(key, value, nx=True, get=True, ex=life)
+                else:
+                    first, last, _, count = rest
+                    client.xrange(key, first, last, count)
+            answers: list[Any] = await client.execute()
+            return answers
+
+        return list(await self.run(work))
 
     async def send(self, commands: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
         """Have commands take effect after a while, whether or not anybody waits, and answer or fail after another."""
