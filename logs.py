@@ -8,7 +8,7 @@ from typing import Final
 
 from domain import traces
 
-_NOISY: Final = ("aiokafka", "asyncio", "aiohttp.access")
+_NOISY: Final = ("aiokafka", "asyncio", "aiohttp.access", "authlib")
 
 
 class JsonFormatter(logging.Formatter):

@@ -41,10 +41,10 @@ class Client(ClientMixin):  # type: ignore[misc] # the library is not annotated
     def get_default_redirect_uri(self) -> None:
         """Give none: the address must be asked for."""
 
-    def get_allowed_scope(self, scope: str | None) -> str:
-        """Give what it may have of the scopes it asks for; everything where it asks for nothing particular."""
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """Give what it may have of the scopes it asks for, or of all where it names none; None for nothing."""
         asked = set((scope or " ".join(self.scopes)).split())
-        return " ".join(name for name in self.scopes if name in asked)
+        return " ".join(name for name in self.scopes if name in asked) or None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         """Tell whether an address is registered, character for character."""

@@ -25,6 +25,8 @@ from identity.secret_values import digest, new_secret
 GRACE: Final = dt.timedelta(seconds=10)
 IDLE: Final = dt.timedelta(days=30)
 """How long a refresh token is good."""
+LONGEST: Final = dt.timedelta(days=90)
+"""How long a family lives at most, however often it is renewed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,10 +41,10 @@ class Family:
     authenticated_at: dt.datetime
 
 
-class Reuse(enum.Enum):
+class Standing(enum.Enum):
     """What a refresh token that was presented turned out to be."""
 
-    UNKNOWN = enum.auto()
+    GOOD = enum.auto()
     ENDED = enum.auto()
     STOLEN = enum.auto()
 
@@ -54,7 +56,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 _ADD: Final = "INSERT INTO refresh_tokens (digest, family_id, generation, created_at) VALUES ($1, $2, $3, $4)"
 _FAMILY_OF: Final = "SELECT family_id FROM refresh_tokens WHERE digest = $1"
 _LOCK: Final = """
-SELECT f.id, f.account_id, f.client_id, f.scope, f.authenticated_at, f.ended_at, a.subject, a.state
+SELECT f.id, f.account_id, f.client_id, f.scope, f.authenticated_at, f.created_at, f.ended_at, a.subject, a.state
 FROM families f JOIN accounts a ON a.id = f.account_id WHERE f.id = $1 FOR UPDATE OF f
 """
 _TOKEN: Final = "SELECT generation, created_at, used_at FROM refresh_tokens WHERE digest = $1"  # noqa: S105 - no secret
@@ -72,18 +74,19 @@ class Presented:
 
     family: Family
     token: str = dataclasses.field(repr=False)
+    began_at: dt.datetime
     generation: int
     created_at: dt.datetime
     used_at: dt.datetime | None
     is_over: bool
 
-    def standing(self, now: dt.datetime) -> Reuse | None:
-        """Tell what is wrong with it; None where it is good."""
-        if self.is_over or now - self.created_at > IDLE:
-            return Reuse.ENDED
+    def standing(self, now: dt.datetime) -> Standing:
+        """Tell whether it may be used."""
+        if self.is_over or now - self.created_at > IDLE or now - self.began_at > LONGEST:
+            return Standing.ENDED
         if self.used_at is not None and now - self.used_at > GRACE:
-            return Reuse.STOLEN
-        return None
+            return Standing.STOLEN
+        return Standing.GOOD
 
 
 async def begin_family(connection: Connection, family: Family, session_id: UUID, now: dt.datetime) -> str:
@@ -105,7 +108,9 @@ async def fetch_presented(connection: Connection, token: str) -> Presented | Non
     # Read after the lock: whoever came first may have used it.
     [state] = await connection.fetch(_TOKEN, digest(token))
     is_over = row["ended_at"] is not None or row["state"] != AccountState.ACTIVE
-    return Presented(_read(row), token, state["generation"], state["created_at"], state["used_at"], is_over)
+    return Presented(
+        _read(row), token, row["created_at"], state["generation"], state["created_at"], state["used_at"], is_over
+    )
 
 
 async def rotate(connection: Connection, presented: Presented, key: bytes, now: dt.datetime) -> str:

@@ -15,6 +15,10 @@ MAILS: Final = Counter("kith_identity_mails_total", "Mails, by kind and what bec
 LIMITED: Final = Counter(
     "kith_identity_limited_total", "What was done too often, by class and what became of it.", ["operation", "outcome"]
 )
+GRANTS: Final = Counter(
+    "kith_identity_grants_total", "Exchanges of codes and refresh tokens, by outcome.", ["kind", "outcome"]
+)
+REUSES: Final = Counter("kith_identity_reuses_total", "Codes and refresh tokens that came a second time.", ["what"])
 
 
 async def serve_metrics(_request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from identity import discovery
+from identity import authorization, discovery, tokens
 from identity.parts import Parts
 
 Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
@@ -14,5 +14,5 @@ Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
 Task = Callable[[Parts], AbstractAsyncContextManager[object]]
 """Does something for as long as its context is open; entered in order, left in reverse."""
 
-ROUTES: Final[tuple[Routes, ...]] = (discovery.routes,)
+ROUTES: Final[tuple[Routes, ...]] = (discovery.routes, authorization.routes, tokens.routes)
 TASKS: Final[tuple[Task, ...]] = ()

@@ -83,11 +83,11 @@ async def identity(identity_dsn: str) -> AsyncIterator[IdentityDatabase]:
 
 
 @pytest.fixture
-async def identity_parts(identity_dsn: str, addresses: Addresses, tmp_path: Path) -> AsyncIterator[Parts]:
+async def identity_parts(identity_dsn: str, addresses: Addresses, short_folder: Path) -> AsyncIterator[Parts]:
     """Open what the auth service works with."""
     settings = load(
         {
-            "KITH_DATA_DIR": str(tmp_path),
+            "KITH_DATA_DIR": str(short_folder / "identity"),  # its key opens what the tests before have written
             "KITH_PORT": "8000",
             "KITH_REDIS_URL": addresses.redis_url,
             "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
