@@ -33,6 +33,7 @@ class Keys:
     emails: bytes
     signing_keys: bytes
     refresh_tokens: bytes
+    commands: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -50,6 +51,7 @@ def load_keys(settings: Settings) -> Keys:
         emails=_derive(master, b"kith e-mail addresses"),
         signing_keys=_derive(master, b"kith signing keys"),
         refresh_tokens=_derive(master, b"kith refresh tokens"),
+        commands=_derive(master, b"kith commands between services"),
     )
 
 

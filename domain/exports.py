@@ -62,6 +62,7 @@ class ProfileEntry(_Entry, frozen=True):
     avatar_url: str | None
     pronouns: str | None
     location: str | None
+    email: str | None
     phone: str | None
     birth_date: dt.date | None
     links: list[LinkEntry]

@@ -106,6 +106,7 @@ class Exporter:
             avatar_url=user.avatar_url,
             pronouns=user.pronouns,
             location=user.location,
+            email=self._details.email,
             phone=self._details.phone,
             birth_date=self._details.birth_date,
             links=[LinkEntry(label=link.label, url=link.url) for link in user.links],

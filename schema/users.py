@@ -47,6 +47,11 @@ async def following_count(context: Context, owners: Sequence[Visible]) -> list[i
     return [counts.following if counts else None for counts in found]
 
 
+async def email(context: Context, owners: Sequence[Visible]) -> list[str | None]:
+    """The e-mail address, as its owner has confirmed it where one signs in."""
+    return [details.email for details in await people.fetch_details(context, owners, FieldGroup.EMAIL)]
+
+
 async def phone(context: Context, owners: Sequence[Visible]) -> list[str | None]:
     """The phone number, as E.164 has it."""
     return [details.phone for details in await people.fetch_details(context, owners, FieldGroup.PHONE)]
@@ -72,6 +77,7 @@ class User(Node):
     links: list[ProfileLink] | None = attribute(
         "user.links", group=FieldGroup.LINKS, size=ListSize(assumed_size=MAX_LINKS)
     )
+    email: str | None = level(email, group=FieldGroup.EMAIL, cost=Cost(weight=1))
     phone: str | None = level(phone, group=FieldGroup.PHONE, cost=Cost(weight=1))
     birth_date: dt.date | None = level(birth_date, group=FieldGroup.BIRTH_DATE, cost=Cost(weight=1))
     created_at: dt.datetime | None = attribute("user.created_at", group=FieldGroup.PROFILE)

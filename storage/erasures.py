@@ -179,6 +179,8 @@ BY_THE_PURGE: Final = ("users", "deletions", "purges", "acknowledgements")
 KEPT: Final[Mapping[str, str]] = {
     "held_names": "a keyed digest of the name, without the person: so that nobody takes the name",
     "certificates": "the proof: an opaque id, figures and times",
+    "sign_ups": "two ids and a keyed digest of a name: a command that comes again makes nobody",
+    "sign_up_receipts": "the same ids, at the person's home",
     "audit_logs": "ids, actions and keyed digests; append-only, so that it proves what was done",
     "audit_seals": "digests and signatures over the audit log",
     "outbox": "facts on their way hold opaque ids alone; their days are dropped after the retention",

@@ -17,7 +17,8 @@ _LOG: Final = logging.getLogger(__name__)
 _TABLE: Final = "personal_details"
 
 _FETCH: Final = """
-SELECT k.user_id, k.wrapped, k.master_version, d.phone, d.birth_date
+SELECT k.user_id, k.wrapped, k.master_version, d.phone, d.birth_date, d.email,
+       coalesce(d.email_version, 0) AS email_version
 FROM data_keys k
 LEFT JOIN personal_details d ON d.user_id = k.user_id
 WHERE k.user_id = ANY($1::bigint[])
@@ -28,8 +29,8 @@ INSERT INTO data_keys (user_id, wrapped, master_version) VALUES ($1, $2, $3) ON 
 """
 
 _WRITE: Final = """
-INSERT INTO personal_details (user_id, phone, birth_date) VALUES ($1, $2, $3)
-ON CONFLICT (user_id) DO UPDATE SET phone = $2, birth_date = $3
+INSERT INTO personal_details (user_id, phone, birth_date, email, email_version) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (user_id) DO UPDATE SET phone = $2, birth_date = $3, email = $4, email_version = $5
 """
 
 
@@ -70,7 +71,8 @@ async def change_details(
         return None
     key = await vault.open(_key(rows[0]) if rows else await _make_key(connection, vault, user_id))
     date = after.birth_date.isoformat() if after.birth_date is not None else None
-    await connection.execute(_WRITE, user_id, _seal(key, "phone", after.phone), _seal(key, "birth_date", date))
+    sealed = (_seal(key, "phone", after.phone), _seal(key, "birth_date", date), _seal(key, "email", after.email))
+    await connection.execute(_WRITE, user_id, *sealed, after.email_version)
     return before, after
 
 
@@ -85,10 +87,12 @@ def _seal(key: DataKey, column: str, text: str | None) -> bytes | None:
 
 
 def _read(key: DataKey, row: Record) -> PersonalDetails:
-    phone, date = row["phone"], row["birth_date"]
+    phone, date, email = row["phone"], row["birth_date"], row["email"]
     return PersonalDetails(
         phone=key.decrypt(_TABLE, "phone", phone) if phone is not None else None,
         birth_date=dt.date.fromisoformat(key.decrypt(_TABLE, "birth_date", date)) if date is not None else None,
+        email=key.decrypt(_TABLE, "email", email) if email is not None else None,
+        email_version=row["email_version"],
     )
 
 

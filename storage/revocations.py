@@ -27,6 +27,8 @@ ON CONFLICT (user_id, kind, name) DO UPDATE
 SET revoked_at = greatest(revocations.revoked_at, EXCLUDED.revoked_at),
     ends_at = greatest(revocations.ends_at, EXCLUDED.ends_at),
     recorded_at = EXCLUDED.recorded_at
+WHERE revocations.revoked_at < EXCLUDED.revoked_at OR revocations.ends_at < EXCLUDED.ends_at
+RETURNING true
 """
 
 _FETCH: Final = """
@@ -40,7 +42,7 @@ _FORGET: Final = "DELETE FROM revocations WHERE ends_at < $1"
 
 
 async def revoke(database: Database, revocation: Revocation) -> None:
-    """Write a revocation, and tell other services of it; a repeat may only extend it."""
+    """Write a revocation, and tell other services of it; a repeat may only extend it, and the same again is nothing."""
     user_id, opaque_id = revocation.user_id, database.ids.encode(NodeType.USER, revocation.user_id)
     is_session = revocation.kind is RevocationKind.SESSION
     payload = SessionPayload(
@@ -49,7 +51,8 @@ async def revoke(database: Database, revocation: Revocation) -> None:
 
     async def work(connection: Connection) -> None:
         times = (_moment(revocation.revoked_at), _moment(revocation.ends_at))
-        await connection.execute(_WRITE, user_id, revocation.kind.value, revocation.name, *times)
+        if not await connection.fetch(_WRITE, user_id, revocation.kind.value, revocation.name, *times):
+            return
         await write_audit(
             database, connection, user_id, "session.revoked", target_id=None, version=1, before=None, after=revocation
         )

@@ -39,6 +39,8 @@ _FETCH_ACTIVE: Final = "SELECT id FROM users WHERE id = ANY($1::bigint[]) AND st
 
 _FETCH_STATE: Final = "SELECT state FROM users WHERE id = $1"
 
+_FETCH_STATES: Final = "SELECT id, state FROM users WHERE id = ANY($1::bigint[])"
+
 _FETCH_LOCKED: Final = """
 SELECT id, username, display_name, bio, avatar_url, pronouns, location, links::text AS links, policy, state, version,
        created_at
@@ -82,6 +84,12 @@ async def fetch_state(database: Database, user_id: int) -> UserState | None:
     """Fetch the state of one person; None for an id that nobody ever had."""
     rows = await database.shards.home(user_id).fetch(_FETCH_STATE, user_id, priority=Priority.FACT)
     return UserState(rows[0]["state"]) if rows else None
+
+
+async def fetch_states(database: Database, user_ids: Sequence[int]) -> dict[int, UserState]:
+    """Fetch the states of people, in one statement per cell; ids that nobody ever had are left out."""
+    rows = await database.shards.fetch_by_home(_FETCH_STATES, user_ids, priority=Priority.FACT)
+    return {row["id"]: UserState(row["state"]) for row in rows}
 
 
 async def fetch_active(database: Database, user_ids: Sequence[int]) -> set[int]:
@@ -201,7 +209,7 @@ async def create_user(database: Database, new: NewUser, *, cell: int, now: dt.da
         UsernameTaken: somebody holds this name or one that looks the same.
     """
     for _ in range(_ID_ATTEMPTS):
-        with contextlib.suppress(_IdTaken):
+        with contextlib.suppress(IdTaken):
             return await _create(database, new, cell=cell, now=now)
     return await _create(database, new, cell=cell, now=now)
 
@@ -214,7 +222,7 @@ async def _create(database: Database, new: NewUser, *, cell: int, now: dt.dateti
     async def insert(connection: Connection) -> None:
         if home is directory:
             await claim(database, connection, wanted, pending=False)
-        await _insert(database, connection, user_id, new, now)
+        await insert_user(database, connection, user_id, new, now)
 
     if home is directory:
         await home.transact(insert)
@@ -230,23 +238,24 @@ async def _create_elsewhere(database: Database, wanted: Claim, insert: Callable[
     await directory.transact(lambda connection: claim(database, connection, wanted, pending=True))
     try:
         await database.shards.home(wanted.user_id).transact(insert)
-    except _IdTaken:
+    except IdTaken:
         await directory.transact(lambda connection: unclaim(connection, wanted))
         raise
     with contextlib.suppress(Overloaded):
         await directory.transact(lambda connection: confirm(connection, wanted, 1))
 
 
-class _IdTaken(KithError):
+class IdTaken(KithError):
     """Two people of a cell were created in one millisecond with the same 12 random bits: try another id."""
 
 
-async def _insert(database: Database, connection: Connection, user_id: int, new: NewUser, now: dt.datetime) -> None:
+async def insert_user(database: Database, connection: Connection, user_id: int, new: NewUser, now: dt.datetime) -> None:
+    """Write a new person with counters and the fact, in the caller's transaction; raises IdTaken."""
     person = (user_id, new.username, new.display_name, new.bio, new.avatar_url, new.pronouns, new.location)
     try:
         await connection.execute(_INSERT, *person, _links_document(new.links), write_policy(new.policy), now)
     except asyncpg.UniqueViolationError as error:
-        raise _IdTaken from error
+        raise IdTaken from error
     await connection.execute(_INSERT_COUNTS, user_id)
     await outbox.append(connection, [_event(database, EventType.USER_CREATED, user_id, 1)])
 

@@ -26,6 +26,8 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (22, 'username_changes', 'user_id', 'users'),
              (23, 'username_skeletons', 'skeleton', 'none'),
              (24, 'released_names', 'name_digest', 'none'),
-             (25, 'consents', 'owner_id', 'users')) AS t (position, name, key, with_table)
+             (25, 'consents', 'owner_id', 'users'),
+             (26, 'sign_ups', 'id', 'none'),
+             (27, 'sign_up_receipts', 'user_id', 'users')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;

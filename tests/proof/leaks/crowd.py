@@ -71,7 +71,7 @@ async def make_viewers(service: Service) -> Viewers:
     return Viewers(service, members, third)
 
 
-_DETAILS: Final = PersonalDetails(phone="+4930123456", birth_date=dt.date(1990, 2, 28))
+_DETAILS: Final = PersonalDetails("+4930123456", dt.date(1990, 2, 28), "target@example.org")
 
 
 async def make_target(viewers: Viewers, setting: Setting, number: int, **details: object) -> Member:

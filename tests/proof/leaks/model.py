@@ -35,6 +35,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "PROFILE": ("pronouns", "createdAt"),
     "LOCATION": ("location",),
     "LINKS": ("links",),
+    "EMAIL": ("email",),
     "PHONE": ("phone",),
     "BIRTH_DATE": ("birthDate",),
     "COUNTS": ("followersCount", "followingCount"),
@@ -43,7 +44,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The fields of a person by group; groups without fields in the schema are left out."""
 
-GROUPS: Final = (*FIELDS, "EMAIL", "ACTIVITY", "DISCOVERABILITY")
+GROUPS: Final = (*FIELDS, "ACTIVITY", "DISCOVERABILITY")
 """Every group, whether or not the schema has fields of it yet."""
 
 DEFAULTS: Final[Mapping[str, str]] = dict.fromkeys(FIELDS, "PUBLIC")

@@ -20,7 +20,7 @@ from tests.proof.leaks.crowd import Member, Viewers, make_target, make_viewers
 from tests.proof.leaks.model import FIELDS, FOLLOWERS, GROUPS, SETTINGS, SPREAD, VIEWERS, Setting, meets, sees
 from tests.proof.leaks.service import Asker, Service
 
-SHOWN = """{ id username displayName isPrivate bio pronouns createdAt location phone birthDate links { label url }
+SHOWN = """{ id username displayName isPrivate bio pronouns createdAt location email phone birthDate links { label url }
   followersCount followingCount followers(first: 1) { totalCount } following(first: 1) { totalCount }
   mutualFollowers(first: 1) { totalCount } }"""
 LISTED = "(first: 100)"
