@@ -28,7 +28,7 @@ from embedded.errors import ChildFailed
 from identity.database import make_beside
 from identity.migrate import migrate as migrate_identity
 from keys import load_keys
-from listeners import CannotListen, Door, bind, bind_free, listening, numbers_of, port_of
+from listeners import CannotListen, Door, bind, bind_free, bind_internal, listening, numbers_of, port_of
 from settings import Settings, leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
@@ -43,6 +43,14 @@ _WEB_STAGE: Final = 12
 _EVENTS_STAGE: Final = 11
 _WEB_STOPS_WITHIN_S: Final = 15.0
 _IDENTITY_STOPS_WITHIN_S: Final = 8.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sockets:
+    """What a web server listens on: for everybody, and for the auth service's commands."""
+
+    public: Sequence[socket.socket]
+    internal: Sequence[socket.socket] = ()
 
 
 def say(line: str) -> None:
@@ -73,8 +81,10 @@ async def _production(settings: Settings) -> None:
         renewal = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.set)
         async with Supervisor(report=say) as supervisor:
-            with listening(bind(settings)) as listeners:
-                webs = [_web(settings, number, environment, listeners) for number in range(settings.workers)]
+            inner = bind_internal(settings) if settings.internal_port is not None else []
+            with listening(inner), listening(bind(settings)) as listeners:
+                sockets = Sockets(listeners, inner)
+                webs = [_web(settings, number, environment, sockets) for number in range(settings.workers)]
                 for web in webs:
                     await supervisor.spawn(dataclasses.replace(web, log=_STANDARD_ERROR))
                 while await renewal.wait():
@@ -106,14 +116,16 @@ async def _development(settings: Settings) -> None:
         with (
             listening(bind_free(settings, say)) as listeners,
             listening(bind_free(settings, say, Door.IDENTITY)) as doors,
+            listening(bind_internal(settings)) as inner,
         ):
             identity_url = settings.identity_url or f"http://localhost:{port_of(doors)}"
             environment = _environment(settings, addresses, listeners) | {
                 "KITH_IDENTITY_DSN": identity_dsn,
                 "KITH_IDENTITY_URL": identity_url,
                 "KITH_IDENTITY_PORT": str(port_of(doors)),
+                "KITH_INTERNAL_URL": f"http://{settings.internal_host}:{port_of(inner)}",
             }
-            await _spawn_processes(services, settings, environment, listeners, doors)
+            await _spawn_processes(services, settings, environment, Sockets(listeners, inner), doors)
             address = f"{settings.scheme}://{settings.host}:{port_of(listeners)}"
             services.announce(address)
             _greet(settings, tokens, address, identity_url)
@@ -179,7 +191,7 @@ async def _spawn_processes(
     services: Services,
     settings: Settings,
     environment: Mapping[str, str],
-    listeners: Sequence[socket.socket],
+    sockets: Sockets,
     doors: Sequence[socket.socket],
 ) -> None:
     say("Starting the relay, the consumer, upkeep, the auth service and the web server")
@@ -188,7 +200,7 @@ async def _spawn_processes(
         _background(settings, "consumer", environment),
         _background(settings, "upkeep", environment),
         _identity(settings, environment, doors),
-        *(_web(settings, number, environment, listeners) for number in range(settings.workers)),
+        *(_web(settings, number, environment, sockets) for number in range(settings.workers)),
     ]
     await asyncio.gather(*map(services.spawn, children))
 
@@ -221,17 +233,19 @@ def _identity(settings: Settings, environment: Mapping[str, str], doors: Sequenc
     return _serving(child, serves, doors)
 
 
-def _web(settings: Settings, number: int, environment: Mapping[str, str], listeners: Sequence[socket.socket]) -> Child:
+def _web(settings: Settings, number: int, environment: Mapping[str, str], sockets: Sockets) -> Child:
+    inner = numbers_of(sockets.internal)
     child = Child(
         name=f"web {number}" if settings.workers > 1 else "web",
-        argv=(sys.executable, "server.py", "web"),
+        argv=(sys.executable, "server.py", "web", *(("--internal", ",".join(map(str, inner))) if inner else ())),
         log=settings.data_dir.resolve() / "logs" / f"web-{number}.log",
         env=environment,
         cwd=_ROOT,
         stop_timeout=_WEB_STOPS_WITHIN_S + settings.drain_delay,
         stage=_WEB_STAGE,
+        passed=inner,
     )
-    return _serving(child, Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / f"web-{number}.serves", listeners)
+    return _serving(child, Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / f"web-{number}.serves", sockets.public)
 
 
 def _serving(child: Child, serves: Path, listeners: Sequence[socket.socket]) -> Child:
@@ -250,7 +264,7 @@ def _serving(child: Child, serves: Path, listeners: Sequence[socket.socket]) -> 
         argv=(*child.argv, "--listen", ",".join(map(str, passed)), "--serves", str(serves)),
         prepare=prepare,
         ready=ready,
-        passed=passed,
+        passed=(*child.passed, *passed),
     )
 
 

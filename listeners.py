@@ -7,6 +7,7 @@ nothing is refused: connections wait in the socket, which stays open in the proc
 import contextlib
 import enum
 import errno
+import ipaddress
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -22,6 +23,7 @@ class Door(enum.Enum):
 
     WEB = ("port", 8000)
     IDENTITY = ("identity_port", 8100)
+    INTERNAL = ("internal_port", 0)
 
     @property
     def usual(self) -> int:
@@ -69,6 +71,25 @@ def bind_free(settings: Settings, report: Callable[[str], None], door: Door = Do
             return _bind(settings.host, port, door)
         report(f"Port {port} is in use, trying the next one")
     raise PortTaken(f"ports {door.usual} to {port} on {settings.host} are in use; set {door.variable} to a free one.")
+
+
+def bind_internal(settings: Settings) -> list[socket.socket]:
+    """Bind the port for the auth service's commands: the one that is set, or else any.
+
+    Raises:
+        CannotListen: it is in use, or others than our own machines could reach it.
+    """
+    listeners = _bind(settings.internal_host, settings.internal_port or Door.INTERNAL.usual, Door.INTERNAL)
+    if not all(_is_private(listener) for listener in listeners):
+        for listener in listeners:
+            listener.close()
+        raise CannotListen(f"{settings.internal_host} is no private address; set KITH_INTERNAL_HOST to one.")
+    return listeners
+
+
+def _is_private(listener: socket.socket) -> bool:
+    address = ipaddress.ip_address(listener.getsockname()[0])
+    return address.is_private and not address.is_unspecified
 
 
 def port_of(listeners: Sequence[socket.socket]) -> int:

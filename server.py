@@ -12,10 +12,9 @@ import json
 import os
 import resource
 import signal
-import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +37,7 @@ from execution.engine import Engine, PlanMode
 from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
 from keys import Keys, load_keys, load_master_keys
-from listeners import CannotListen, bind, inherited, listening
+from listeners import CannotListen, bind, bind_internal, inherited, listening
 from loaders import Bounds, describe, open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
@@ -63,6 +62,7 @@ from transport.access import Access
 from transport.app import Parts, make_app
 from transport.connections import ConnectionCaps
 from transport.graphiql import Explorer, Person
+from transport.internal import make_internal_app
 from transport.lines import Caps
 from transport.patience import Patience
 from transport.serving import Certificate, Serving
@@ -173,7 +173,7 @@ def _people(settings: Settings, verifier: Verifier) -> list[Person]:
         return []
 
 
-async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None]) -> None:
+async def serve(settings: Settings, sockets: development.Sockets, tell: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; then close sockets with 1001, let requests finish, and stop.
 
     Calls `tell` once connections are accepted.
@@ -185,14 +185,16 @@ async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Ca
     _want_descriptors(settings.connections)
     async with open_parts(settings) as parts:
         serving = Serving(make_app(parts), caps=caps, tls=_tls(settings))
-        await serving.start(listeners)
+        inner = Serving(make_internal_app(parts.backend, load_keys(settings).commands), caps=caps)
+        await serving.start(sockets.public)
+        await inner.start(sockets.internal)
         # What start-up made stays for good: the collector need not look at it again.
         gc.freeze()
         gc.set_threshold(YOUNG)
         tell()
         await stop.wait()
         asyncio.get_running_loop().call_later(LAST_S + settings.drain_delay, os._exit, 1)
-        await serving.stop(notice=settings.drain_delay)
+        await asyncio.gather(serving.stop(notice=settings.drain_delay), inner.stop(notice=settings.drain_delay))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -225,7 +227,7 @@ def main(arguments: list[str]) -> int:
     settings = load_or_exit()
     with leaving_on_bad_settings():
         if asked.part == "web" or (settings.is_production and settings.workers == 1):
-            return _run_web(settings, asked.listen, asked.serves)
+            return _run_web(settings, asked)
         trusted_documents(settings)  # a child that cannot start would be started again and again
         _tls(settings)
         return development.run(settings)
@@ -235,20 +237,29 @@ def _read(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="server.py", description="Run the main job, or one web server.")
     parser.add_argument("part", nargs="?", choices=["web"], help="one web server")
     parser.add_argument("--listen", metavar="FD,…", help="listening sockets that were handed on")
+    parser.add_argument("--internal", metavar="FD,…", help="the same, for the auth service's commands")
     parser.add_argument("--serves", metavar="FILE", type=Path, help="a file to make once connections are accepted")
     return parser.parse_args(arguments)
 
 
-def _run_web(settings: Settings, descriptors: str | None, serves: Path | None) -> int:
+def _run_web(settings: Settings, asked: argparse.Namespace) -> int:
     configure_logs()
     try:
-        listeners = inherited(descriptors) if descriptors is not None else bind(settings)
+        sockets = _sockets(settings, asked)
     except CannotListen as error:
         sys.stderr.write(f"kith: {error}\n")
         return 1
-    with listening(listeners):
-        uvloop.run(serve(settings, listeners, lambda: None if serves is None else serves.touch()))
+    with listening(sockets.public), listening(sockets.internal):
+        uvloop.run(serve(settings, sockets, lambda: None if asked.serves is None else asked.serves.touch()))
     return 0
+
+
+def _sockets(settings: Settings, asked: argparse.Namespace) -> development.Sockets:
+    """Take what was handed on, or else bind; commands are heard only where a port says so."""
+    if asked.listen is not None:
+        return development.Sockets(inherited(asked.listen), inherited(asked.internal) if asked.internal else ())
+    inner = bind_internal(settings) if settings.internal_port is not None else ()
+    return development.Sockets(bind(settings), inner)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,15 @@ class Settings(BaseSettings):
     identity_clients: Path | None = Field(
         None, description='a JSON file {"id": {"name": "…", "redirect_uris": ["https://…"]}} of applications'
     )
+    internal_host: str = Field(
+        "127.0.0.1", min_length=1, description="a private address on which the auth service's commands are heard"
+    )
+    internal_port: int | None = Field(
+        None, ge=1, le=65535, description="a port for the auth service's commands; they are heard nowhere else"
+    )
+    internal_url: str | None = Field(
+        None, description="the http:// or https:// address where the user service hears the auth service's commands"
+    )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, separated by commas"
     )
@@ -173,10 +182,11 @@ class Settings(BaseSettings):
         cls._are_postgres((value,) if value is not None else ())
         return value
 
-    @field_validator("identity_url")
+    @field_validator("identity_url", "internal_url")
     @classmethod
     def _is_origin(cls, value: str | None, info: ValidationInfo) -> str | None:
-        schemes = ("https",) if info.data.get("env") is Environment.PRODUCTION else ("https", "http")
+        is_public = info.field_name == "identity_url" and info.data.get("env") is Environment.PRODUCTION
+        schemes = ("https",) if is_public else ("https", "http")
         if value is None:
             return None
         parts = urlsplit(value.rstrip("/"))
@@ -278,7 +288,14 @@ class Settings(BaseSettings):
 
 _REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key")
 _SET_IN_PRODUCTION: Final = ("auth_issuer", "auth_audience")
-_IDENTITY_REQUIRES: Final = ("identity_dsn", "identity_url", "redis_url", "kafka_bootstrap", "secret_key")
+_IDENTITY_REQUIRES: Final = (
+    "identity_dsn",
+    "identity_url",
+    "internal_url",
+    "redis_url",
+    "kafka_bootstrap",
+    "secret_key",
+)
 
 
 def load(environ: Mapping[str, str] = os.environ, service: Service = Service.USERS) -> Settings:

@@ -198,6 +198,7 @@ class Occasion:
 
 OCCASIONS: Final = (
     Occasion("somebody signs up", (EventType.USER_CREATED,)),
+    Occasion("somebody has confirmed another e-mail address", (EventType.USER_UPDATED,)),
     Occasion(
         "many follows end with an account, or come back with it: the rest of them, soon after",
         (EventType.FOLLOW_REMOVED, EventType.FOLLOW_CREATED, EventType.FOLLOW_REQUESTED),

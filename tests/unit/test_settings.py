@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from listeners import CannotListen, bind_internal
 from settings import Environment, Service, SettingsError, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,7 @@ def test_the_auth_service_needs_other_settings_than_the_user_service() -> None:
     own = {
         "KITH_IDENTITY_DSN": "postgresql://kith:hunter2@c/identity",
         "KITH_IDENTITY_URL": "https://auth.example.com/",
+        "KITH_INTERNAL_URL": "http://kith.internal:8200",
     }
     assert load({**given, **own}, Service.IDENTITY).identity_url == "https://auth.example.com"
     for missing in own:
@@ -60,6 +62,15 @@ def test_the_auth_service_needs_other_settings_than_the_user_service() -> None:
 def test_the_auth_service_is_reached_at_an_origin_of_https(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^KITH_IDENTITY_URL has a bad value"):
         load({**PRODUCTION, "KITH_IDENTITY_URL": url})
+
+
+def test_commands_are_heard_at_a_private_address_only() -> None:
+    for host in ("0.0.0.0", "::"):  # noqa: S104 - what is refused
+        with pytest.raises(CannotListen, match="KITH_INTERNAL_HOST"):
+            bind_internal(load({"KITH_INTERNAL_HOST": host}))
+    [listener] = bind_internal(load({}))
+    with listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 def test_replicas_are_listed_by_cell() -> None:
