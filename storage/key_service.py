@@ -24,7 +24,7 @@ from storage.breakers import Breaker, BreakerOpen
 from storage.failures import RETRY_AFTER_S
 from storage.master_keys import LocalMasterKeys, MasterKeys, Unreadable, Wrapped
 from storage.metrics import KEY_CALLS, KEY_SECONDS
-from storage.timeouts import answer_within
+from storage.timeouts import AnswerWithin
 
 FIRST: Final = 1_000_000
 """Versions of the service come after all that a file can name: its first is one more than this."""
@@ -107,7 +107,7 @@ class KeyService:
         try:
             async with self._calls:
                 with KEY_SECONDS.labels(operation).time(), self._breaker.passing(*_AWAY):
-                    async with answer_within(deadlines.left(CALL_TIMEOUT_S)):
+                    async with AnswerWithin(deadlines.left(CALL_TIMEOUT_S)):
                         return await self._send(operation, method, path, fields)
         except (*_AWAY, BreakerOpen) as error:
             outcome = _outcome_of(error)
