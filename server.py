@@ -21,7 +21,7 @@ from typing import Final
 import uvloop
 
 import development
-from auth.issuers import open_issuers
+from auth.issuers import issues_development_tokens, open_issuers
 from auth.verifier import Verifier
 from domain.digests import Digests
 from domain.errors import TokenRejected
@@ -30,6 +30,7 @@ from domain.ids import OpaqueIds
 from domain.links import SignedLinks
 from domain.pages import Cursors
 from domain.probes import Ping
+from domain.scopes import Scope
 from embedded.configured import find_addresses
 from events.broadcast import Broadcast
 from events.remembering import forget_what_changed
@@ -61,7 +62,7 @@ from storage.vault import Vault
 from transport.access import Access
 from transport.app import Parts, make_app
 from transport.connections import ConnectionCaps
-from transport.graphiql import Explorer, Person
+from transport.graphiql import Explorer, Person, SignIn
 from transport.internal import make_internal_app
 from transport.lines import Caps
 from transport.patience import Patience
@@ -132,7 +133,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             presence=presence,
             access=Access(verifier, ids, revocations, settings.proxies),
             caps=Caps(settings.sockets, settings.sockets_per_user, settings.sockets_per_address),
-            explorer=None if settings.is_production else Explorer(DIST, people=lambda: _people(settings, verifier)),
+            explorer=None if settings.is_production else _explorer(settings, verifier),
             allowed_origins=settings.allowed_origins,
             needed={**cells, **issuers.pings},
             helpful={"redis": redis.ping},
@@ -162,6 +163,13 @@ def trusted_documents(settings: Settings) -> Mapping[str, str]:
         return read_manifest(settings.trusted_documents, GRAPHQL_SCHEMA, introspection=not settings.is_production)
     except BadManifest as error:
         raise SettingsError(f"The file of KITH_TRUSTED_DOCUMENTS {error}.") from error
+
+
+def _explorer(settings: Settings, verifier: Verifier) -> Explorer:
+    """Make the explorer page; where an auth service of ours runs beside, it signs people in."""
+    url, scope = settings.identity_url, " ".join(["openid", *Scope])
+    sign_in = SignIn(url, "graphiql", scope) if url is not None and issues_development_tokens(settings) else None
+    return Explorer(DIST, people=lambda: _people(settings, verifier), sign_in=sign_in)
 
 
 def _people(settings: Settings, verifier: Verifier) -> list[Person]:

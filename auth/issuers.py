@@ -1,4 +1,4 @@
-"""Whose tokens count: the configured provider, or in development an issuer of our own."""
+"""Whose tokens count: the configured provider, or in development an issuer of our own and the auth service beside."""
 
 import contextlib
 import dataclasses
@@ -53,19 +53,26 @@ async def open_issuers(settings: Settings) -> AsyncIterator[Issuers]:
         if settings.auth_jwks_file is not None:
             yield Issuers((Issuer(settings.auth_issuer, keys_of_file(settings.auth_jwks_file)),))
         elif issues_development_tokens(settings):
-            keys = development_keys(settings)
-            yield Issuers((Issuer(settings.auth_issuer, keys, DEVELOPMENT_LIFE_S),))
+            own = Issuer(settings.auth_issuer, development_keys(settings), DEVELOPMENT_LIFE_S)
+            if settings.identity_url is None:
+                yield Issuers((own,))
+            else:
+                keys = await _published(stack, "KITH_IDENTITY_URL", settings.identity_url)
+                yield Issuers((own, Issuer(settings.identity_url, keys)))
         else:
-            check_addresses(settings)
-            session = await stack.enter_async_context(open_session())
-            publication = Publication(session, settings.auth_issuer, settings.auth_jwks_url)
-            fetched = await stack.enter_async_context(FetchedKeys(publication.fetch).kept_fresh())
-            yield Issuers((Issuer(settings.auth_issuer, fetched),), {"issuer": fetched.ping})
+            keys = await _published(stack, "KITH_AUTH_ISSUER", settings.auth_issuer, settings.auth_jwks_url)
+            yield Issuers((Issuer(settings.auth_issuer, keys),), {"issuer": keys.ping})
 
 
-def check_addresses(settings: Settings) -> None:
-    """Refuse to fetch keys where somebody on the way could put in others; raises SettingsError."""
-    named = ("KITH_AUTH_JWKS_URL", settings.auth_jwks_url) if settings.auth_jwks_url else None
-    name, address = named or ("KITH_AUTH_ISSUER", settings.auth_issuer)
-    if not is_trustworthy(address):
+async def _published(
+    stack: contextlib.AsyncExitStack, variable: str, issuer: str, address: str | None = None
+) -> FetchedKeys:
+    """Fetch an issuer's keys now and then, until the stack closes; raises SettingsError, which names the variable.
+
+    Where somebody on the way could put in other keys, none are fetched.
+    """
+    if not is_trustworthy(address or issuer):
+        name = "KITH_AUTH_JWKS_URL" if address else variable
         raise SettingsError(f"{name} is where keys are fetched; it must be an https:// address.")
+    session = await stack.enter_async_context(open_session())
+    return await stack.enter_async_context(FetchedKeys(Publication(session, issuer, address).fetch).kept_fresh())

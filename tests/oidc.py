@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import aiohttp
 from aiohttp import web
 
-from identity.accounts import Account, insert_account
+from identity.accounts import TABLE, Account, insert_account
 from identity.app import make_app
 from identity.parts import Parts
 from identity.sessions import begin_session
@@ -89,16 +89,7 @@ class Application:
 
     async def sign_up(self, subject: str | None = None) -> Browser:
         """Make somebody, and a browser in which that person is signed in."""
-        account_id, email = uuid.uuid4(), f"{secrets.token_hex(8)}@example.com"
-        name = subject or secrets.token_urlsafe(16)
-        sealed = await self.parts.emails.seal("accounts", account_id, email)
-        async with self.parts.database.transaction() as connection:
-            account = Account(account_id, name, self.parts.emails.digest(email), sealed)
-            await insert_account(connection, account)
-            session, secret = await begin_session(
-                connection, account_id, methods=["pwd"], agent="a browser", now=self.clock()
-            )
-        return Browser(account_id, name, session.id, secret)
+        return await sign_up(self.parts, subject or secrets.token_urlsafe(16))
 
     async def authorize(self, browser: Browser | None = None, query: str | None = None, **fields: str | None) -> Answer:
         """Ask for a code, with some fields changed or (None) left out, or with a whole query."""
@@ -139,6 +130,17 @@ class Application:
         answer = await self.exchange(await self.code(browser, **fields))
         assert answer.status == 200, answer.body
         return answer.body
+
+
+async def sign_up(parts: Parts, subject: str) -> Browser:
+    """Make an account of a person of the user service, and a browser that is signed in."""
+    account_id, email = uuid.uuid4(), f"{secrets.token_hex(8)}@example.com"
+    sealed = await parts.emails.seal(TABLE, account_id, email)
+    account = Account(account_id, subject, parts.emails.digest(email), sealed)
+    async with parts.database.transaction() as connection:
+        await insert_account(connection, account)
+        session, secret = await begin_session(connection, account_id, methods=["pwd"], agent="x", now=parts.clock())
+    return Browser(account_id, subject, session.id, secret)
 
 
 @contextlib.asynccontextmanager

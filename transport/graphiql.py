@@ -64,6 +64,15 @@ CDN_SCRIPTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """Where the page signs people in: the issuer, by which name it is known there, and what it asks for."""
+
+    issuer: str
+    client: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """What `npm run build` made: the two files that the page names, and all that may be asked for."""
 
@@ -78,22 +87,30 @@ class Explorer:
     `people` is asked at every page, so that a reload brings fresh tokens. `dist` may be built after the start.
     """
 
-    def __init__(self, dist: Path, *, people: Callable[[], Sequence[Person]], endpoint: str = "/graphql") -> None:
+    def __init__(
+        self,
+        dist: Path,
+        *,
+        people: Callable[[], Sequence[Person]],
+        endpoint: str = "/graphql",
+        sign_in: SignIn | None = None,
+    ) -> None:
         self._dist = dist
+        self._sign_in = sign_in
         self._people = people
         self._endpoint = endpoint
         self._fallback = {_hashed_name(path): path for path in sorted(FALLBACK.glob("explorer.*"))}
 
     def page(self) -> web.Response:
         """Render the page; it holds tokens, so nobody may store or frame it."""
-        build = _read_build(self._dist)
+        build, issuer = _read_build(self._dist), self._sign_in.issuer if self._sign_in is not None else ""
         head, body, cdn = self._without_build() if build is None else (*self._with_build(build), "")
         return web.Response(
             text=_PAGE.format(head=head, body=body, config=self._config()),
             content_type="text/html",
             charset="utf-8",
             headers={
-                "Content-Security-Policy": _content_security_policy(cdn),
+                "Content-Security-Policy": _content_security_policy(cdn, issuer),
                 "X-Content-Type-Options": "nosniff",
                 "Referrer-Policy": "no-referrer",
                 "Cache-Control": "no-store",
@@ -121,7 +138,9 @@ class Explorer:
         return self._dist / name if build and name in build.files else None
 
     def _config(self) -> str:
-        return embeddable_json({"endpoint": self._endpoint, "people": [asdict(one) for one in self._people()]})
+        identity = asdict(self._sign_in) if self._sign_in is not None else None
+        people = [asdict(one) for one in self._people()]
+        return embeddable_json({"endpoint": self._endpoint, "people": people, "identity": identity})
 
     def _with_build(self, build: Build) -> tuple[str, str]:
         head = f'<link rel="stylesheet" href="{self._address(build.style)}">'
@@ -148,7 +167,7 @@ def embeddable_json(value: object) -> str:
 _ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
-def _content_security_policy(cdn: str) -> str:
+def _content_security_policy(cdn: str, issuer: str) -> str:
     # 'unsafe-inline' for styles: Monaco and CodeMirror lay out their lines with <style> and style="".
     return "; ".join(
         (
@@ -157,7 +176,7 @@ def _content_security_policy(cdn: str) -> str:
             f"style-src 'self' 'unsafe-inline' {cdn}".rstrip(),
             "img-src 'self' data:",
             "font-src 'self' data:",
-            "connect-src 'self'",
+            f"connect-src 'self' {issuer}".rstrip(),
             "worker-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",

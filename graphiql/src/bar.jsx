@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { config } from "./config.js";
-import { ANONYMOUS, choosePerson, identity, OWN_TOKEN, typeToken } from "./identity.js";
+import { ANONYMOUS, choosePerson, identity, OWN_TOKEN, SIGNED_IN, typeToken } from "./identity.js";
+import { canSignIn, signIn, signin, signOut } from "./signin.js";
 import { status } from "./status.js";
 import { useStore } from "./store.js";
 
@@ -12,13 +13,27 @@ export function Bar() {
       </h1>
       {config.people.length > 0 && <PersonField />}
       <TokenField />
+      {canSignIn && <SignInButton />}
       <Who />
     </header>
   );
 }
 
+function SignInButton() {
+  const { accessToken, busy } = useStore(signin);
+  const isIn = accessToken !== null;
+  return (
+    <div className="kith-field">
+      <button type="button" id="kith-sign-in" disabled={busy} onClick={isIn ? signOut : signIn}>
+        {isIn ? "Sign out" : "Sign in"}
+      </button>
+    </div>
+  );
+}
+
 function PersonField() {
   const { person } = useStore(identity);
+  const { accessToken } = useStore(signin);
   return (
     <div className="kith-field">
       <label htmlFor="kith-person">Person</label>
@@ -30,6 +45,7 @@ function PersonField() {
           </option>
         ))}
         {person === OWN_TOKEN && <option value={OWN_TOKEN}>own token</option>}
+        {(accessToken !== null || person === SIGNED_IN) && <option value={SIGNED_IN}>signed in</option>}
       </select>
     </div>
   );

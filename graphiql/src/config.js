@@ -1,4 +1,4 @@
-// What the server embeds in the page: {endpoint, people: [{name, id, token, about}]}.
+// What the server embeds in the page: {endpoint, people: [{name, id, token, about}], identity: {issuer, client, scope} or null}.
 export const config = JSON.parse(document.getElementById("kith-config").textContent);
 
 export const httpUrl = new URL(config.endpoint, location.href).href;

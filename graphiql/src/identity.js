@@ -1,14 +1,18 @@
 import { config, httpUrl, personNamed } from "./config.js";
+import { renew, signin } from "./signin.js";
 import { clearEvents, say } from "./status.js";
 import { createStore } from "./store.js";
 
 export const ANONYMOUS = "";
 export const OWN_TOKEN = "*";
+export const SIGNED_IN = "@";
 
 const KEY = "kith.identity";
 const CHECK_DELAY_MS = 400;
 const CHECK_TIMEOUT_MS = 15_000;
 let checkTimer;
+
+export const wasSignedIn = readStored()?.person === SIGNED_IN;
 
 // standing: "anonymous", "checking", "accepted", "refused" or "unknown" (the server does not answer).
 export const identity = createStore({ ...remembered(), standing: "checking", username: null });
@@ -16,8 +20,21 @@ export const identity = createStore({ ...remembered(), standing: "checking", use
 export const authorization = () => (identity.get().token ? `Bearer ${identity.get().token}` : undefined);
 
 export function choosePerson(name) {
-  become({ person: name, token: personNamed(name)?.token ?? "" });
+  if (name === SIGNED_IN) become({ person: SIGNED_IN, token: signin.get().accessToken ?? "" });
+  else become({ person: name, token: personNamed(name)?.token ?? "" });
 }
+
+// Whoever signs in is that person from then on; a renewed token is taken over without a word, a sign-out makes anonymous.
+let known = null;
+signin.subscribe(() => {
+  const { accessToken } = signin.get();
+  if (accessToken === known) return;
+  const renewed = known !== null && accessToken !== null;
+  known = accessToken;
+  if (renewed && identity.get().person === SIGNED_IN) identity.set({ token: accessToken });
+  else if (!renewed && accessToken !== null) choosePerson(SIGNED_IN);
+  else if (accessToken === null && identity.get().person === SIGNED_IN) choosePerson(ANONYMOUS);
+});
 
 export function typeToken(token) {
   const person = config.people.find((candidate) => candidate.token === token);
@@ -26,6 +43,10 @@ export function typeToken(token) {
 
 export function refuse() {
   identity.set({ standing: "refused", username: null });
+  if (identity.get().person === SIGNED_IN) {
+    renew().then((goesOn) => goesOn && identity.get().person === SIGNED_IN && checkIdentity());
+    return;
+  }
   const name = personNamed(identity.get().person)?.name ?? "NAME";
   say("error", `This token is not accepted or expired: run \`make run\` again or \`python -m auth.token ${name}\`.`);
 }
@@ -34,7 +55,7 @@ export function checkIdentity() {
   clearTimeout(checkTimer);
   if (!identity.get().token) {
     identity.set({ standing: "anonymous", username: null });
-    say("info", "You are anonymous: choose a person, or paste an access token.");
+    say("info", "You are anonymous: choose a person, sign in, or paste an access token.");
     return;
   }
   identity.set({ standing: "checking", username: null });
@@ -42,7 +63,7 @@ export function checkIdentity() {
 }
 
 function become({ person, token }) {
-  sessionStorage.setItem(KEY, JSON.stringify({ person, token }));
+  sessionStorage.setItem(KEY, JSON.stringify({ person, token: person === OWN_TOKEN ? token : "" }));
   identity.set({ person, token });
   clearEvents();
   checkIdentity();
@@ -52,7 +73,7 @@ function become({ person, token }) {
 function remembered() {
   const stored = readStored();
   if (stored?.person === OWN_TOKEN) return stored;
-  if (stored?.person === ANONYMOUS) return { person: ANONYMOUS, token: "" };
+  if (stored?.person === ANONYMOUS || stored?.person === SIGNED_IN) return { person: ANONYMOUS, token: "" };
   const person = personNamed(stored?.person) ?? firstGuest();
   return { person: person?.name ?? ANONYMOUS, token: person?.token ?? "" };
 }

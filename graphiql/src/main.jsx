@@ -10,7 +10,8 @@ import { useEffect, useRef } from "react";
 import { createRoot } from "react-dom/client";
 import { Bar, StatusLine } from "./bar.jsx";
 import { dropSocket, fetcher } from "./fetcher.js";
-import { checkIdentity, identity } from "./identity.js";
+import { checkIdentity, identity, SIGNED_IN, wasSignedIn } from "./identity.js";
+import { resume } from "./signin.js";
 import { operations } from "./operations.js";
 import { storage } from "./storage.js";
 import { useStore } from "./store.js";
@@ -71,5 +72,5 @@ function FollowSystemTheme() {
   return null;
 }
 
-checkIdentity();
 createRoot(document.getElementById("kith")).render(<Explorer />);
+if (!(await resume(wasSignedIn)) && identity.get().person !== SIGNED_IN) checkIdentity();

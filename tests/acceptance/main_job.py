@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Final
+
+import embedded.lock
+from identity.database import beside
+from identity.parts import Parts, open_parts
+from settings import load
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
@@ -39,6 +45,21 @@ class MainJob:
     def socket_url(self) -> str:
         """Give the address of the API for WebSockets."""
         return f"ws://{HOST}:{self.port}/graphql"
+
+    @property
+    def identity_url(self) -> str:
+        """Give the address of the auth service."""
+        [url] = re.findall(r"Sign-in is at (\S+)", self.output.read_text())
+        return str(url)
+
+    @contextlib.asynccontextmanager
+    async def identity_parts(self) -> AsyncIterator[Parts]:
+        """Open what the auth service works with, beside it."""
+        found = embedded.lock.running(self.data_dir)
+        assert found is not None
+        settings = load({"KITH_DATA_DIR": str(self.data_dir), "KITH_PORT": str(self.port)})
+        async with open_parts(settings, beside(found.postgres_dsns[0]), self.identity_url) as parts:
+            yield parts
 
     @property
     def tokens(self) -> dict[str, str]:

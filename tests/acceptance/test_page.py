@@ -21,6 +21,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.acceptance.main_job import ROOT
 from tests.acceptance.people import People
+from tests.oidc import sign_up
 
 SCREENSHOT: Final = os.environ.get("KITH_SCREENSHOT")
 WITHIN_S: Final = 20.0
@@ -68,7 +69,11 @@ class Page:
     def become(self, name: str) -> None:
         """Choose a person, and wait until the server has said who that is."""
         Select(self.find("#kith-person")).select_by_value(name)
-        self.wait(lambda: self.find("#kith-who").text == f"You are {name or 'anonymous'}")
+        self.wait_for_name(name or "anonymous")
+
+    def wait_for_name(self, name: str) -> None:
+        """Wait until the server has said who one is."""
+        self.wait(lambda: self.find("#kith-who").text == f"You are {name}")
 
     def open_tab(self, name: str) -> None:
         """Open one of the tabs that the page starts with."""
@@ -151,6 +156,30 @@ def test_somebody_is_chosen_and_a_query_answered(page: Page) -> None:
     page.type("{ me { username displayName } }")
     assert page.run() == {"data": {"me": {"username": "ana", "displayName": "Ana Reyes"}}}
     assert page.find("#kith-status").text.startswith("HTTP 200 in ")
+
+
+async def test_whoever_is_signed_in_at_the_auth_service_signs_in_by_one_click(
+    page: Page, people_of_one_cell: People
+) -> None:
+    person, job = people_of_one_cell.take(), people_of_one_cell.job
+    async with job.identity_parts() as parts:
+        browser = await sign_up(parts, person.id)
+    cookie = {"url": job.identity_url, "name": parts.cookie.name, "value": browser.secret}
+    page.driver.execute_cdp_cmd("Network.setCookie", {**cookie, "httpOnly": True, "sameSite": "Lax"})
+    page.find("#kith-sign-in").click()
+    page.wait_for_name(person.name)
+    page.type("{ me { username } }")
+    assert page.run() == {"data": {"me": {"username": person.name}}}
+    stored = page.driver.execute_script("return JSON.stringify([sessionStorage, localStorage, location.href])")
+    assert (page.find("#kith-token").get_attribute("value") or "").startswith("eyJ")
+    assert "eyJ" not in stored
+    assert "code=" not in stored
+    page.driver.refresh()
+    page.wait_for_name(person.name)
+    page.find("#kith-sign-in").click()
+    page.wait_for_name("anonymous")
+    page.wait(lambda: page.find("#kith-sign-in").text == "Sign in")
+    page.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
 
 
 def test_nobody_is_anonymous(page: Page) -> None:

@@ -8,7 +8,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from transport.graphiql import CDN, Explorer, Person, embeddable_json
+from transport.graphiql import CDN, Explorer, Person, SignIn, embeddable_json
 
 ANA = Person("ana", "VXNlcjox", "token-of-ana", "follows everybody")
 HOSTILE = Person("</script><script>alert(1)</script>", "VXNlcjoy", "a&b\u2028c\u2029", "<!--")
@@ -66,9 +66,12 @@ def test_the_page_names_its_own_assets_only(dist: Path) -> None:
 
 
 def test_the_config_carries_people_and_endpoint(dist: Path) -> None:
-    page = Explorer(dist, people=lambda: [ANA], endpoint="/api").page()
+    sign_in = SignIn("https://auth.example", "graphiql", "openid kith:read")
+    page = Explorer(dist, people=lambda: [ANA], endpoint="/api", sign_in=sign_in).page()
     person = {"name": "ana", "id": "VXNlcjox", "token": "token-of-ana", "about": "follows everybody"}
-    assert json.loads(embedded_config(page)) == {"endpoint": "/api", "people": [person]}
+    identity = {"issuer": "https://auth.example", "client": "graphiql", "scope": "openid kith:read"}
+    assert json.loads(embedded_config(page)) == {"endpoint": "/api", "people": [person], "identity": identity}
+    assert directives(page)["connect-src"] == "'self' https://auth.example"
     assert f'src="/api/assets/{SCRIPT}"' in html(page)
 
 
