@@ -52,6 +52,7 @@ from storage.budgets import Budgets
 from storage.cells import open_cells
 from storage.channels import Listeners
 from storage.key_service import KeyServiceAddress, open_master_keys
+from storage.line_leases import LineLeases
 from storage.named_world import ABOUT
 from storage.outbox import Bell
 from storage.persisted_documents import PersistedInRedis
@@ -119,7 +120,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             SignedLinks(keys.links),
             quotas,
         )
-        presence = await stack.enter_async_context(Presence(backend.database, listeners).watching())
+        leases = await stack.enter_async_context(LineLeases(redis).renewing())
+        presence = await stack.enter_async_context(Presence(backend.database, listeners, leases).watching())
         revocations = Revocations(backend.database, listeners, on_revoked=presence.end)
         await stack.enter_async_context(revocations.watching())
         cells: dict[str, Ping] = {f"cell {cell.number}": cell.ping for cell in shards.cells}

@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         0.0, ge=0, le=60, description="how many seconds a server that is to stop accepts connections still"
     )
     sockets: int = Field(10_000, ge=1, description="how many WebSockets and event streams a process holds")
-    sockets_per_user: int = Field(20, ge=1, description="how many of them one person may have in a process")
+    sockets_per_user: int = Field(20, ge=1, description="how many of them one person may have in all processes")
     sockets_per_address: int | None = Field(
         None, ge=1, description="how many of them one client address may have in a process (not behind a proxy)"
     )

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from domain.revocations import Credentials, Revocation
 from storage.channels import Listeners, Notice
 from storage.database import Database
+from storage.line_leases import LineLeases
 from storage.users import fetch_active
 
 LOOK_EVERY_S: Final = 1.0
@@ -26,9 +27,10 @@ CutOff = Callable[[], None]
 class Presence:
     """Knows how to end every connection that speaks for somebody, by person and by session."""
 
-    def __init__(self, database: Database, listeners: Listeners) -> None:
+    def __init__(self, database: Database, listeners: Listeners, leases: LineLeases | None = None) -> None:
         self._database = database
         self._listeners = listeners
+        self._leases = leases
         self._look_every = LOOK_EVERY_S
         self._by_user: dict[int, set[CutOff]] = {}
         self._by_session: dict[str, set[CutOff]] = {}
@@ -59,6 +61,15 @@ class Presence:
             self._credentials[cut_off] = credentials
             stack.callback(self._credentials.pop, cut_off)
             yield
+
+    @contextlib.asynccontextmanager
+    async def counted(self, user_id: int, most: int) -> AsyncIterator[bool]:
+        """Count one more connection of a person in all processes together; False where there are `most` already."""
+        if self._leases is None:
+            yield True
+            return
+        async with self._leases.held(user_id, most) as has_room:
+            yield has_room
 
     def end(self, revocation: Revocation) -> None:
         """Cut off every connection whose token is revoked."""

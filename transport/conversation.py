@@ -44,7 +44,7 @@ class Conversation:
         self._engine = operations
         self._access = access
         self._caller: Caller | None = None
-        self._speaking = contextlib.ExitStack()
+        self._speaking = contextlib.AsyncExitStack()
         self._pace = Pace()
         self._heard = True
         self._operations: dict[str, asyncio.Task[None]] = {}
@@ -62,7 +62,7 @@ class Conversation:
     async def hold(self) -> Ending:
         """Talk until something ends the line, and give what it was; nothing runs afterwards."""
         timer = asyncio.get_running_loop().call_later(INIT_TIMEOUT_S, self._expect_introduction)
-        with self._speaking:
+        async with self._speaking:
             try:
                 _ = self._start(self._read()), self._start(self._beat())
                 ending = await self._line.ending
@@ -132,7 +132,7 @@ class Conversation:
             self._caller = await self._access.of_connection(payload, self._sender)
         except TokenRejected as error:
             raise Closing(FORBIDDEN.code, FORBIDDEN.reason) from error
-        self._speaking.enter_context(self._lines.spoken_for(self._line, self._caller))
+        await self._speaking.enter_async_context(self._lines.spoken_for(self._line, self._caller))
         if not self._line.ending.done():
             await self._wire.send({"type": "connection_ack"})
 

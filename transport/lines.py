@@ -11,7 +11,7 @@ import dataclasses
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final, TypeVar
 
 import orjson
@@ -51,7 +51,9 @@ DEAF: Final = (TOO_SLOW, UNANSWERED)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caps:
-    """How many lines there may be in this process, and of those by one person and from one address; None is no cap."""
+    """How many lines there may be in this process and of those from one address, where None is no cap; and how many by
+    one person in all processes together.
+    """
 
     total: int = 10_000
     per_user: int = 20
@@ -102,22 +104,29 @@ class Lines:
                 ending = line.ending.result()
                 CLOSINGS.labels(transport, "peer" if ending is PEER_GONE else str(ending.code)).inc()
 
-    @contextlib.contextmanager
-    def spoken_for(self, line: Line, caller: Caller) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def spoken_for(self, line: Line, caller: Caller) -> AsyncIterator[None]:
         """Let a line speak for a caller until the context closes, as long as the caller's token and account hold."""
         line.caller = caller
         if caller.credentials is None:
             yield
             return
-        with _counted(self._by_user, caller.credentials.user_id), contextlib.ExitStack() as stack:
-            if self._by_user[caller.credentials.user_id] > self._caps.per_user:
-                line.end(TOO_MANY)
+        async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._presence.present(caller.credentials, line.cut_off))
             if caller.expires_at is not None:
                 loop = asyncio.get_running_loop()
                 timer = loop.call_later(max(0.0, caller.expires_at - time.time()), line.cut_off)
                 stack.callback(timer.cancel)
+            if not await self._has_room(caller.credentials.user_id, stack):
+                line.end(TOO_MANY)
             yield
+
+    async def _has_room(self, user_id: int, stack: contextlib.AsyncExitStack) -> bool:
+        """Count one more of a person's lines, here and everywhere; here alone where nobody can tell of the others."""
+        stack.enter_context(_counted(self._by_user, user_id))
+        if self._by_user[user_id] > self._caps.per_user:
+            return False
+        return await stack.enter_async_context(self._presence.counted(user_id, self._caps.per_user))
 
     async def drain(self, within: float) -> None:
         """End all lines with a hint when to come back, and those that are opened meanwhile; wait for them to close."""

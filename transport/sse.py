@@ -54,9 +54,10 @@ class EventStreams:
         if not self._origins.may_connect(request):
             raise web.HTTPForbidden
         if not isinstance(prepared, dict) and prepared.type is OperationType.SUBSCRIPTION:
-            with self._lines.open("sse", request.remote) as line, self._lines.spoken_for(line, caller):
-                _expect_room(line)
-                return await self._subscribe(request, prepared, line)
+            with self._lines.open("sse", request.remote) as line:
+                async with self._lines.spoken_for(line, caller):
+                    _expect_room(line)
+                    return await self._subscribe(request, prepared, line)
         response = prepared if isinstance(prepared, dict) else await self._operations.run(prepared)
         return web.Response(body=_next(response) + _COMPLETE, headers=_HEADERS)
 

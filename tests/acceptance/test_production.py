@@ -4,6 +4,9 @@
 """
 
 import base64
+import collections
+import contextlib
+import json
 import os
 import signal
 import sys
@@ -18,10 +21,14 @@ from tests.acceptance.operators import serving_production
 from tests.acceptance.people import People, claims_of, sign
 from tests.acceptance.probes import GRAPHQL, expect_refusal, send, send_json, send_raw
 from tests.acceptance.steady import asking
+from tests.conftest import eventually
+from tests.raw_sockets import TEXT, frame, open_raw
 
 WORKERS: Final = 2
 LONG: Final = os.environ.get("PROVE") == "long"
 TIMES: Final = 20 if LONG else 1
+SOCKETS: Final = 3
+SETTINGS: Final = {"KITH_WORKERS": str(WORKERS), "KITH_SOCKETS_PER_USER": str(SOCKETS)}
 SOME: Final = 20
 READY: Final = " ready in "
 QUERY: Final = '{ user(username: "star") { username followersCount } }' if LONG else "{ __typename }"
@@ -31,7 +38,7 @@ RENEWED_WITHIN_S: Final = 120.0
 @pytest.fixture(scope="module")
 async def job(people_of_one_cell: People, short_folder: Path) -> AsyncIterator[MainJob]:
     """Run the server as an operator would."""
-    async with serving_production(people_of_one_cell, short_folder / "production", KITH_WORKERS=str(WORKERS)) as made:
+    async with serving_production(people_of_one_cell, short_folder / "production", **SETTINGS) as made:
         yield made
 
 
@@ -60,10 +67,30 @@ async def test_the_schema_is_not_told(job: MainJob, query: str) -> None:
 
 async def test_queries_are_answered_under_the_operator_s_keys(job: MainJob, people_of_one_cell: People) -> None:
     people = people_of_one_cell
-    short = sign(people.key, claims_of(people.ana.id, exp=claims_of("")["iat"] + 600))  # type: ignore[operator]
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {short}"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {short_token(people)}"}
     answer = await send(job, b'{"query":"{ me { username __typename } }"}', headers=headers)
     assert (answer.status, answer.json) == (200, {"data": {"me": {"username": "ana", "__typename": "User"}}})
+
+
+def short_token(people: People) -> str:
+    return sign(people.key, claims_of(people.ana.id, exp=claims_of("")["iat"] + 600))  # type: ignore[operator]
+
+
+async def test_a_person_has_so_many_sockets_whichever_servers_they_are_at(
+    job: MainJob, people_of_one_cell: People
+) -> None:
+    init = {"type": "connection_init", "payload": {"authorization": f"Bearer {short_token(people_of_one_cell)}"}}
+
+    async def just_so_many() -> bool:  # in the end: where Redis is late, each server counts by itself
+        answers = []
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(4 * SOCKETS):
+                socket = await stack.enter_async_context(open_raw("127.0.0.1", job.port))
+                await socket.write(frame(TEXT, json.dumps(init).encode()))
+                answers.append((await socket.read_frame())[1][:2])
+        return collections.Counter(answers) == {b'{"': SOCKETS, (4429).to_bytes(2, "big"): 3 * SOCKETS}
+
+    await eventually(just_so_many, within=60)
 
 
 async def test_a_token_that_lives_for_an_hour_is_refused(job: MainJob, people_of_one_cell: People) -> None:

@@ -62,7 +62,11 @@ class Figures:
     records_repeated: int = 0
     notifications_missing: int = 0
     notifications_twice: int = 0
+    mutations_while_the_broker_was_frozen: int = 0
     errors_while_the_broker_was_frozen: int = 0
+    errors_in_as_long_before: int = 0
+    errors_by_the_frozen_broker: int = 0
+    """Those of kinds that did not come before it was frozen: what a busy machine refuses, it refuses then as well."""
     healed_s: float = 0.0
     drained_s: float = 0.0
 
@@ -77,7 +81,7 @@ class Figures:
                 self.order_violations,
                 self.notifications_missing,
                 self.notifications_twice,
-                self.errors_while_the_broker_was_frozen,
+                self.errors_by_the_frozen_broker,
             )
         )
 
@@ -111,6 +115,7 @@ class _Chaos:
         self.plan = plan
         self.sink = sink
         self.figures = figures
+        self.is_over = False
         self.job: MainJob = people.job
         self.tally = Tally()
         chance = random.Random(plan.seed)
@@ -144,7 +149,7 @@ class _Chaos:
         await self._account()
 
     def _is_enough(self) -> bool:
-        return self.tally.acknowledged >= self.plan.mutations
+        return self.is_over and self.tally.acknowledged >= self.plan.mutations
 
     async def _follow_by_and_by(self) -> None:
         """Have each fan follow the owner once, spread over the whole run."""
@@ -169,6 +174,7 @@ class _Chaos:
             else:
                 await self._kill(fault.part)
             self.figures.faults += 1
+        self.is_over = True
 
     async def _kill(self, part: str) -> None:
         pid = self._pid(part)
@@ -177,22 +183,30 @@ class _Chaos:
         self.figures.healed_s = max(self.figures.healed_s, round(took, 1))
 
     async def _freeze(self, fault: Fault) -> None:
-        """Freeze the broker: whoever acts must not notice."""
+        """Freeze the broker: whoever acts must not notice, beside as long a time in which it ran."""
         await self._until_quiet()
-        self.tally.errors_now.clear()
-        pid = self._pid(fault.part)
+        before = await self._errors_within(fault.frozen_s)
+        acknowledged, pid = self.tally.acknowledged, self._pid(fault.part)
         os.kill(pid, signal.SIGSTOP)
         try:
-            await asyncio.sleep(fault.frozen_s)
+            meanwhile = await self._errors_within(fault.frozen_s)
         finally:
             os.kill(pid, signal.SIGCONT)
-        errors = collections.Counter(self.tally.errors_now)
-        say(f"{self.tally.acknowledged:6} acknowledged: it goes on; errors meanwhile: {dict(errors)}")
-        self.figures.errors_while_the_broker_was_frozen += errors.total()
+        figures = self.figures
+        figures.mutations_while_the_broker_was_frozen += self.tally.acknowledged - acknowledged
+        figures.errors_while_the_broker_was_frozen += meanwhile.total()
+        figures.errors_in_as_long_before += before.total()
+        figures.errors_by_the_frozen_broker += sum(meanwhile[code] for code in meanwhile.keys() - before.keys())
+        say(f"{self.tally.acknowledged:6} acknowledged: it goes on; errors before and meanwhile: {before}, {meanwhile}")
+
+    async def _errors_within(self, seconds: float) -> "collections.Counter[str]":
+        self.tally.errors_now.clear()
+        await asyncio.sleep(seconds)
+        return collections.Counter(self.tally.errors_now)
 
     async def _until_quiet(self) -> None:
-        """Wait until earlier faults no longer show."""
-        while True:
+        """Wait until earlier faults no longer show, unless the machine is so busy that it refuses all the time."""
+        for _ in range(30):
             self.tally.errors_now.clear()
             await asyncio.sleep(2.0)
             if not self.tally.errors_now:

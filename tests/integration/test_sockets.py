@@ -253,6 +253,31 @@ async def test_more_sockets_than_a_person_may_have_are_refused(serve: Serve, mak
             assert (await another.read_frame())[0] == TEXT
 
 
+async def test_a_person_may_have_no_more_sockets_in_two_servers_than_in_one(
+    serve: Serve, make_person: MakePerson
+) -> None:
+    one, other, person = await serve(Caps(per_user=2)), await serve(Caps(per_user=2)), await make_person()
+    async with one.socket(person) as first, other.stream(person) as second:
+        assert (await first.read_frame())[0] == TEXT
+        assert await second.content.readline() == b":\n"
+
+        async def both_refuse() -> bool:  # in the end: where Redis is late, each server counts by itself
+            codes = []
+            for server in (one, other):
+                async with server.socket(person) as third, server.stream(person) as refused:
+                    codes += [(await third.read_frame())[1][:2], refused.status]
+            return codes == [(4429).to_bytes(2, "big"), 429] * 2
+
+        await eventually(both_refuse, within=60)
+        first.reset()
+
+        async def there_is_room() -> bool:
+            async with other.socket(person) as fourth:
+                return (await fourth.read_frame())[0] == TEXT
+
+        await eventually(there_is_room, within=60)
+
+
 @pytest.mark.parametrize("caps", [Caps(total=2), Caps(per_address=2)], ids=["in all", "from one address"])
 async def test_more_sockets_than_there_may_be_are_refused(serve: Serve, caps: Caps) -> None:
     served = await serve(caps)
