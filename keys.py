@@ -34,6 +34,7 @@ class Keys:
     signing_keys: bytes
     refresh_tokens: bytes
     commands: bytes
+    pages: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -52,6 +53,7 @@ def load_keys(settings: Settings) -> Keys:
         signing_keys=_derive(master, b"kith signing keys"),
         refresh_tokens=_derive(master, b"kith refresh tokens"),
         commands=_derive(master, b"kith commands between services"),
+        pages=_derive(master, b"kith pages of the auth service"),
     )
 
 

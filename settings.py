@@ -115,6 +115,11 @@ class Settings(BaseSettings):
     internal_url: str | None = Field(
         None, description="the http:// or https:// address where the user service hears the auth service's commands"
     )
+    smtp_url: SecretStr | None = Field(
+        None, description="smtps://user:password@host or smtp://… (with STARTTLS), by which mails are sent"
+    )
+    mail_from: str = Field("Kith <no-reply@localhost>", min_length=3, description="whom mails are from")
+    password_blocklist: Path | None = Field(None, description="a file of further passwords to refuse, one a line")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, separated by commas"
     )
@@ -180,6 +185,14 @@ class Settings(BaseSettings):
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         cls._are_postgres((value,) if value is not None else ())
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value is not None else None
+        if parts is not None and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
+            raise ValueError
         return value
 
     @field_validator("identity_url", "internal_url")
@@ -295,7 +308,9 @@ _IDENTITY_REQUIRES: Final = (
     "redis_url",
     "kafka_bootstrap",
     "secret_key",
+    "smtp_url",
 )
+_IDENTITY_SET: Final = ("auth_audience", "mail_from")
 
 
 def load(environ: Mapping[str, str] = os.environ, service: Service = Service.USERS) -> Settings:
@@ -381,7 +396,7 @@ def _check_production(settings: Settings, service: Service) -> None:
         raise SettingsError("KITH_DAYS_AHEAD is for development: in production nobody is purged before the time.")
     if settings.key_service_url is not None and not settings.key_service_url.startswith("https://"):
         raise SettingsError("KITH_KEY_SERVICE_URL must be an https:// address in production.")
-    for name in ("auth_audience",) if service is Service.IDENTITY else _SET_IN_PRODUCTION:
+    for name in _IDENTITY_SET if service is Service.IDENTITY else _SET_IN_PRODUCTION:
         if name not in settings.model_fields_set:
             raise SettingsError(_missing(name))
 

@@ -45,6 +45,14 @@ _INSERT: Final = f"INSERT INTO accounts ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5,
 _BY_ID: Final = f"SELECT {_COLUMNS} FROM accounts WHERE id = $1 AND state <> 'ERASED'"  # noqa: S608
 _BY_EMAIL: Final = f"SELECT {_COLUMNS} FROM accounts WHERE email_digest = $1 AND state <> 'ERASED'"  # noqa: S608
 _BY_SUBJECT: Final = f"SELECT {_COLUMNS} FROM accounts WHERE subject = $1 AND state <> 'ERASED'"  # noqa: S608
+_SET_PASSWORD: Final = """
+    UPDATE accounts SET password_hash = $2, updated_at = now()
+    WHERE id = $1 AND state = 'ACTIVE' AND ($3::text IS NULL OR password_hash = $3)
+"""  # noqa: S105 - a statement
+_SET_EMAIL: Final = """
+    UPDATE accounts SET email_digest = $2, email_box = $3, email_verified_at = $4, updated_at = now()
+    WHERE id = $1 AND state = 'ACTIVE'
+"""
 
 
 async def insert_account(connection: Connection, account: Account) -> None:
@@ -77,6 +85,18 @@ async def fetch_account_by_email(connection: Connection, digest: bytes) -> Accou
 async def fetch_account_by_subject(connection: Connection, subject: str) -> Account | None:
     """Read the account of a person, by the id that clients know."""
     return _read(await connection.fetchrow(_BY_SUBJECT, subject))
+
+
+async def set_password_hash(
+    connection: Connection, account_id: UUID, fresh: str, *, expected: str | None = None
+) -> bool:
+    """Change the password; False where it is not the `expected` one any more."""
+    return (await connection.execute(_SET_PASSWORD, account_id, fresh, expected)).endswith("1")
+
+
+async def set_email(connection: Connection, account_id: UUID, digest: bytes, box: bytes, now: dt.datetime) -> None:
+    """Change the address, encrypted under the account's key; raises UniqueViolationError where another has it."""
+    await connection.execute(_SET_EMAIL, account_id, digest, box, now)
 
 
 def _read(row: Record | None) -> Account | None:

@@ -18,6 +18,7 @@ import msgspec
 from identity.database import Connection, Database, Record, Unavailable
 from identity.letters import Letter, LetterKind
 from identity.metrics import MAILS
+from storage.master_keys import Unreadable
 from storage.vault import Vault, WrappedKey
 
 TABLE: Final = "mails"
@@ -82,7 +83,11 @@ async def queue_mail(connection: Connection, vault: Vault, letter: Letter) -> No
 
 async def fetch_latest(connection: Connection, vault: Vault, count: int) -> list[Mail]:
     """Read the latest mails that can still be read, newest first: those of development, and those not sent yet."""
-    return [await _read(row, vault) for row in await connection.fetch(_LATEST, count)]
+    found = []
+    for row in await connection.fetch(_LATEST, count):
+        with contextlib.suppress(Unreadable):
+            found.append(await _read(row, vault))
+    return found
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +120,13 @@ class Outbox:
             await connection.execute(_FORGET, now - KEPT)
             rows = await connection.fetch(_TAKE, now, BATCH, LEASE)
         for row in rows:
-            await self._send_one(await _read(row, self.vault), now)
+            try:
+                mail = await _read(row, self.vault)
+            except Unreadable:
+                _LOG.error("a mail cannot be read, and is given up")
+                await self._write(_GIVE_UP, row["id"], now)
+            else:
+                await self._send_one(mail, now)
         return len(rows)
 
     async def _send_one(self, mail: Mail, now: dt.datetime) -> None:
@@ -126,20 +137,20 @@ class Outbox:
             await self._failed(mail, now)
             return
         MAILS.labels(mail.letter.kind, "sent").inc()
-        await self._write(_SHOWN if self.keeps else _SENT, mail, now)
+        await self._write(_SHOWN if self.keeps else _SENT, mail.id, now)
 
     async def _failed(self, mail: Mail, now: dt.datetime) -> None:
         if mail.tries >= MOST_TRIES:
             MAILS.labels(mail.letter.kind, "given up").inc()
             _LOG.error("a mail was given up after %d tries", mail.tries)
-            await self._write(_GIVE_UP, mail, now)
+            await self._write(_GIVE_UP, mail.id, now)
             return
         MAILS.labels(mail.letter.kind, "put off").inc()
-        await self._write(_LATER, mail, now + min(_FIRST_WAIT * 2**mail.tries, _LONGEST_WAIT))
+        await self._write(_LATER, mail.id, now + min(_FIRST_WAIT * 2**mail.tries, _LONGEST_WAIT))
 
-    async def _write(self, statement: str, mail: Mail, moment: dt.datetime) -> None:
+    async def _write(self, statement: str, mail_id: uuid.UUID, moment: dt.datetime) -> None:
         async with self.database.connection() as connection:
-            await connection.execute(statement, mail.id, moment)
+            await connection.execute(statement, mail_id, moment)
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from identity.clients import Client, load_clients
+from identity.credentials import Credentials, open_credentials
 from identity.database import Database, open_database
 from identity.emails import Emails
 from identity.sessions import Cookie
@@ -33,6 +34,7 @@ class Parts:
     clients: Mapping[str, Client]
     signing_keys: SigningKeys
     cookie: Cookie
+    credentials: Credentials
     clock: Callable[[], dt.datetime] = _now
 
 
@@ -42,7 +44,7 @@ async def open_parts(settings: Settings, dsn: str, url: str) -> AsyncIterator[Pa
     keys, clients = load_keys(settings), load_clients(settings)
     signing_keys = SigningKeys(keys.signing_keys)
     vault = Vault(LocalMasterKeys(load_master_keys(settings)))
-    async with open_database(dsn) as database:
+    async with open_database(dsn) as database, open_credentials(settings, keys) as credentials:
         async with database.transaction() as connection:
             await signing_keys.ensure(connection, _now())
         yield Parts(
@@ -55,4 +57,5 @@ async def open_parts(settings: Settings, dsn: str, url: str) -> AsyncIterator[Pa
             clients=clients,
             signing_keys=signing_keys,
             cookie=Cookie(secure=url.startswith("https:")),
+            credentials=credentials,
         )

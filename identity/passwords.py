@@ -5,8 +5,10 @@ NFKC before anything is done with it, so that it is the same from every keyboard
 """
 
 import asyncio
+import base64
 import dataclasses
 import enum
+import functools
 import itertools
 import os
 import re
@@ -73,7 +75,7 @@ class Blocklist:
 
     def __init__(self, more: Path | None = None) -> None:
         lines = () if more is None else more.read_text().splitlines()
-        self._common = frozenset(filter(None, (_plain(word) for word in (*FREQUENCY_LISTS["passwords"], *lines))))
+        self._common = _public_list() | frozenset(filter(None, map(_plain, lines)))
 
     def problem_of(self, password: str, own_words: Iterable[str] = ()) -> PasswordProblem | None:
         """Tell why somebody, to whom these words belong, may not have this password; None where nothing is wrong."""
@@ -89,6 +91,11 @@ class Blocklist:
         if _SEPARATE.sub("", plain) in _parts_of((SERVICE_NAME, *own_words)):
             return PasswordProblem.PERSONAL
         return None
+
+
+@functools.cache
+def _public_list() -> frozenset[str]:
+    return frozenset(filter(None, map(_plain, FREQUENCY_LISTS["passwords"])))
 
 
 def _plain(word: str) -> str | None:
@@ -132,7 +139,7 @@ class Passwords:
         )
         self._threads = ThreadPoolExecutor(self._effort.threads, "passwords", initializer=_stand_back)
         self._places = threading.BoundedSemaphore(self._effort.threads + self._effort.waiting)
-        self._nobodys: str | None = None
+        self._nobodys = _hash_of_nothing(self._effort)
 
     async def hash(self, password: str) -> str:
         """Hash a password; raises TooLong and Busy."""
@@ -147,18 +154,12 @@ class Passwords:
             Busy: too many others are waiting.
         """
         form = prepared(password)
-        if stored is not None:
-            return await self._work(lambda: self._matches(stored, form))
-        await self._work(lambda: self._matches(self._nobody(), form))
-        return False
+        is_right = await self._work(lambda: self._matches(self._nobodys if stored is None else stored, form))
+        return is_right and stored is not None
 
     def is_dated(self, stored: str) -> bool:
         """Tell whether a hash was made with other effort than is made now."""
         return self._hasher.check_needs_rehash(stored)
-
-    async def warm(self) -> None:
-        """Make the hash that stands for accounts that are none, so that the first such sign-in costs no more."""
-        await self._work(self._nobody)
 
     def close(self) -> None:
         """Let the threads end, once what they do is done."""
@@ -180,10 +181,11 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    def _nobody(self) -> str:
-        if self._nobodys is None:
-            self._nobodys = self._hasher.hash(os.urandom(16))
-        return self._nobodys
+
+def _hash_of_nothing(effort: Effort) -> str:
+    """Write a hash that no password has, which takes as much work to compare with as any other."""
+    salt, nothing = (base64.b64encode(os.urandom(count)).rstrip(b"=").decode() for count in (16, 32))
+    return f"$argon2id$v=19$m={effort.memory_kib},t={effort.passes},p=1${salt}${nothing}"
 
 
 def _stand_back() -> None:

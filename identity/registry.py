@@ -6,7 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from identity import authorization, discovery, tokens
+from identity import authorization, discovery, posting, tokens
+from identity.pages.routes import routes as pages
 from identity.parts import Parts
 
 Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
@@ -14,5 +15,5 @@ Routes = Callable[[Parts], Iterable[web.AbstractRouteDef]]
 Task = Callable[[Parts], AbstractAsyncContextManager[object]]
 """Does something for as long as its context is open; entered in order, left in reverse."""
 
-ROUTES: Final[tuple[Routes, ...]] = (discovery.routes, authorization.routes, tokens.routes)
-TASKS: Final[tuple[Task, ...]] = ()
+ROUTES: Final[tuple[Routes, ...]] = (discovery.routes, authorization.routes, tokens.routes, pages)
+TASKS: Final[tuple[Task, ...]] = (posting.post,)

@@ -166,6 +166,18 @@ async def test_a_mail_that_is_not_taken_is_tried_ever_less_often_and_given_up(id
     assert await office.outbox.send_due(now) == 0
 
 
+async def test_a_mail_whose_key_is_gone_holds_up_no_other(identity: Database) -> None:
+    await queue(identity, letters.recover("ana@example.org", LINK))
+    async with identity.transaction() as connection:
+        await connection.execute(
+            "UPDATE mails SET wrapped_key = repeat('x', 60)::bytea, due_at = due_at - interval '1 hour'"
+        )
+        await mails.queue_mail(connection, VAULT, letters.recover("bo@example.org", LINK))
+    office, now = PostOffice(identity), dt.datetime.now(dt.UTC) + MINUTE
+    assert (await office.outbox.send_due(now), await office.outbox.send_due(now)) == (2, 0)
+    assert [mail.letter.to for mail in office.sent] == ["bo@example.org"]
+
+
 async def test_mails_of_development_can_be_read_on(identity: Database) -> None:
     await queue(identity, letters.recover("ana@example.org", LINK))
     office, now = PostOffice(identity, keeps=True), dt.datetime.now(dt.UTC) + MINUTE

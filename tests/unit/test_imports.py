@@ -65,6 +65,7 @@ EDGES = {
         "storage.migrate",  # the same way of running files once
         "storage.rate_windows",  # the same windows in Redis
         "storage.redis_client",
+        "transport.addresses",  # the same reading of who asks
     },
 }
 """Single modules that a folder may import of one that it otherwise knows nothing of: they know no table of it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from argon2.exceptions import VerifyMismatchError
 
 from identity.metrics import PASSWORD_HASHES
 from identity.passwords import Blocklist, Busy, Effort, PasswordProblem, Passwords, TooLong, prepared
@@ -94,13 +95,15 @@ async def test_what_is_too_long_costs_no_hash(passwords: Passwords) -> None:
 
 
 async def test_one_hash_is_made_whether_or_not_there_is_one_to_compare_with(passwords: Passwords) -> None:
-    await passwords.warm()
     stored = await passwords.hash(GOOD)
-    for known in (stored, None, "no hash at all"):
+    for known in (stored, None):
         before = hashes()
         assert not await passwords.verify(known, "wrong password")
         assert hashes() == before + 1
     assert not await passwords.verify(None, GOOD)
+    assert not await passwords.verify("no hash at all", GOOD)
+    with pytest.raises(VerifyMismatchError):  # compared to the end, not thrown out as malformed
+        passwords._hasher.verify(passwords._nobodys, GOOD)
 
 
 async def test_what_would_wait_behind_too_many_others_is_refused_at_once(passwords: Passwords) -> None:

@@ -49,6 +49,8 @@ def test_the_auth_service_needs_other_settings_than_the_user_service() -> None:
         "KITH_IDENTITY_DSN": "postgresql://kith:hunter2@c/identity",
         "KITH_IDENTITY_URL": "https://auth.example.com/",
         "KITH_INTERNAL_URL": "http://kith.internal:8200",
+        "KITH_SMTP_URL": "smtps://kith:hunter2@mail.example.com",
+        "KITH_MAIL_FROM": "Kith <no-reply@example.com>",
     }
     assert load({**given, **own}, Service.IDENTITY).identity_url == "https://auth.example.com"
     for missing in own:

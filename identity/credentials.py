@@ -1,0 +1,47 @@
+"""What credentials are checked with, opened once: the pool of hashes, the list of bad passwords, the limits."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Final
+
+from domain.digests import Digests
+from identity.limits import Limits
+from identity.passwords import Blocklist, Effort, Passwords
+from keys import Keys
+from settings import Settings, SettingsError
+from storage.rate_windows import RateWindows
+from storage.redis_client import open_redis
+
+_NOWHERE: Final = "unix:///nonexistent"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """Hashes, judges, counts; `mails` is rung when a mail was queued."""
+
+    passwords: Passwords
+    blocklist: Blocklist
+    limits: Limits
+    mails: asyncio.Event
+
+
+@contextlib.asynccontextmanager
+async def open_credentials(settings: Settings, keys: Keys, effort: Effort | None = None) -> AsyncIterator[Credentials]:
+    """Open them; raises SettingsError where the operator's list of passwords cannot be read."""
+    try:
+        blocklist = Blocklist(settings.password_blocklist)
+    except (OSError, ValueError):
+        raise SettingsError("KITH_PASSWORD_BLOCKLIST is a file of passwords, one a line; it cannot be read.") from None
+    async with open_redis(_redis_of(settings)) as redis, contextlib.AsyncExitStack() as stack:
+        passwords, windows = Passwords(effort), RateWindows(redis)
+        stack.callback(passwords.close)
+        stack.push_async_callback(windows.close)
+        limits = Limits(windows, Digests(keys.rate_limits), settings.enforces_limits)
+        yield Credentials(passwords, blocklist, limits, asyncio.Event())
+
+
+def _redis_of(settings: Settings) -> str:
+    """Give the address that is set; without one, limits count in this process alone."""
+    return settings.redis_url.get_secret_value() if settings.redis_url is not None else _NOWHERE

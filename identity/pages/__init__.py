@@ -1,0 +1,1 @@
+"""The pages: small, rendered here, and working without scripts, except for passkeys."""
