@@ -1,28 +1,34 @@
 """Codes and tokens of the auth service: what is in order is given, everything else refused, and what is stolen ends."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc import jws, jwt
+from joserfc.jwk import ECKey, KeySet
 from joserfc.jws import extract_compact
 
 from auth.discovery import Publication, open_session
 from auth.issuers import Issuer
-from auth.jwks import FixedKeys
+from auth.jwks import FixedKeys, read_keys
 from auth.verifier import Verifier
 from domain.errors import TokenRejected
 from identity.codes import LIFE
-from identity.families import GRACE, IDLE, LONGEST
+from identity.families import GRACE, IDLE, LONGEST, new_family
+from identity.minting import Mint
 from identity.parts import Parts
 from identity.sessions import end_sessions
 from identity.signing_keys import KNOWN_AFTER
-from tests.oidc import REDIRECT_URI, SCOPE, Answer, Application, open_application
+from identity.sweeping import CODES_KEPT, KEPT, sweep
+from tests.acceptance.people import claims_of, sign
+from tests.acceptance.test_protocol_tokens import FORGERIES
+from tests.oidc import REDIRECT_URI, SCOPE, Answer, Application, Browser, open_application
 
 A_LITTLE = dt.timedelta(seconds=1)
 JUST_AFTER = dt.timedelta(milliseconds=1)
@@ -45,9 +51,11 @@ async def verifier_of(application: Application) -> Verifier:
     )
 
 
-async def endings_of(application: Application, subject: str) -> int:
+async def endings_of(application: Application, browser: Browser) -> int:
+    """Count the families that ended before their time, of each of which the user service is told."""
     async with application.parts.database.connection() as connection:
-        count: int = await connection.fetchval("SELECT count(*) FROM endings WHERE subject = $1", subject)
+        statement = "SELECT count(*) FROM families WHERE account_id = $1 AND ended_at IS NOT NULL"
+        count: int = await connection.fetchval(statement, browser.account_id)
         return count
 
 
@@ -117,7 +125,7 @@ async def test_a_code_that_comes_again_ends_what_came_of_the_first(application: 
     tokens = (await application.exchange(code)).body
     assert refused(await application.exchange(code), "invalid_grant")
     assert refused(await application.refresh(tokens["refresh_token"]), "invalid_grant")
-    assert await endings_of(application, ana.subject) == 1
+    assert await endings_of(application, ana) == 1
 
 
 async def test_a_code_that_many_present_at_once_is_good_once(application: Application) -> None:
@@ -151,7 +159,7 @@ async def test_refresh_tokens_follow_one_another_and_one_that_comes_again_ends_t
     application.clock.forward(JUST_AFTER)
     assert refused(await application.refresh(first), "invalid_grant")
     assert refused(await application.refresh(third), "invalid_grant")
-    assert await endings_of(application, ana.subject) == 1
+    assert await endings_of(application, ana) == 1
     async with application.parts.database.connection() as connection:
         statement = "SELECT kind FROM identity_events WHERE account_id = $1 ORDER BY id"
         kinds = [row["kind"] for row in await connection.fetch(statement, ana.account_id)]
@@ -206,7 +214,7 @@ async def test_whoever_signs_out_elsewhere_ends_those_tokens_and_no_others(appli
     assert refused(await application.refresh(tokens["refresh_token"]), "invalid_grant")
     assert (await application.authorize(ana)).redirect[0] == "/sign-in"
     assert (await application.refresh(others["refresh_token"])).status == 200
-    assert (await endings_of(application, ana.subject), await endings_of(application, bo.subject)) == (1, 0)
+    assert (await endings_of(application, ana), await endings_of(application, bo)) == (1, 0)
 
 
 async def test_an_application_ends_its_tokens_and_hears_nothing_of_others(application: Application) -> None:
@@ -219,7 +227,7 @@ async def test_an_application_ends_its_tokens_and_hears_nothing_of_others(applic
     answer = await application.post("/revoke", {"client_id": "graphiql", "token": token})
     assert (answer.status, answer.body) == (200, {})
     assert refused(await application.refresh(token), "invalid_grant")
-    assert await endings_of(application, ana.subject) == 1
+    assert await endings_of(application, ana) == 1
 
 
 async def test_a_blocked_account_gets_neither_codes_nor_tokens(application: Application) -> None:
@@ -392,6 +400,77 @@ async def test_no_secret_is_stored_as_it_is(application: Application) -> None:
             rows = await connection.fetch(f'SELECT t::text FROM "{table["tablename"]}" t')  # noqa: S608
             text = " ".join(row[0] for row in rows)
             assert [secret for secret in secrets if secret in text] == []
+
+
+async def test_every_family_that_ends_is_noted_for_the_user_service(application: Application) -> None:
+    ana = await application.sign_up()
+    await application.sign_in(ana)
+    async with application.parts.database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await end_sessions(connection, ana.account_id, now=application.clock())
+        rows = await connection.fetch("SELECT session, ended_at FROM endings WHERE subject = $1", ana.subject)
+        ids = await connection.fetch("SELECT id FROM families WHERE account_id = $1", ana.account_id)
+        await transaction.rollback()
+    assert [(row["session"], row["ended_at"]) for row in rows] == [(str(row["id"]), application.clock()) for row in ids]
+
+
+async def test_forged_tokens_are_refused_whoever_issues(application: Application) -> None:
+    issuer = "https://auth.kith.localhost"  # the one whose claims the forgeries make
+    async with application.parts.database.connection() as connection:
+        key = await application.parts.signing_keys.current(connection)
+        published = await application.parts.signing_keys.published(connection)
+    # The forgeries are valid for an hour, so that each is refused for the one thing that is wrong with it.
+    keys = FixedKeys(read_keys({"keys": published}))
+    verifier = Verifier([Issuer(issuer, keys, longest_life=7200)], audience="kith")
+    now = dt.datetime.now(dt.UTC)
+    family = new_family(uuid.uuid4(), "ana", "graphiql", SCOPE, now)
+    token = Mint(issuer, "kith").access_token(key, family, SCOPE, now)
+    people: Any = SimpleNamespace(key=key, ana=SimpleNamespace(id="ana", token=token), eve=SimpleNamespace(id="eve"))
+    assert verifier.verify(token).subject == verifier.verify(sign(key, claims_of("ana"))).subject == "ana"
+    found_by_the_user_service = {"sub of no person"}
+    accepted = set()
+    for name, forge in FORGERIES.items():
+        with contextlib.suppress(TokenRejected):
+            verifier.verify(forge(people))
+            accepted.add(name)
+    assert accepted == found_by_the_user_service
+
+
+async def test_neither_issuer_signs_in_the_others_name(application: Application) -> None:
+    tokens = await application.sign_in(await application.sign_up())
+    own = (await verifier_of(application))._issuers[application.parts.url]
+    other = ECKey.generate_key("P-256", private=True, auto_kid=True)
+    beside = Issuer("https://beside.example", FixedKeys(read_keys({"keys": [other.as_dict(private=False)]})))
+    verifier = Verifier([own, beside], audience="kith", clock=lambda: application.clock().timestamp())
+    assert verifier.verify(tokens["access_token"]).session is not None
+    claims = extract_compact(tokens["access_token"].encode()).payload
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": other.kid}
+    with pytest.raises(TokenRejected):
+        verifier.verify(jws.serialize_compact(header, claims, other))
+
+
+async def test_what_has_ended_is_removed_in_time_and_nothing_else(application: Application) -> None:
+    ana, bo = await application.sign_up(), await application.sign_up()
+    ended, lives = await application.sign_in(ana), await application.sign_in(bo)
+    async with application.parts.database.transaction() as connection:
+        await end_sessions(connection, ana.account_id, now=application.clock())
+
+    async def left(browser: Browser) -> list[int]:
+        await sweep(application.parts.database, application.clock())
+        tables = ("authorization_codes", "families", "sessions")
+        async with application.parts.database.connection() as connection:
+            statements = (f"SELECT count(*) FROM {table} WHERE account_id = $1" for table in tables)  # noqa: S608
+            return [await connection.fetchval(statement, browser.account_id) for statement in statements]
+
+    assert (await left(ana), await left(bo)) == ([1, 1, 1], [1, 1, 1])
+    application.clock.forward(CODES_KEPT + JUST_AFTER)
+    assert (await left(ana), await left(bo)) == ([0, 1, 1], [0, 1, 1])
+    renewed = (await application.refresh(lives["refresh_token"])).body
+    application.clock.forward(KEPT - CODES_KEPT + JUST_AFTER)
+    assert (await left(ana), await left(bo)) == ([0, 0, 0], [0, 1, 1])
+    assert refused(await application.refresh(ended["refresh_token"]), "invalid_grant")
+    assert (await application.refresh(renewed["refresh_token"])).status == 200
 
 
 async def test_a_session_that_is_not_known_is_nobodys(application: Application) -> None:
