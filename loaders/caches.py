@@ -22,7 +22,7 @@ from storage.database import Database
 from storage.epochs import Pulse
 from storage.freshness import Remembered
 from storage.generations import LOOK_EVERY_S, Generations
-from storage.redis_client import Redis
+from storage.redis_client import CacheUnavailable, Redis
 from storage.replicas import Replicas
 
 _MEGABYTE: Final = 1024 * 1024
@@ -207,10 +207,14 @@ async def open_caches(
     replicas: Replicas | None = None,
     digests: Digests | None = None,
 ) -> AsyncIterator[Caches]:
-    """Open the caches, and keep watch over the generations of the cells."""
+    """Open the caches, and keep watch over the generations of the cells, and over the servers behind Redis."""
     caches = Caches(shards, ids, redis, bounds, replicas=replicas, digests=digests)
     async with caches.generations.watched():
         try:
-            yield caches
+            with redis.lives.told_to(caches.generations.meet):
+                with contextlib.suppress(CacheUnavailable):
+                    await redis.ping()
+                await caches.generations.met()
+                yield caches
         finally:
             await caches.settle()

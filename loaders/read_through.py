@@ -198,6 +198,8 @@ class ReadThrough(Generic[K, V]):
         except CacheUnavailable:
             READ.labels(self.kind.name, "redis_failed").inc(len(names))
             return await batch.fetch(list(names))
+        if self._generations.of(cell_of(self.kind.owner_of(next(iter(names))))) != generation:
+            return await batch.fetch(list(names))  # what was read may be from before it began
         lacking = [key for key in lacking if key not in found]
         READ.labels(self.kind.name, "redis").inc(len(found))
         READ.labels(self.kind.name, "cells").inc(len(lacking))

@@ -3,6 +3,9 @@
 A change that could not be told to Redis begins a new generation of its people's cells: nothing that was remembered
 before is found any more. Every process looks at the generations again and again; one that could not for LEASE_S
 remembers nothing about the cell. So whoever began a generation and waited that long knows that no old fact is used.
+
+A Redis server in a life that a cell has not heard of begins a new generation as well: it may have lost a part of what
+its predecessor was told. Until the cell has said that it knows it, nothing is remembered.
 """
 
 import asyncio
@@ -24,6 +27,11 @@ _LOG: Final = logging.getLogger(__name__)
 
 _READ: Final = "SELECT generation FROM cache_generations"
 BEGIN_GENERATION: Final = "UPDATE cache_generations SET generation = generation + 1 RETURNING generation"
+MEET: Final = """
+UPDATE cache_generations
+SET generation = generation + 1, redis_lives = (redis_lives || $1)[greatest(1, cardinality(redis_lives || $1) - 63):]
+WHERE NOT redis_lives @> $1
+"""
 
 
 class Generations:
@@ -36,6 +44,8 @@ class Generations:
         self._known: dict[int, int] = {}
         self._looked_at: dict[int, float] = {}
         self._beginning: dict[int, asyncio.Task[None]] = {}
+        self._untold: dict[int, set[str]] = {cell.number: set() for cell in shards.cells}
+        self._meetings: set[asyncio.Task[None]] = set()
 
     def of(self, cell: int) -> int | None:
         """Give a cell's generation; None where it is not known for sure, and nothing may be remembered."""
@@ -64,6 +74,22 @@ class Generations:
         [row] = await cell.fetch(BEGIN_GENERATION, priority=Priority.FACT)
         self._saw(cell.number, row["generation"], started)
 
+    def meet(self, life: str) -> None:
+        """Rely on no generation until its cell has been told of a Redis server's life, which is begun at once."""
+        self._looked_at.clear()
+        self._lost()
+        for cell in self._shards.cells:
+            self._untold[cell.number].add(life)
+            with deadlines.under(None):
+                task = asyncio.create_task(self._look_now(cell))
+            self._meetings.add(task)
+            task.add_done_callback(self._meetings.discard)
+
+    async def met(self) -> None:
+        """Wait until cells have been told of whom was met, or have failed to answer: the watch then tells them."""
+        while self._meetings:
+            await asyncio.wait(self._meetings)
+
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Look at every cell's generation until left."""
@@ -71,9 +97,9 @@ class Generations:
         try:
             yield
         finally:
-            for task in tasks:
+            for task in (*tasks, *self._meetings):
                 task.cancel()
-            await asyncio.gather(*tasks, *self._beginning.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, *self._meetings, *self._beginning.values(), return_exceptions=True)
 
     async def _watch(self, cell: Cell) -> None:
         while True:
@@ -86,17 +112,26 @@ class Generations:
                 _LOG.warning("nothing is remembered about cell %d: %s", cell.number, type(error).__name__)
             await asyncio.sleep(LOOK_EVERY_S)
 
+    async def _look_now(self, cell: Cell) -> None:
+        with contextlib.suppress(Overloaded, TimeoutError):
+            async with asyncio.timeout(LEASE_S):
+                await self.look(cell)
+
     async def look(self, cell: Cell) -> None:
-        """Read a cell's generation; raises Overloaded."""
-        started = self._clock()
+        """Read a cell's generation, once it knows of all servers that were met; raises Overloaded."""
+        started, lives = self._clock(), set(self._untold[cell.number])
+        if lives:
+            await cell.fetch(MEET, sorted(lives), priority=Priority.FACT)
         [row] = await cell.fetch(_READ, priority=Priority.FACT)
+        self._untold[cell.number] -= lives
         self._saw(cell.number, row["generation"], started)
 
     def _saw(self, cell: int, generation: int, at: float) -> None:
         if generation > self._known.get(cell, generation):
             self._lost()
         self._known[cell] = max(generation, self._known.get(cell, 0))
-        self._looked_at[cell] = at
+        if not self._untold[cell]:
+            self._looked_at[cell] = at
 
 
 async def fetch_generation(cell: Cell) -> int:

@@ -28,6 +28,7 @@ from redis.exceptions import TimeoutError as SocketTimeout
 from domain import deadlines
 from domain.errors import DeadlineExceeded
 from storage.breakers import Breaker, BreakerOpen
+from storage.lives import Lives
 from storage.metrics import REDIS_FAILURES
 from storage.timeouts import AnswerWithin
 
@@ -69,7 +70,8 @@ class Redis:
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = -_REFRESH_EVERY_S
         self._is_closed = False
-        self.client: Client = make_cluster(url) if self._is_cluster else _make_single(url)
+        self.lives = Lives()
+        self.client: Client = (make_cluster if self._is_cluster else _make_single)(url, self.lives)
 
     @property
     def is_open(self) -> bool:
@@ -202,20 +204,25 @@ async def open_redis(url: str) -> AsyncIterator[Redis]:
         await opened.aclose()
 
 
-def _make_single(url: str) -> Client:
+def _make_single(url: str, lives: Lives) -> Client:
     pool = aioredis.BlockingConnectionPool.from_url(
-        url, max_connections=_MAX_CONNECTIONS, timeout=CALL_TIMEOUT_S, **_SOCKETS
+        url, max_connections=_MAX_CONNECTIONS, timeout=CALL_TIMEOUT_S, redis_connect_func=lives.greet, **_SOCKETS
     )
     return aioredis.Redis.from_pool(pool)
 
 
-def make_cluster(url: str) -> aioredis.RedisCluster:
+def make_cluster(url: str, lives: Lives | None = None) -> aioredis.RedisCluster:
     """Make a cluster's client: it starts from any of the nodes named, and serves what is left while one is away."""
     first, *others = node_urls(url)
     nodes = [ClusterNode(parts.hostname or "", parts.port or _DEFAULT_PORT) for parts in map(urlsplit, others)]
-    return aioredis.RedisCluster.from_url(
+    client = aioredis.RedisCluster.from_url(
         first, startup_nodes=nodes, require_full_coverage=False, max_connections=_MAX_CONNECTIONS, **_SOCKETS
     )
+    if lives is not None:
+        # No option of the client's: what its nodes make their connections with, those named here and those found later.
+        for options in (client.connection_kwargs, *(node.connection_kwargs for node in client.startup_nodes)):
+            options["redis_connect_func"] = lives.greet
+    return client
 
 
 def node_urls(url: str) -> list[str]:
