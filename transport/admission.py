@@ -5,7 +5,9 @@ nothing within its time; so it refuses what it cannot begin, before it has spent
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final
@@ -14,8 +16,10 @@ import orjson
 from aiohttp import web
 from graphql import GraphQLError
 
+from domain import traces
 from domain.errors import Overloaded
 from execution.engine import failed
+from transport.failures import SERVER, identity
 from transport.metrics import ADMITTED, LAG, REFUSALS
 
 LOOK_EVERY_S: Final = 0.01
@@ -30,17 +34,25 @@ _HEADERS: Final = {
     "Cache-Control": "private, no-store",
     "Retry-After": str(RETRY_AFTER_S),
 }
+_STATUS: Final = HTTPStatus.SERVICE_UNAVAILABLE
+_TOLD: Final = re.compile(
+    rb"\r\n(content-length|traceparent|origin|transfer-encoding|connection|expect|upgrade):[ \t]*([^\r\n]*)",
+    re.IGNORECASE,
+)
+_PLAIN: Final = frozenset({b"content-length", b"traceparent"})
 _REFUSAL: Final = orjson.dumps(failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]))
 
 
 class Admission:
-    """A limit that follows how late the event loop is.
+    """A limit for what is posted to a path, which follows how late the event loop is.
 
     Additive increase, multiplicative decrease: a window of 100 ms in which the loop was later than 10 ms half of the
     time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one.
     """
 
-    def __init__(self, *, most: int = MOST) -> None:
+    def __init__(self, path: str, *, most: int = MOST) -> None:
+        self._path = path
+        self._begins = f"POST {path} HTTP/1.1\r\n".encode()
         self._limit = float(most)
         self._most = float(most)
         self._in_flight = 0
@@ -85,17 +97,29 @@ class Admission:
         LAG.set(typical)
         ADMITTED.set(self.limit)
 
-    def refusing(self, path: str) -> Any:
-        """Give the middleware that refuses POSTs to a path before anything of them is read.
+    def early(self, data: bytes) -> bytes | None:
+        """Give what is answered to a request that is refused before it is parsed; None where it is to be parsed.
 
         At three times the load two of three requests end here: what one costs decides what is left for the others.
         """
+        if not data.startswith(self._begins) or not self.is_full():
+            return None
+        told = _plain_request(data)
+        if told is None:
+            return None
+        REFUSALS.labels(Overloaded.code).inc()
+        parents = [told[b"traceparent"].decode("latin-1")] if b"traceparent" in told else []
+        return _refusal(traces.continued(parents))
+
+    @property
+    def refusing(self) -> Any:
+        """Give the middleware that refuses what was parsed, before anything of its body is read."""
 
         @web.middleware
         async def refuse(request: web.Request, handler: Any) -> web.StreamResponse:
-            if request.method == "POST" and request.path == path and self.is_full():
-                REFUSALS.labels("OVERLOADED").inc()
-                return web.Response(body=_REFUSAL, status=503, headers=_HEADERS)
+            if request.method == "POST" and request.path == self._path and self.is_full():
+                REFUSALS.labels(Overloaded.code).inc()
+                return web.Response(body=_REFUSAL, status=_STATUS, headers=_HEADERS)
             response: web.StreamResponse = await handler(request)
             return response
 
@@ -114,3 +138,28 @@ class Admission:
             await asyncio.sleep(LOOK_EVERY_S)
             now = monotonic()
             self.note(now - due, now)
+
+
+ADMISSION: Final = web.AppKey("admission", Admission)
+
+
+def _plain_request(data: bytes) -> dict[bytes, bytes] | None:
+    """Give what matters of the head of one whole request; None where that is not all there is, or is not plain.
+
+    Nothing is refused here in which one server could see two requests and another one: their answers would be mixed up.
+    """
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
+        return None
+    found = [(name.lower(), value) for name, value in _TOLD.findall(data, 0, end)]
+    told = dict(found)
+    length = told.get(b"content-length", b"")
+    if len(told) != len(found) or not _PLAIN.issuperset(told) or not length.isdigit():
+        return None
+    return told if len(data) == end + 4 + int(length) else None
+
+
+def _refusal(trace: traces.Trace) -> bytes:
+    headers = {**_HEADERS, **identity(trace), "Server": SERVER, "Content-Length": str(len(_REFUSAL))}
+    lines = [f"HTTP/1.1 {_STATUS} {_STATUS.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + _REFUSAL

@@ -13,7 +13,7 @@ from resolvers.context import Backend
 from resolvers.presence import Presence
 from transport import exports
 from transport.access import CALLER, Access
-from transport.admission import Admission
+from transport.admission import ADMISSION, Admission
 from transport.bodies import MAX_BODY_BYTES
 from transport.debug import DebugMemory, Describe
 from transport.failures import errors_middleware, mark
@@ -56,7 +56,7 @@ class Parts:
 
 def make_app(parts: Parts) -> web.Application:
     """Put the parts behind their paths; on shutdown all sockets and streams are asked to come back elsewhere."""
-    admission = Admission()
+    admission = Admission(ENDPOINT)
     operations = Operations(parts.engine, parts.backend, parts.persisted, parts.patience, admission)
     lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
     http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer)
@@ -78,11 +78,12 @@ def make_app(parts: Parts) -> web.Application:
             origins.mark(request, response)
 
     app = web.Application(
-        middlewares=[errors_middleware, admission.refusing(ENDPOINT)],
+        middlewares=[errors_middleware, admission.refusing],
         client_max_size=MAX_BODY_BYTES,
         handler_args={"auto_decompress": False},
     )
     app[DRAINING] = asyncio.Event()
+    app[ADMISSION] = admission
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:

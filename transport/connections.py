@@ -30,6 +30,8 @@ MAX_REQUEST_BYTES: Final = 192 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Early = Callable[[bytes], bytes | None]
+"""Gives the answer to what is refused before it is parsed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,8 +45,16 @@ class ConnectionCaps:
 class Connections:
     """All connections of this process: makes them, and sees them off."""
 
-    def __init__(self, server: web.Server, caps: ConnectionCaps, *, draining: asyncio.Event) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        caps: ConnectionCaps,
+        *,
+        draining: asyncio.Event,
+        early: Early = lambda _data: None,
+    ) -> None:
         self._server = server
+        self._early = early
         self._caps = caps
         self._open: set[Connection] = set()
         self._by_address: collections.Counter[str] = collections.Counter()
@@ -66,6 +76,10 @@ class Connections:
         self._by_address[address] += 1
         CONNECTIONS.inc()
         return None
+
+    def refuse_early(self, data: bytes) -> bytes | None:
+        """Give what a request is answered that need not be parsed; None where it is."""
+        return None if self._draining.is_set() else self._early(data)
 
     def dismiss(self, connection: "Connection") -> None:
         """Count a connection out, if it was counted in."""
@@ -204,6 +218,8 @@ class Connection(web.RequestHandler):
         if self._force_close:
             return
         begins = self._head is None and self.is_idle
+        if begins and self._is_refused_early(data):
+            return
         self._sent = len(data) if begins else self._sent + len(data)
         if self._sent > MAX_REQUEST_BYTES and not self._upgraded and self._refuse_more():
             return
@@ -215,6 +231,17 @@ class Connection(web.RequestHandler):
             self._break_off()
         elif self.is_idle and not self._upgraded:
             self._expect_head()
+
+    def _is_refused_early(self, data: bytes) -> bool:
+        """Answer a request that there is no time for. The first of a connection is parsed: its timers begin with it."""
+        if not self._request_count or self._upgraded or self._paused or self.transport is None:
+            return False
+        answer = self._connections.refuse_early(data)
+        if answer is None:
+            return False
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        self.transport.write(answer)
+        return True
 
     def _break_off(self) -> None:
         """Tell whoever reads a body when something follows before its end: the parser could not read on."""

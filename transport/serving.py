@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from aiohttp import web
 
+from transport.admission import ADMISSION
 from transport.connections import ConnectionCaps, Connections
 from transport.health import DRAINING
 
@@ -60,7 +61,8 @@ class Serving:
         """Accept connections from now on."""
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
-        self._connections = Connections(server, self._caps, draining=self._app[DRAINING])
+        early = self._app[ADMISSION].early
+        self._connections = Connections(server, self._caps, draining=self._app[DRAINING], early=early)
         loop = asyncio.get_running_loop()
         timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None
         for listener in listeners:

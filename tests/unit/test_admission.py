@@ -20,7 +20,7 @@ class Clock:
 
 
 def test_nobody_is_refused_while_the_loop_is_in_time() -> None:
-    admission = Admission(most=50)
+    admission = Admission("/graphql", most=50)
     Clock(admission).windows(20, 0.0)
     assert admission.limit == 50
     with admission:
@@ -28,7 +28,7 @@ def test_nobody_is_refused_while_the_loop_is_in_time() -> None:
 
 
 def test_a_late_loop_is_given_less_and_never_nothing() -> None:
-    admission = Admission(most=50)
+    admission = Admission("/graphql", most=50)
     Clock(admission).windows(30, LATE_S * 3)
     assert admission.limit == LEAST
     with contextlib.ExitStack() as stack:
@@ -39,7 +39,7 @@ def test_a_late_loop_is_given_less_and_never_nothing() -> None:
 
 
 def test_one_late_moment_in_a_window_changes_nothing() -> None:
-    admission = Admission(most=50)
+    admission = Admission("/graphql", most=50)
     clock = Clock(admission)
     for _ in range(10):
         clock.now += WINDOW_S / 20
@@ -50,7 +50,7 @@ def test_one_late_moment_in_a_window_changes_nothing() -> None:
 
 
 def test_a_loop_that_is_in_time_again_is_given_more_as_long_as_somebody_is_refused() -> None:
-    admission = Admission(most=50)
+    admission = Admission("/graphql", most=50)
     clock = Clock(admission)
     clock.windows(30, LATE_S * 3)
     for _ in range(60):

@@ -20,6 +20,7 @@ from settings import load
 from tests.acceptance.main_job import free_port
 from transport import connections
 from transport.addresses import network_of
+from transport.admission import ADMISSION, Admission
 from transport.connections import ConnectionCaps
 from transport.failures import errors_middleware, mark
 from transport.health import DRAINING
@@ -29,17 +30,25 @@ from transport.serving import Certificate, Serving
 HOST: Final = "127.0.0.1"
 WITHIN_S: Final = 60.0
 NO_CAPS: Final = ConnectionCaps()
+TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Served:
     """A small application behind our connections."""
 
-    def __init__(self, serving: Serving, port: int) -> None:
+    def __init__(self, serving: Serving, port: int, admission: Admission) -> None:
         self.serving = serving
         self.port = port
+        self.admission = admission
+        self.parsed = 0
         self.asked = asyncio.Event()
         self.answer = asyncio.Event()
+
+    async def said(self, request: web.Request) -> web.Response:
+        """Answer with what was sent."""
+        self.parsed += 1
+        return web.Response(body=await request.read())
 
     async def slow(self, _request: web.Request) -> web.Response:
         """Answer when the test says so."""
@@ -71,11 +80,13 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Served]]
 async def serving(caps: ConnectionCaps = NO_CAPS, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
     app = web.Application(middlewares=[errors_middleware])
     app[DRAINING] = asyncio.Event()
+    app[ADMISSION] = admission = Admission("/said", most=1)
     app.on_response_prepare.append(mark)
     server = Serving(app, caps=caps, tls=tls)
     with listening(bind(load({"KITH_PORT": str(free_port())}))) as listeners:
-        served = Served(server, port_of(listeners))
+        served = Served(server, port_of(listeners), admission)
         app.router.add_get("/", hello)
+        app.router.add_post("/said", served.said)
         app.router.add_get("/socket", socket)
         app.router.add_get("/large", large)
         app.router.add_get("/slow", served.slow)
@@ -326,3 +337,56 @@ async def test_a_port_that_is_listened_on_is_not_bound_again() -> None:
     settings = load({"KITH_PORT": str(free_port())})
     with listening(bind(settings)), pytest.raises(PortTaken, match="is in use"):
         bind(settings)
+
+
+SAID: Final = b"POST /said HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345"
+MORE_TO_SAY: Final = {
+    "another request behind it": SAID + SAID,
+    "a body that is not all there": SAID[:-1],
+    "a line that ends otherwise": SAID.replace(b"Host: x\r\n", b"Host: x\r\nA: b\n"),
+    "two lengths": SAID.replace(b"Host: x\r\n", b"Host: x\r\nContent-Length: 5\r\n"),
+    "chunks": SAID.replace(b"Host: x\r\n", b"Host: x\r\nTransfer-Encoding: chunked\r\n"),
+    "a page of a site": SAID.replace(b"Host: x\r\n", b"Host: x\r\nOrigin: https://a.example\r\n"),
+    "a last request": SAID.replace(b"Host: x\r\n", b"Host: x\r\nConnection: close\r\n"),
+    "another path": SAID.replace(b"/said", b"/else"),
+}
+
+
+async def answered(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read one answer: its head and its body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return head, await reader.readexactly(int(length.partition(b":")[2]))
+
+
+async def test_what_there_is_no_time_for_is_refused_unparsed_and_the_connection_goes_on() -> None:
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(SAID)
+        assert (await answered(reader))[1] == b"12345"
+        with served.admission.place():
+            for _ in range(3):
+                writer.write(SAID.replace(b"Host: x\r\n", f"Host: x\r\ntraceparent: {TRACE}\r\n".encode()))
+                head, body = await answered(reader)
+                assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+                assert b"\r\nRetry-After: 1\r\n" in head
+                assert TRACE[:35].encode() in head
+                assert b'"OVERLOADED"' in body
+        assert served.parsed == 1
+        writer.write(SAID)
+        assert (await answered(reader))[1] == b"12345"
+
+
+async def test_the_first_request_of_a_connection_is_parsed_before_it_is_answered() -> None:
+    async with serving() as served, connected(served.port) as (reader, writer):
+        with served.admission.place():
+            writer.write(SAID)
+            assert (await answered(reader))[1] == b"12345"
+
+
+@pytest.mark.parametrize("name", MORE_TO_SAY)
+def test_only_one_whole_plain_request_is_refused_unparsed(name: str) -> None:
+    admission = Admission("/said", most=1)
+    assert admission.early(SAID) is None
+    with admission.place():
+        assert admission.early(SAID) is not None
+        assert admission.early(MORE_TO_SAY[name]) is None
