@@ -87,6 +87,8 @@ class PrivacyPolicy(_Numbered):
     audiences: Mapping[FieldGroup, Audience] = dataclasses.field(default_factory=lambda: DEFAULT_AUDIENCES)
     allow: frozenset[int] = frozenset()
     deny: frozenset[int] = frozenset()
+    unread: str | None = None
+    """The stored document, where it could not be read: kept as it is, and until it can be read nothing shows."""
 
     def audience_of(self, group: FieldGroup) -> Audience:
         """Name the audience of a group; a group that the policy does not name shows to nobody else."""
@@ -153,7 +155,12 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def write_policy(policy: PrivacyPolicy) -> str:
-    """Give the JSON document that is stored; it names every group, so that none falls back to its default."""
+    """Give the JSON document that is stored; it names every group, so that none falls back to its default.
+
+    What could not be read is stored again as it was found: another version of Kith may know what it says.
+    """
+    if policy.unread is not None:
+        return policy.unread
     return json.dumps(
         {
             "version": POLICY_VERSION,
@@ -174,7 +181,7 @@ def read_policy(document: str | None) -> PrivacyPolicy:
         _validator().validate(data)
         return _policy_of(data)
     except (ValueError, RecursionError, jsonschema.ValidationError):
-        return MOST_RESTRICTIVE
+        return dataclasses.replace(MOST_RESTRICTIVE, unread=document) if document else MOST_RESTRICTIVE
 
 
 def _policy_of(data: Mapping[str, Any]) -> PrivacyPolicy:

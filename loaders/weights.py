@@ -18,7 +18,15 @@ def weigh_user(user: User | None) -> int:
     """Weigh a profile: its policy and other parts of a fixed size, and its texts."""
     if user is None:
         return 0
-    texts = (user.username, user.display_name, user.bio, user.avatar_url, user.pronouns, user.location)
+    texts = (
+        user.username,
+        user.display_name,
+        user.bio,
+        user.avatar_url,
+        user.pronouns,
+        user.location,
+        user.policy.unread,
+    )
     links = sum(sys.getsizeof(link.label) + sys.getsizeof(link.url) + _LINK for link in user.links)
     return _USER + sum(map(sys.getsizeof, texts)) + links
 

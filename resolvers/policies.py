@@ -18,6 +18,9 @@ from storage.cells import Connection
 from storage.requests import decide_requests, settle_requests_of
 
 SETTLED_AT_ONCE: Final = 50
+_UNREADABLE: Final = (
+    "Your privacy settings are kept, but cannot be read just now; until they can, only you see your profile."
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +42,8 @@ class PrivacyEdit:
         return not self.audiences and all(part is None for part in named)
 
 
-class _Contradictory(Exception):
-    """The policy would both allow and deny somebody."""
+class _Refused(Exception):
+    """The policy would both allow and deny somebody, or nobody knows what it says."""
 
     def __init__(self, errors: Sequence[UserError]) -> None:
         super().__init__()
@@ -59,14 +62,16 @@ async def update_privacy(context: Context, edit: PrivacyEdit) -> Outcome:
         return Outcome(user_errors=tuple(errors))
     try:
         return await _update(context, viewer_id, edit)
-    except _Contradictory as contradictory:
-        return Outcome(user_errors=contradictory.errors)
+    except _Refused as refused:
+        return Outcome(user_errors=refused.errors)
 
 
 async def _update(context: Context, viewer_id: int, edit: PrivacyEdit) -> Outcome:
     unseen = await _unseen(context, viewer_id)
 
     def change(user: User) -> User:
+        if user.policy.unread is not None:
+            raise _Refused([UserError(UserErrorCode.POLICY_UNREADABLE, _UNREADABLE, ("input",))])
         policy = _edited(context, user.policy, edit, unseen)
         _refuse_contradictions(context, policy, edit)
         return dataclasses.replace(user, policy=policy)
@@ -160,4 +165,4 @@ def _refuse_contradictions(context: Context, policy: PrivacyPolicy, edit: Privac
         if user_id in others
     ]
     if errors:
-        raise _Contradictory(errors)
+        raise _Refused(errors)

@@ -206,15 +206,23 @@ async def test_nobody_comes_to_be_on_both_lists_by_edits_at_the_same_time(
         assert not policy.allow & policy.deny
 
 
-async def test_an_unreadable_policy_opens_nothing_when_a_part_of_it_is_set(
+UNREADABLE = '{"version": 99, "private": false, "audiences": {}, "circles": ["a"]}'
+
+
+async def test_a_policy_that_cannot_be_read_is_kept_while_the_profile_changes_and_nobody_else_sees_it(
     database: Database, make_person: MakePerson
 ) -> None:
-    ana = await make_person()
-    await database.shards.home(ana.id).fetch("UPDATE users SET policy = '{\"version\":9}' WHERE id = $1", ana.id)
-    assert (await settings_of(ana))["preset"] == "CLOSED"
-    await choose(ana, audiences=[{"group": "BIO", "audience": "PUBLIC"}])
-    policy = await policy_of(database, ana)
-    assert policy.is_private
-    assert {group: policy.audience_of(group) for group in FieldGroup} == {
-        group: Audience.PUBLIC if group is FieldGroup.BIO else Audience.ONLY_ME for group in FieldGroup
-    }
+    owner, other = await make_person(), await make_person()
+    home = database.shards.home(owner.id)
+    await home.fetch("UPDATE users SET policy = $2 WHERE id = $1 RETURNING id", owner.id, UNREADABLE)
+    await database.freshness.user_changed(owner.id, stricter=True)
+    assert (await settings_of(owner))["preset"] == "CLOSED"
+    edit = 'mutation { updateProfile(input: {bio: "new"}) { userErrors { code } user { bio } } }'
+    edited = (await ask(owner.context, edit))["data"]["updateProfile"]
+    assert edited == {"userErrors": [], "user": {"bio": "new"}}
+    payload = (await ask(owner.context, CHOOSE, input={"preset": "OPEN"}))["data"]["updatePrivacySettings"]
+    assert [error["code"] for error in payload["userErrors"]] == ["POLICY_UNREADABLE"]
+    [row] = await home.fetch("SELECT policy = $2 AS kept FROM users WHERE id = $1", owner.id, UNREADABLE)
+    assert row["kept"]
+    seen = await ask(other.context, "query($id: ID!) { user(id: $id) { bio } }", id=owner.opaque_id)
+    assert seen["data"]["user"]["bio"] is None
