@@ -363,7 +363,7 @@ async def test_what_there_is_no_time_for_is_refused_unparsed_and_the_connection_
     async with serving() as served, connected(served.port) as (reader, writer):
         writer.write(SAID)
         assert (await answered(reader))[1] == b"12345"
-        with served.admission.place():
+        with served.admission:
             for _ in range(3):
                 writer.write(SAID.replace(b"Host: x\r\n", f"Host: x\r\ntraceparent: {TRACE}\r\n".encode()))
                 head, body = await answered(reader)
@@ -378,7 +378,7 @@ async def test_what_there_is_no_time_for_is_refused_unparsed_and_the_connection_
 
 async def test_the_first_request_of_a_connection_is_parsed_before_it_is_answered() -> None:
     async with serving() as served, connected(served.port) as (reader, writer):
-        with served.admission.place():
+        with served.admission:
             writer.write(SAID)
             assert (await answered(reader))[1] == b"12345"
 
@@ -387,6 +387,6 @@ async def test_the_first_request_of_a_connection_is_parsed_before_it_is_answered
 def test_only_one_whole_plain_request_is_refused_unparsed(name: str) -> None:
     admission = Admission("/said", most=1)
     assert admission.early(SAID) is None
-    with admission.place():
+    with admission:
         assert admission.early(SAID) is not None
         assert admission.early(MORE_TO_SAY[name]) is None
