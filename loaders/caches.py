@@ -128,6 +128,11 @@ class Caches:
         for reader in self._all:
             reader.forget_flying()
 
+    def meet(self, life: str) -> None:
+        """Rely on nothing that another Redis server was told, until the cells have said that they know this one."""
+        self.pulse.restart()
+        self.generations.meet(life)
+
     @contextlib.asynccontextmanager
     async def trusting(self, silent_for: Callable[[], float]) -> AsyncIterator[None]:
         """Use memory only while this process hears of changes; `silent_for` tells for how long it has not (seconds)."""
@@ -211,7 +216,7 @@ async def open_caches(
     caches = Caches(shards, ids, redis, bounds, replicas=replicas, digests=digests)
     async with caches.generations.watched():
         try:
-            with redis.lives.told_to(caches.generations.meet):
+            with redis.lives.told_to(caches.meet):
                 with contextlib.suppress(CacheUnavailable):
                     await redis.ping()
                 await caches.generations.met()

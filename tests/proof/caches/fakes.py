@@ -14,6 +14,7 @@ from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
 from storage import entries, generations, relationships, users
 from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable, Command
+from tests.proof.caches.loop import VirtualLoop
 
 POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
 THEN: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -53,10 +54,15 @@ def _answer(future: asyncio.Future[Any], found: object) -> None:
         future.set_result(found)
 
 
+def _fail(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(CacheUnavailable())
+
+
 async def pause(seconds: float) -> None:
-    future = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(seconds, _answer, future, None)
-    await future
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    await loop.pause(seconds)
 
 
 class RedisServer:
@@ -68,6 +74,7 @@ class RedisServer:
         self.stream: list[tuple[bytes, dict[bytes, bytes]]] = []
         self._sequence = 0
         self._time = 1000
+        self.life = 0
 
     def forget(self) -> None:
         """Restart without anything; the clock of the new life is behind that of the old one."""
@@ -75,6 +82,22 @@ class RedisServer:
         self.stream.clear()
         self._sequence = 0
         self._time -= 1
+        self.life += 1
+
+    def evict_stream(self) -> None:
+        """Lose the changes alone; those listed from then on are later ones, as the clock goes on."""
+        self.stream.clear()
+        self._time += 1
+
+    def snapshot(self) -> Callable[[], None]:
+        """Give what restarts with what there is now."""
+        values, stream, sequence = dict(self.values), list(self.stream), self._sequence
+
+        def go_back() -> None:
+            self.values, self.stream, self._sequence = dict(values), list(stream), sequence
+            self.life += 1
+
+        return go_back
 
     def read(self, key: str) -> bytes | None:
         value, end = self.values.get(key, (None, 0.0))
@@ -163,6 +186,16 @@ class FakeRedis:
     def __init__(self, server: RedisServer, timing: Timing) -> None:
         self._server = server
         self._timing = timing
+        self._life: int | None = None
+        self.meet: Callable[[str], None] = lambda _life: None
+
+    def _connect(self) -> int:
+        """Give the life of the server that is asked; another than the last one is met first."""
+        life = self._server.life
+        if life != self._life:
+            self._life = life
+            self.meet(str(life))
+        return life
 
     async def run(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
         if self in self._timing.faults.cut_off or deadlines.is_over():
@@ -197,7 +230,12 @@ class FakeRedis:
             await pause(way)
             raise CacheUnavailable
 
+        life = self._connect()
+
         def act() -> None:
+            if self._server.life != life:
+                loop.call_later(back, _fail, answer)
+                return
             found = [getattr(self._server, name)(*arguments, **options) for name, arguments, options in commands]
             loop.call_later(back, _answer, answer, found)
 
@@ -217,6 +255,7 @@ class CellStore:
         self.versions: dict[int, int] = {}
         self.edges: dict[int, int] = {}
         self.pairs: dict[tuple[int, int], int] = {}
+        self.lives: set[str] = set()
 
     def answer(self, statement: str, arguments: Sequence[Any]) -> list[Row]:
         if statement == generations._READ:
@@ -224,6 +263,10 @@ class CellStore:
         if statement == generations.BEGIN_GENERATION:
             self.generation += 1
             return [{"generation": self.generation}]
+        if statement == generations.MEET:
+            self.generation += not self.lives.issuperset(arguments[0])
+            self.lives.update(arguments[0])
+            return []
         if statement == users._FETCH:
             return [user_row(user_id, self.versions[user_id], self.edges[user_id]) for user_id in arguments[0]]
         if statement == relationships._FETCH_SIDE:

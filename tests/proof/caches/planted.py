@@ -66,6 +66,7 @@ async def _changes_from_the_next(client: Any, viewers: Sequence[int], last: byte
 
 _ASK: Final = epochs._ask
 _TELL: Final = freshness.Remembered._tell
+_LOOK: Final = generations.Generations.look
 _BEGIN: Final = caches.Caches.begin
 _EDIT: Final = schedule.World.edit
 
@@ -124,6 +125,16 @@ async def _nobody_tells_again(self: schedule.World) -> None:
     while True:
         await self.untold.get()
         self.untold.task_done()
+
+
+def _nobody_is_met(self: fakes.FakeRedis) -> int:
+    return self._server.life
+
+
+async def _read_though_it_ended(self: generations.Generations, cell: object) -> None:
+    """Believe a cell at once, whoever was met meanwhile."""
+    self._untold = {number: set() for number in self._untold}
+    await _LOOK(self, cell)  # type: ignore[arg-type]
 
 
 def _deadline_of_the_first() -> contextlib.AbstractContextManager[Any]:
@@ -223,6 +234,8 @@ _PLANTS: Final[Mapping[str, Plant]] = {
     "a change is told before its commit": _patched(schedule.World, "edit", _told_before_the_commit),
     "lost announcements do not show": _patched(epochs, "_ask", _changes_from_the_next),
     "nobody tells again of what a dead process changed": _patched(schedule.World, "tell", _nobody_tells_again),
+    "a server in another life is taken for the same": _patched(fakes.FakeRedis, "_connect", _nobody_is_met),
+    "cells are not told of a server in another life": _patched(generations.Generations, "look", _read_though_it_ended),
     "joint work has the deadline of the first": _deadline_of_the_first,
     "callers share their cancellation": _patched(read_through, "_wait", _abandoned_with_the_caller),
 }
