@@ -51,7 +51,7 @@ class Connections:
         caps: ConnectionCaps,
         *,
         draining: asyncio.Event,
-        early: Early = lambda _data: None,
+        early: Early,
     ) -> None:
         self._server = server
         self._early = early

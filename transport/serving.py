@@ -46,6 +46,10 @@ def _no_password() -> str:
     raise OSError("the key is encrypted")
 
 
+def _parse_everything(_data: bytes) -> None:
+    """Refuse nothing before it is parsed: the application has no limit of its own."""
+
+
 class Serving:
     """An application on its sockets."""
 
@@ -61,7 +65,8 @@ class Serving:
         """Accept connections from now on."""
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
-        early = self._app[ADMISSION].early
+        admission = self._app.get(ADMISSION)
+        early = admission.early if admission is not None else _parse_everything
         self._connections = Connections(server, self._caps, draining=self._app[DRAINING], early=early)
         loop = asyncio.get_running_loop()
         timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None
