@@ -35,6 +35,7 @@ class Keys:
     refresh_tokens: bytes
     commands: bytes
     pages: bytes
+    repeats: bytes
 
 
 def load_keys(settings: Settings) -> Keys:
@@ -54,6 +55,7 @@ def load_keys(settings: Settings) -> Keys:
         refresh_tokens=_derive(master, b"kith refresh tokens"),
         commands=_derive(master, b"kith commands between services"),
         pages=_derive(master, b"kith pages of the auth service"),
+        repeats=_derive(master, b"kith repeats"),
     )
 
 

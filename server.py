@@ -30,6 +30,7 @@ from domain.ids import OpaqueIds
 from domain.links import SignedLinks
 from domain.pages import Cursors
 from domain.probes import Ping
+from domain.repeats import RepeatKeys
 from domain.scopes import Scope
 from embedded.configured import find_addresses
 from events.broadcast import Broadcast
@@ -119,6 +120,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             issuers.longest_life,
             SignedLinks(keys.links),
             quotas,
+            RepeatKeys(keys.repeats),
         )
         leases = await stack.enter_async_context(LineLeases(redis).renewing())
         presence = await stack.enter_async_context(Presence(backend.database, listeners, leases).watching())

@@ -41,6 +41,7 @@ from storage.outbox_days import count_strays, drop_days, make_days
 from storage.purges import OWN, Purges
 from storage.redis_client import open_redis
 from storage.renames import let_lapsed_go, settle_claims
+from storage.repeats import forget_expired
 from storage.requests import fetch_due_owners, settle_requests_of
 from storage.revocations import forget_ended
 from storage.vault import Vault
@@ -121,6 +122,7 @@ class Upkeep:
             UPKEEP_DONE.labels("former names").inc(await let_lapsed_go(self._database, now, limit=BATCH))
         await forget_had(self._cell, now - KEPT)
         await forget_ended(self._cell, now - CLOCKS_DIFFER)
+        await forget_expired(self._cell, now)
         await self._fold()
         await self._compare_counters()
         await self._keep_days()

@@ -58,6 +58,13 @@ def hash_of(document: str) -> str:
     return hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def document_named_by(request: GraphQLRequest) -> str:
+    """Give the hash of the document of a request that was found runnable, whether it was sent or named."""
+    if request.document_id is not None:
+        return request.document_id.removeprefix(TRUSTED_PREFIX)
+    return _hash_in(request.extensions) or hash_of(request.query)
+
+
 class PersistedDocuments:
     """Puts the document into a request that names one. Only what was found to be runnable is ever kept."""
 

@@ -10,6 +10,7 @@ from domain.ids import NodeType, OpaqueIds
 from domain.links import SignedLinks
 from domain.pages import Cursors
 from domain.rate_limits import OperationClass
+from domain.repeats import RepeatKeys
 from domain.revocations import Credentials
 from domain.scopes import Scope
 from loaders import NO_FLOORS, Caches, Floors, Loaders
@@ -39,6 +40,7 @@ class Backend:
     """How many seconds a token may live: so long a revocation is kept."""
     links: SignedLinks = dataclasses.field(default_factory=SignedLinks.of_nobody)
     quotas: Quotas = dataclasses.field(default_factory=Unlimited)
+    repeats: RepeatKeys = dataclasses.field(default_factory=RepeatKeys.of_nobody)
 
     @property
     def database(self) -> Database:

@@ -19,6 +19,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.types import Info
 
 from domain.policies import FieldGroup
+from domain.repeats import current_effects
 from domain.scopes import Scope
 from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import Context
@@ -144,6 +145,21 @@ def root(
 
     within_scope.scope = scope  # type: ignore[attr-defined] # functions may carry one
     return level(within_scope, size=size, credential=credential)
+
+
+def mutation(
+    scope: Scope, function: LevelFunction, *, size: ListSize | None = None, credential: Credential | None = None
+) -> Any:
+    """Make a root field that changes something, and whose effects are told from those of the others of its request."""
+
+    @functools.wraps(function)
+    def in_its_turn(context: Context, parents: Sequence[object], **arguments: Any) -> Any:
+        effects = current_effects()
+        if effects is not None:
+            effects.begin_field()
+        return function(context, parents, **arguments)
+
+    return root(scope, in_its_turn, size=size, credential=credential)
 
 
 def level(

@@ -25,7 +25,7 @@ from resolvers import (
 from resolvers.context import Context
 from resolvers.outcomes import Outcome
 from schema.costs import ListSize
-from schema.fields import root
+from schema.fields import mutation
 from schema.inputs import (
     AcceptFollowRequestInput,
     BlockUserInput,
@@ -274,31 +274,31 @@ async def sign_out(context: Context, _roots: Sequence[object], *, input: SignOut
 class Mutation:
     """What can be changed."""
 
-    follow_user: FollowUserPayload = root(Scope.SOCIAL, follow_user)
-    unfollow_user: UnfollowUserPayload = root(Scope.SOCIAL, unfollow_user)
-    block_user: BlockUserPayload = root(Scope.SOCIAL, block_user)
-    unblock_user: UnblockUserPayload = root(Scope.SOCIAL, unblock_user)
-    remove_follower: RemoveFollowerPayload = root(Scope.SOCIAL, remove_follower)
-    accept_follow_request: AcceptFollowRequestPayload = root(Scope.SOCIAL, accept_follow_request)
-    reject_follow_request: RejectFollowRequestPayload = root(Scope.SOCIAL, reject_follow_request)
-    cancel_follow_request: CancelFollowRequestPayload = root(Scope.SOCIAL, cancel_follow_request)
-    mute_user: MuteUserPayload = root(Scope.SOCIAL, mute_user)
-    unmute_user: UnmuteUserPayload = root(Scope.SOCIAL, unmute_user)
-    mark_notifications_read: MarkNotificationsReadPayload = root(
+    follow_user: FollowUserPayload = mutation(Scope.SOCIAL, follow_user)
+    unfollow_user: UnfollowUserPayload = mutation(Scope.SOCIAL, unfollow_user)
+    block_user: BlockUserPayload = mutation(Scope.SOCIAL, block_user)
+    unblock_user: UnblockUserPayload = mutation(Scope.SOCIAL, unblock_user)
+    remove_follower: RemoveFollowerPayload = mutation(Scope.SOCIAL, remove_follower)
+    accept_follow_request: AcceptFollowRequestPayload = mutation(Scope.SOCIAL, accept_follow_request)
+    reject_follow_request: RejectFollowRequestPayload = mutation(Scope.SOCIAL, reject_follow_request)
+    cancel_follow_request: CancelFollowRequestPayload = mutation(Scope.SOCIAL, cancel_follow_request)
+    mute_user: MuteUserPayload = mutation(Scope.SOCIAL, mute_user)
+    unmute_user: UnmuteUserPayload = mutation(Scope.SOCIAL, unmute_user)
+    mark_notifications_read: MarkNotificationsReadPayload = mutation(
         Scope.NOTIFICATIONS,
         mark_notifications_read,
         size=ListSize(slicing_arguments=["input.ids"], sized_fields=["groups"]),
     )
-    update_notification_preferences: UpdateNotificationPreferencesPayload = root(
+    update_notification_preferences: UpdateNotificationPreferencesPayload = mutation(
         Scope.NOTIFICATIONS, update_notification_preferences
     )
-    update_profile: UpdateProfilePayload = root(Scope.PROFILE, update_profile)
-    update_privacy_settings: UpdatePrivacySettingsPayload = root(Scope.PRIVACY, update_privacy_settings)
-    delete_account: DeleteAccountPayload = root(Scope.ACCOUNT, delete_account)
-    record_consent: RecordConsentPayload = root(Scope.PRIVACY, record_consent)
-    set_data_sharing: SetDataSharingPayload = root(Scope.PRIVACY, set_data_sharing)
-    request_data_export: RequestDataExportPayload = root(Scope.ACCOUNT, request_data_export)
-    restore_account: RestoreAccountPayload = root(Scope.ACCOUNT, restore_account)
-    change_username: ChangeUsernamePayload = root(Scope.PROFILE, change_username)
-    remove_former_usernames: RemoveFormerUsernamesPayload = root(Scope.PROFILE, remove_former_usernames)
-    sign_out: SignOutPayload = root(Scope.ACCOUNT, sign_out)
+    update_profile: UpdateProfilePayload = mutation(Scope.PROFILE, update_profile)
+    update_privacy_settings: UpdatePrivacySettingsPayload = mutation(Scope.PRIVACY, update_privacy_settings)
+    delete_account: DeleteAccountPayload = mutation(Scope.ACCOUNT, delete_account)
+    record_consent: RecordConsentPayload = mutation(Scope.PRIVACY, record_consent)
+    set_data_sharing: SetDataSharingPayload = mutation(Scope.PRIVACY, set_data_sharing)
+    request_data_export: RequestDataExportPayload = mutation(Scope.ACCOUNT, request_data_export)
+    restore_account: RestoreAccountPayload = mutation(Scope.ACCOUNT, restore_account)
+    change_username: ChangeUsernamePayload = mutation(Scope.PROFILE, change_username)
+    remove_former_usernames: RemoveFormerUsernamesPayload = mutation(Scope.PROFILE, remove_former_usernames)
+    sign_out: SignOutPayload = mutation(Scope.ACCOUNT, sign_out)

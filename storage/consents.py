@@ -12,6 +12,7 @@ from storage import outbox
 from storage.audit import write_audit
 from storage.cells import Connection, Record
 from storage.database import Database
+from storage.repeats import is_done
 
 GRANTED: Final = "consent.granted"
 WITHDRAWN: Final = "consent.withdrawn"
@@ -55,6 +56,8 @@ async def add_consent(database: Database, owner_id: int, decision: Decision, now
         before = _first(await connection.fetch(_NEWEST, owner_id, decision.purpose))
         if before is not None and _says_the_same(before.decision, decision):
             return before
+        if before is not None and await is_done(connection, _action(decision), None):
+            return before
         return await _add(database, connection, owner_id, decision, now)
 
     return await database.shards.home(owner_id).transact(work)
@@ -84,13 +87,16 @@ async def _add(
     number = (await connection.fetch(_LAST, owner_id))[0]["number"] + 1
     row = (decision.purpose, decision.granted, decision.version, decision.source)
     await connection.execute(_ADD, owner_id, number, *row, now)
-    action = GRANTED if decision.granted else WITHDRAWN
     await write_audit(
-        database, connection, owner_id, action, target_id=None, version=number, before=before, after=decision
+        database, connection, owner_id, _action(decision), target_id=None, version=number, before=before, after=decision
     )
     if decision.purpose is ConsentPurpose.DATA_SHARING:
         await _tell(database, connection, owner_id, decision, number)
     return Consent(number, decision, now)
+
+
+def _action(decision: Decision) -> str:
+    return GRANTED if decision.granted else WITHDRAWN
 
 
 async def _tell(database: Database, connection: Connection, owner_id: int, decision: Decision, number: int) -> None:

@@ -48,6 +48,18 @@ WITH first AS (SELECT sequence FROM notifications WHERE owner_id = $1 ORDER BY s
 DELETE FROM notifications n USING first f WHERE n.owner_id = $1 AND n.sequence = f.sequence RETURNING true
 """
 
+_REPEATS: Final = """
+WITH first AS (SELECT name FROM repeats WHERE user_id = $1 LIMIT $2)
+DELETE FROM repeats r USING first f WHERE r.user_id = $1 AND r.name = f.name RETURNING true
+"""
+
+_REPEAT_EFFECTS: Final = """
+WITH first AS (SELECT name, field FROM repeat_effects WHERE user_id = $1 LIMIT $2)
+DELETE FROM repeat_effects e USING first f
+WHERE e.user_id = $1 AND e.name = f.name AND e.field = f.field
+RETURNING true
+"""
+
 _OF_OWNER: Final = "DELETE FROM {table} WHERE {column} = $1 RETURNING true"
 
 _IMPORTED: Final = "DELETE FROM imported_users WHERE user_id = $1 RETURNING true"
@@ -135,6 +147,11 @@ async def _erase_imported(database: Database, user_id: int) -> int:
     return len(await database.shards.directory.fetch(_IMPORTED, user_id))
 
 
+async def _erase_repeats(database: Database, user_id: int) -> int:
+    effects = [await _in_batches(cell, _REPEAT_EFFECTS, user_id) for cell in database.shards.cells]
+    return sum(effects) + await _in_batches(database.shards.home(user_id), _REPEATS, user_id)
+
+
 def _own(table: str, column: str, what: str) -> Store:
     return Store(what, f"{table}: rows of the person deleted", _rows_of(table, column), (table,))
 
@@ -163,6 +180,9 @@ STORES: Final[Sequence[Store]] = (
     _own("exports", "user_id", "export and its archive"),
     _own("username_changes", "user_id", "changes of the name"),
     _own("revocations", "user_id", "revocations of tokens"),
+    Store(
+        "repeats", "repeats, repeat_effects: rows of the person deleted", _erase_repeats, ("repeats", "repeat_effects")
+    ),
     Store("import", "imported_users: rows of the person deleted", _erase_imported, ("imported_users",)),
     Store(
         "name",

@@ -10,6 +10,7 @@ from storage import outbox
 from storage.audit import write_audit
 from storage.cells import Connection
 from storage.database import Database
+from storage.repeats import AlreadyDone
 from storage.wholly import wholly
 
 # Nothing is written, and no row comes back, where the mute is already as asked for.
@@ -75,7 +76,10 @@ async def change_mute(database: Database, owner_id: int, other_id: int, change: 
         return bool(rows)
 
     async def change_and_tell() -> bool:
-        changed = await database.shards.home(owner_id).transact(work)
+        try:
+            changed = await database.shards.home(owner_id).transact(work)
+        except AlreadyDone:
+            changed = False
         await database.freshness.pair_changed(owner_id, owner_id, stricter=False)
         return changed
 

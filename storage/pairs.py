@@ -1,8 +1,9 @@
 """Changing a pair: one lock, one decision, both rows, both counters, the audit row and the events."""
 
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 from domain.errors import KithError
@@ -20,6 +21,7 @@ from storage.counters import FollowUse, fetch_follow_use, move_counts
 from storage.database import Database
 from storage.notifications import withdraw
 from storage.relationships import relationship_of
+from storage.repeats import AlreadyDone
 from storage.wholly import wholly
 
 # Takes the row's lock whether or not the row was there, and returns it, in one round trip.
@@ -116,7 +118,8 @@ async def _change_pair(  # noqa: PLR0917 - as its caller has them
         )
         if within is not None:
             await within(connection, before, after)
-        await _record(database, connection, sides[0], change)
+        with _passing_over(before):
+            await _record(database, connection, sides[0], change)
         moved = await _write(connection, [side for side in sides if database.shards.home(side.owner_id) is cell])
         if limits is not None and use is not None:
             _check_limits(limits, change, use, moved.get(actor_id))
@@ -145,6 +148,15 @@ async def _unless_unchanged(work: Awaitable[Change]) -> Change | None:
         return await work
     except _Unchanged as unchanged:
         return unchanged.change
+
+
+@contextlib.contextmanager
+def _passing_over(before: Relationship) -> Iterator[None]:
+    """Leave the pair as it is where an earlier run of the same mutation has changed it."""
+    try:
+        yield
+    except AlreadyDone as done:
+        raise _Unchanged(Change(before)) from done
 
 
 class _Unchanged(KithError):

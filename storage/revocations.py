@@ -15,7 +15,11 @@ from storage.audit import write_audit
 from storage.cells import Cell, Connection
 from storage.database import Database
 from storage.limits import Priority
+from storage.repeats import is_done
 from storage.wholly import wholly
+
+REVOKED: Final = "session.revoked"
+"""The action of the audit row."""
 
 LATE_S: Final = 20.0
 """How much later than its `recorded_at` a row may come to be seen: longer than any transaction lives."""
@@ -50,11 +54,13 @@ async def revoke(database: Database, revocation: Revocation) -> None:
     )
 
     async def work(connection: Connection) -> None:
+        if await is_done(connection, REVOKED, None):
+            return
         times = (_moment(revocation.revoked_at), _moment(revocation.ends_at))
         if not await connection.fetch(_WRITE, user_id, revocation.kind.value, revocation.name, *times):
             return
         await write_audit(
-            database, connection, user_id, "session.revoked", target_id=None, version=1, before=None, after=revocation
+            database, connection, user_id, REVOKED, target_id=None, version=1, before=None, after=revocation
         )
         if revocation.kind is not RevocationKind.TOKEN:
             event = Event(type=EventType.SESSION_REVOKED, actor_id=opaque_id, payload=payload)

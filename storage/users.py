@@ -21,6 +21,7 @@ from storage.cells import Connection, Record
 from storage.database import Database
 from storage.limits import Priority
 from storage.names import Claim, claim, confirm, unclaim
+from storage.repeats import is_done
 from storage.wholly import wholly
 
 _FETCH: Final = """
@@ -129,6 +130,8 @@ async def change_user(
         before = _user(database, rows[0]) if rows else None
         if before is None or before.state not in among:
             return None
+        if await is_done(connection, event.value, None):
+            return before
         if expected_version not in (None, before.version):
             raise Conflict(currentVersion=before.version)
         after, aside = change(before), await beside(connection) if beside is not None else None

@@ -14,9 +14,11 @@ from execution.engine import GraphQLRequest, Operation, Response
 from execution.errors import masked
 from transport.access import Access, Caller
 from transport.addresses import Sender
+from transport.bodies import BadRequest
 from transport.lines import FORBIDDEN, PEER_GONE, UNANSWERED, Ending, Line, Lines
 from transport.messages import Closing, read_identity, read_message, read_payload, read_subscribe
 from transport.operations import Operations
+from transport.repeats import Named, read_key
 from transport.wire import Wire
 
 INIT_TIMEOUT_S: Final = 5.0
@@ -154,12 +156,13 @@ class Conversation:
             raise Closing(4429, "Too many operations on one socket")
         await self._wire.room()
         await self._answers.acquire()
-        prepared = await self._prepare(asked, self._caller)
-        if isinstance(prepared, dict):
+        found = await self._prepare(asked, self._caller)
+        if isinstance(found, dict):
             self._answers.release()
-            await self._refuse(identity, prepared["errors"])
+            await self._refuse(identity, found["errors"])
             return
-        task = self._operations[identity] = self._start(self._run(identity, prepared))
+        prepared, named = found
+        task = self._operations[identity] = self._start(self._run(identity, prepared, named))
         task.add_done_callback(lambda done: self._release(identity, done))
         if prepared.type is OperationType.SUBSCRIPTION:
             self._answers.release()
@@ -167,10 +170,13 @@ class Conversation:
             self._finishing.add(task)
             task.add_done_callback(lambda _done: self._answers.release())
 
-    async def _prepare(self, asked: GraphQLRequest, caller: Caller) -> Operation | Response:
+    async def _prepare(self, asked: GraphQLRequest, caller: Caller) -> tuple[Operation, Named | None] | Response:
         """Make a request ready at once: what waits for its turn then holds no text of the client."""
         try:
-            return await self._engine.prepare(asked, caller)
+            prepared = await self._engine.prepare(asked, caller)
+            return prepared if isinstance(prepared, dict) else (prepared, read_key(prepared, asked))
+        except BadRequest as error:
+            return {"errors": [_told(error)]}
         except Exception as error:  # noqa: BLE001 - the last line: masked and logged
             return {"errors": [{"message": "Internal error.", "extensions": masked(error)}]}
 
@@ -191,15 +197,17 @@ class Conversation:
         if self._operations.get(identity) is task:
             del self._operations[identity]
 
-    async def _run(self, identity: str, operation: Operation) -> None:
+    async def _run(self, identity: str, operation: Operation, named: Named | None) -> None:
         """Run one operation; whatever goes wrong, its client is told that it has ended."""
         try:
             if operation.type is OperationType.SUBSCRIPTION:
                 await self._stream(identity, operation)
             else:
-                response = await self._engine.run(operation)
+                response = await self._engine.run(operation, named=named)
                 await self._wire.send({"id": identity, "type": "next", "payload": response})
             await self._wire.send({"id": identity, "type": "complete"})
+        except BadRequest as error:
+            await self._refuse(identity, [_told(error)])
         except Exception as error:  # noqa: BLE001 - the last line: masked and logged
             await self._refuse(identity, [{"message": "Internal error.", "extensions": masked(error)}])
 
@@ -211,6 +219,10 @@ class Conversation:
 
     async def _refuse(self, identity: str, errors: list[dict[str, Any]]) -> None:
         await self._wire.send({"id": identity, "type": "error", "payload": errors})
+
+
+def _told(error: BadRequest) -> dict[str, Any]:
+    return {"message": str(error), "extensions": {"code": error.code, **error.extensions}}
 
 
 class Pace:

@@ -13,6 +13,7 @@ from transport.graphiql import Explorer
 from transport.negotiation import GRAPHQL_RESPONSE, accepted, negotiate, takes_events, wants_page
 from transport.operations import Operations
 from transport.patience import HEADER, undone, wished
+from transport.repeats import of_request, read_key
 from transport.sse import EventStreams
 
 _NAMES_A_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
@@ -53,10 +54,11 @@ class GraphQLHttp:
         streams = takes_stream and (media_type is None or kind is OperationType.SUBSCRIPTION)
         _check_method(request.method, kind, streams=streams)
         if streams or media_type is None:
-            return await self._streams.answer(request, caller, prepared)
+            return await self._streams.answer(request, caller, prepared, asked)
         if isinstance(prepared, dict):
             return _answered(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
-        return _answered(await self._operations.run(prepared, wished(request.headers.getall(HEADER, ()))), media_type)
+        seconds, named = wished(request.headers.getall(HEADER, ())), read_key(prepared, asked, of_request(request))
+        return _answered(await self._operations.run(prepared, seconds, named), media_type)
 
 
 def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:

@@ -37,6 +37,7 @@ _PROBLEMS: Final = {
     "400": "The request is malformed.",
     "401": "There is no access token, or it is not valid.",
     "404": "The person is not available: whatever the reason, the answer is the same.",
+    "409": "The request with this `Idempotency-Key` is still running; `Retry-After` says when to send it again.",
     "422": "The request is understood and cannot be done; `code` says why.",
     "429": "Too many requests; `Retry-After` says when to come back.",
     "503": "The service is busy; `Retry-After` says when to come back.",
@@ -92,6 +93,13 @@ def _parameters(route: Route) -> Iterator[Node]:
         "schema": {"type": "string"},
         "description": "What an earlier change gave: this request then sees no less.",
     }
+    if route.is_mutation:
+        yield {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "description": "A name of your own: sent again under it within a day, the request has no second effect.",
+        }
 
 
 def _answers(route: Route) -> Node:
@@ -112,7 +120,7 @@ def _answers(route: Route) -> Node:
 
 def _problems(route: Route) -> Node:
     content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    left_out = {"422"} if not route.is_mutation else set()
+    left_out = {"409", "422"} if not route.is_mutation else set()
     if route.field == "me":
         left_out.add("404")
     return {

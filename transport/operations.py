@@ -16,12 +16,14 @@ from resolvers.consents import Signals, heed_signal
 from resolvers.context import Backend, Context, new_context
 from resolvers.delivery import Delivered
 from resolvers.quotas import Payer
+from resolvers.repeats import Repeats
 from schema.fields import OperationContext
 from transport.access import Caller
 from transport.admission import RETRY_AFTER_S, Admission
 from transport.bodies import BadRequest, consistency_token_of
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
 from transport.patience import Patience
+from transport.repeats import Named, run_once
 
 REFUSED_COST: Final = 10
 """What a request costs that is none: it was read and checked all the same."""
@@ -44,6 +46,7 @@ class Operations:
         self._patience = patience
         self._admission = admission
         self._signals = Signals()
+        self._repeats = Repeats(backend.database, backend.repeats)
 
     async def prepare(
         self, asked: GraphQLRequest, caller: Caller, *, tokens: Sequence[str] = ()
@@ -106,12 +109,19 @@ class Operations:
             "x-ratelimit-reset": str(math.ceil(budget.resets_at.timestamp())),
         }
 
-    async def run(self, operation: Operation, asked: str | None = None) -> Response:
+    async def run(self, operation: Operation, asked: str | None = None, named: Named | None = None) -> Response:
         """Run a query or a mutation; `asked` is what the client says of the seconds it may take.
 
+        One that is `named` runs once, and is answered alike however often it is sent.
+
         Raises:
-            BadRequest: that is not a number of seconds.
+            BadRequest: that is not a number of seconds, or the name cannot be used now.
         """
+        if named is None:
+            return await self._run(operation, asked)
+        return await run_once(self._repeats, operation, named, lambda: self._run(operation, asked))
+
+    async def _run(self, operation: Operation, asked: str | None) -> Response:
         started = time.perf_counter()
         with (
             deadlines.within(self._patience.of(operation.type, asked)),

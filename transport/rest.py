@@ -20,6 +20,7 @@ from transport.bodies import BadRequest, read_object
 from transport.operations import Operations
 from transport.patience import HEADER, wished
 from transport.problems import private, problem
+from transport.repeats import of_request, read_key
 
 OPENAPI: Final = "/v1/openapi.json"
 PERSON: Final = """fragment Person on User {
@@ -154,7 +155,8 @@ class Rest:
         prepared = await self._operations.prepare(asked, caller, tokens=tokens)
         if isinstance(prepared, dict):
             return prepared
-        return await self._operations.run(prepared, wished(request.headers.getall(HEADER, ())))
+        seconds, named = wished(request.headers.getall(HEADER, ())), read_key(prepared, asked, of_request(request))
+        return await self._operations.run(prepared, seconds, named)
 
 
 async def _serve_openapi(_request: web.Request) -> web.Response:

@@ -9,12 +9,14 @@ from aiohttp import web
 from graphql import GraphQLError, OperationType
 
 from domain.errors import TokenRejected
-from execution.engine import Operation, Response, failed
+from execution.engine import GraphQLRequest, Operation, Response, failed
 from transport.access import Caller
 from transport.bodies import BadRequest
 from transport.lines import FORBIDDEN, PEER_GONE, TOO_MANY, TOO_SLOW, Ending, Line, Lines, bound_buffers
 from transport.operations import Operations
 from transport.origins import Origins
+from transport.patience import HEADER, wished
+from transport.repeats import of_request, read_key
 
 HEARTBEAT_S: Final = 12.0
 LOOK_EVERY_S: Final = 1.0
@@ -44,7 +46,9 @@ class EventStreams:
         self._lines = lines
         self._origins = origins
 
-    async def answer(self, request: web.Request, caller: Caller, prepared: Operation | Response) -> web.StreamResponse:
+    async def answer(
+        self, request: web.Request, caller: Caller, prepared: Operation | Response, asked: GraphQLRequest
+    ) -> web.StreamResponse:
         """Stream the results of an operation, or the one that says why it cannot run.
 
         Raises:
@@ -58,8 +62,12 @@ class EventStreams:
                 async with self._lines.spoken_for(line, caller):
                     _expect_room(line)
                     return await self._subscribe(request, prepared, line)
-        response = prepared if isinstance(prepared, dict) else await self._operations.run(prepared)
+        response = prepared if isinstance(prepared, dict) else await self._run(request, prepared, asked)
         return web.Response(body=_next(response) + _COMPLETE, headers=_HEADERS)
+
+    async def _run(self, request: web.Request, operation: Operation, asked: GraphQLRequest) -> Response:
+        seconds, named = wished(request.headers.getall(HEADER, ())), read_key(operation, asked, of_request(request))
+        return await self._operations.run(operation, seconds, named)
 
     async def _subscribe(self, request: web.Request, operation: Operation, line: Line) -> web.StreamResponse:
         stream = _Stream(request, line)

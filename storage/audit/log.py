@@ -8,6 +8,7 @@ from domain import acting
 from domain.pages import Position
 from storage.cells import Connection
 from storage.database import Database
+from storage.repeats import record_effect
 
 _WRITE: Final = """
 INSERT INTO audit_logs (actor_id, action, target_id, version, session, before, after)
@@ -53,7 +54,12 @@ async def write_audit(
     before: object,
     after: object,
 ) -> None:
-    """Write what an actor did, the version that came of it, and digests of what was there before and after."""
+    """Write what an actor did, the version that came of it, and digests of what was there before and after.
+
+    Raises:
+        AlreadyDone: it was done by an earlier run of the same named mutation.
+    """
+    await record_effect(connection, action, target_id)
     digests = database.digests.of(before), database.digests.of(after)
     await connection.execute(_WRITE, actor_id, action, target_id, version, acting.current_session(), *digests)
 

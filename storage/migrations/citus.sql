@@ -28,6 +28,8 @@ FROM (VALUES (1, 'users', 'id', 'none'),
              (24, 'released_names', 'name_digest', 'none'),
              (25, 'consents', 'owner_id', 'users'),
              (26, 'sign_ups', 'id', 'none'),
-             (27, 'sign_up_receipts', 'user_id', 'users')) AS t (position, name, key, with_table)
+             (27, 'sign_up_receipts', 'user_id', 'users'),
+             (28, 'repeats', 'user_id', 'users'),
+             (29, 'repeat_effects', 'user_id', 'users')) AS t (position, name, key, with_table)
 WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = t.name::regclass)
 ORDER BY t.position;
