@@ -26,6 +26,7 @@ from embedded import Addresses, Child, EmbeddedError, Part, Services, Supervisor
 from embedded.configured import configured_addresses, merged, missing_parts, open_addresses
 from embedded.errors import ChildFailed
 from identity.database import make_beside
+from identity.departures import NAME as IDENTITY
 from identity.migrate import migrate as migrate_identity
 from keys import load_keys
 from listeners import CannotListen, Door, bind, bind_free, bind_internal, listening, numbers_of, port_of
@@ -123,6 +124,7 @@ async def _development(settings: Settings) -> None:
                 "KITH_IDENTITY_DSN": identity_dsn,
                 "KITH_IDENTITY_URL": identity_url,
                 "KITH_IDENTITY_PORT": str(port_of(doors)),
+                "KITH_ERASURE_CONSUMERS": ",".join(dict.fromkeys((*settings.erasure_consumers, IDENTITY))),
                 "KITH_INTERNAL_URL": f"http://{settings.internal_host}:{port_of(inner)}",
             }
             await _spawn_processes(services, settings, environment, Sockets(listeners, inner), doors)

@@ -70,11 +70,12 @@ class Done(Command, frozen=True, kw_only=True):
 
 
 class Standing(enum.StrEnum):
-    """What has become of somebody; who was never there is PURGED."""
+    """What has become of somebody; UNKNOWN is an id that is nobody's, also where it was made under another key."""
 
     PRESENT = "PRESENT"
     DELETED = "DELETED"
     PURGED = "PURGED"
+    UNKNOWN = "UNKNOWN"
 
 
 class AskStandings(Command, frozen=True, kw_only=True):

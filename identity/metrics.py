@@ -3,7 +3,7 @@
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
 
 ANSWERS: Final = Counter("kith_identity_answers_total", "Answers, by the class of their status.", ["status"])
 
@@ -19,6 +19,18 @@ GRANTS: Final = Counter(
     "kith_identity_grants_total", "Exchanges of codes and refresh tokens, by outcome.", ["kind", "outcome"]
 )
 REUSES: Final = Counter("kith_identity_reuses_total", "Codes and refresh tokens that came a second time.", ["what"])
+DELIVERIES: Final = Counter(
+    "kith_identity_deliveries_total", "Commands to the user service, by kind and outcome.", ["kind", "outcome"]
+)
+UNDELIVERED: Final = Gauge(
+    "kith_identity_undelivered_seconds", "For how long the oldest command has waited for the user service.", ["queue"]
+)
+DEPARTURES: Final = Counter(
+    "kith_identity_departures_total", "Facts about people who are gone or back, by what was done.", ["effect"]
+)
+ORPHANS: Final = Gauge(
+    "kith_identity_orphans", "Accounts whose person the user service has never heard of, at the last look."
+)
 
 
 async def serve_metrics(_request: web.Request) -> web.Response:

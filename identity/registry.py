@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from identity import authorization, discovery, posting, sweeping, tokens
+from identity import authorization, courier, departures, discovery, posting, reconciler, sweeping, tokens
 from identity.pages.routes import routes as pages
 from identity.parts import Parts
 
@@ -16,4 +16,10 @@ Task = Callable[[Parts], AbstractAsyncContextManager[object]]
 """Does something for as long as its context is open; entered in order, left in reverse."""
 
 ROUTES: Final[tuple[Routes, ...]] = (discovery.routes, authorization.routes, tokens.routes, pages)
-TASKS: Final[tuple[Task, ...]] = (posting.post, sweeping.sweeping)
+TASKS: Final[tuple[Task, ...]] = (
+    posting.post,
+    sweeping.sweeping,
+    courier.couriers,
+    reconciler.reconcilers,
+    departures.departures,
+)

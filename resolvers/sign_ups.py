@@ -15,7 +15,7 @@ from domain.sign_ups import CreateUser, Refusal, Revoke, SetEmail, SignedUp, Sta
 from domain.username_requirements import Account, requirements_for
 from domain.usernames import is_claimable, username_key, written_username
 from domain.users import User, UserState
-from resolvers.context import Backend
+from resolvers.context import NOBODY, Backend
 from storage.cells import Connection
 from storage.personal import change_details
 from storage.revocations import revoke
@@ -30,6 +30,7 @@ _STANDINGS: Final = {
     UserState.ACTIVE: Standing.PRESENT,
     UserState.SUSPENDED: Standing.PRESENT,
     UserState.DELETED: Standing.DELETED,
+    UserState.PURGED: Standing.PURGED,
 }
 
 
@@ -107,11 +108,10 @@ async def end_sessions(backend: Backend, command: Revoke) -> bool:
 
 
 async def fetch_standings(backend: Backend, opaque_ids: Sequence[str]) -> list[Standing]:
-    """Say what has become of people, in the order asked for; who was never there is gone for good."""
-    ids = [backend.database.ids.decode(NodeType.USER, opaque_id) for opaque_id in opaque_ids]
-    states = await fetch_states(backend.database, [user_id for user_id in ids if user_id is not None])
-    found = (states.get(user_id) for user_id in (user_id or 0 for user_id in ids))
-    return [_STANDINGS.get(state, Standing.PURGED) if state is not None else Standing.PURGED for state in found]
+    """Say what has become of people, in the order asked for."""
+    ids = [backend.database.ids.decode(NodeType.USER, opaque_id) or NOBODY for opaque_id in opaque_ids]
+    states = await fetch_states(backend.database, ids)
+    return [_STANDINGS[states[user_id]] if user_id in states else Standing.UNKNOWN for user_id in ids]
 
 
 def _as_it_is(user: User) -> User:

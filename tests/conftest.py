@@ -90,7 +90,6 @@ async def identity_parts(identity_dsn: str, addresses: Addresses, short_folder: 
             "KITH_DATA_DIR": str(short_folder / "identity"),  # its key opens what the tests before have written
             "KITH_PORT": "8000",
             "KITH_REDIS_URL": addresses.redis_url,
-            "KITH_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
         }
     )
     async with open_parts(settings, identity_dsn, "http://localhost:8100") as parts:

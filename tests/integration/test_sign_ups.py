@@ -285,7 +285,7 @@ async def test_what_has_become_of_people_is_told(door: Door, backend: Backend, m
     there, gone = await make_person(), await make_person()
     await delete_account(backend.database, gone.id, now())
     ids = f'{{"userIds":["{gone.opaque_id}","{secrets.token_urlsafe(16)}","{there.opaque_id}"]}}'
-    answer = {"standings": ["DELETED", "PURGED", "PRESENT"]}
+    answer = {"standings": ["DELETED", "UNKNOWN", "PRESENT"]}
     assert await door.ask("POST", "/internal/standings", ids.encode()) == (200, answer)
 
 

@@ -66,6 +66,9 @@ EDGES = {
         "storage.rate_windows",  # the same windows in Redis
         "storage.redis_client",
         "transport.addresses",  # the same reading of who asks
+        "events.records",  # the form of facts
+        "events.groups",  # how a group reads them
+        "events.clients",
     },
 }
 """Single modules that a folder may import of one that it otherwise knows nothing of: they know no table of it."""
@@ -89,7 +92,7 @@ COMMANDS = {
 OWNERS = {
     "asyncpg": {"storage", "embedded", "identity", "benchmarks"},
     "redis": {"storage", "benchmarks"},
-    "aiokafka": {"events", "embedded", "examples"},
+    "aiokafka": {"events", "embedded", "examples", "identity"},
     "strawberry": {"schema", "benchmarks"},
     "graphql": {"execution", "schema", "transport", "benchmarks"},
     "limits": {"storage"},
