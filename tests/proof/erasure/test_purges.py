@@ -84,7 +84,13 @@ async def test_a_purge_leaves_nothing_but_a_tombstone_and_a_certificate(
     person, others = await traced_and_deleted(database, make_person, 0)
     onlooker = await make_person()
     opaque = database.ids.encode(NodeType.USER, person.id)
-    assert set(await find_traces(database, [person])) >= {"users", "usernames", "relationships", "notifications"}
+    assert set(await find_traces(database, [person])) >= {
+        "users",
+        "usernames",
+        "relationships",
+        "notifications",
+        "consents",
+    }
     await purge(purges, person.id)
     assert await people.fetch_by_ids(onlooker.context, [opaque]) == [None]
     document = await purges.certify(person.id, later())
@@ -99,6 +105,7 @@ async def test_a_purge_leaves_nothing_but_a_tombstone_and_a_certificate(
     rows = {store.store: store.rows for store in certificate.stores}
     assert rows["relations"] >= 2 * len(others)
     assert (rows["profile"], rows["name"], rows["counters"], rows["preferences"]) == (1, 1, 1, 1)
+    assert (rows["personal details"], rows["ledger of consents"], rows["export and its archive"]) == (1, 1, 1)
     assert person.canary not in document
     assert str(person.id) not in document
     for other in others:

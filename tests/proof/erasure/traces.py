@@ -2,22 +2,30 @@
 
 import dataclasses
 import datetime as dt
+import random
 import secrets
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
+from domain.consents import ConsentPurpose, Decision
 from domain.notifications import NotificationKind
+from domain.personal import PersonalDetails
 from domain.transitions import Transition, block, follow
 from domain.users import ProfileLink
-from storage.cells import Cell
+from storage.cells import Cell, Connection
+from storage.consents import add_consent
 from storage.database import Database
 from storage.erasures import KEPT
+from storage.exports import finish_export, request_export
+from storage.master_keys import LocalMasterKeys
 from storage.mutes import Mute, change_mute
 from storage.notifications import NewNotification, add_notification
 from storage.pairs import change_pair
+from storage.personal import change_details
 from storage.redis_client import Redis
 from storage.users import NewUser, create_user
+from storage.vault import Vault
 
 _TABLES: Final = """
 SELECT c.oid::regclass::text AS name
@@ -28,6 +36,7 @@ ORDER BY 1
 _TRACES: Final = """
 SELECT count(*) AS found FROM {table} AS r WHERE r::text LIKE ANY ($1::text[])
 """
+VAULT: Final = Vault(LocalMasterKeys({1: bytes(32)}))
 _FOLLOW: Final = follow(target_is_private=False)
 _ASK: Final = follow(target_is_private=True)
 
@@ -39,6 +48,12 @@ class Traced:
     id: int
     name: str
     canary: str
+    phone: str = ""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Give what nothing may hold any more."""
+        return (self.canary, self.phone) if self.phone else (self.canary,)
 
 
 async def make_traced(database: Database, cell: int) -> Traced:
@@ -54,7 +69,7 @@ async def make_traced(database: Database, cell: int) -> Traced:
         links=(ProfileLink(f"{canary} link", f"https://{canary}.example"),),
     )
     user_id = await create_user(database, new, cell=cell, now=dt.datetime.now(dt.UTC))
-    return Traced(user_id, canary, canary)
+    return Traced(user_id, canary, canary, f"+49{random.randrange(10**12):012}")
 
 
 async def leave_traces(database: Database, person: Traced, others: Sequence[int]) -> None:
@@ -76,6 +91,21 @@ async def leave_traces(database: Database, person: Traced, others: Sequence[int]
         new = NewNotification(owner, uuid.uuid4(), NotificationKind.FOLLOW, actor, now)
         assert await add_notification(database, new) is not None
     await database.shards.home(person.id).fetch(_PREFERENCES, person.id)
+    await _leave_what_is_encrypted(database, person)
+
+
+async def _leave_what_is_encrypted(database: Database, person: Traced) -> None:
+    """Give a phone number and a date of birth, agree to something, and have an archive of it all."""
+    now, details = dt.datetime.now(dt.UTC), PersonalDetails(person.phone, dt.date(1990, 2, 28))
+
+    async def give(connection: Connection) -> None:
+        await change_details(connection, VAULT, person.id, lambda _before: details)
+
+    await database.shards.home(person.id).transact(give)
+    await add_consent(database, person.id, Decision(ConsentPurpose.MARKETING, True, person.canary), now)
+    export = await request_export(database, person.id, now)
+    assert export is not None
+    await finish_export(database, VAULT, export, " ".join(person.marks).encode(), now)
 
 
 _PREFERENCES: Final = """
@@ -95,7 +125,7 @@ async def fetch_tables(cell: Cell) -> list[str]:
 
 async def find_traces(database: Database, people: Sequence[Traced]) -> dict[str, int]:
     """Count the rows of every table of every cell that hold a canary, or an id where no table may keep one."""
-    canaries = [f"%{person.canary}%" for person in people]
+    canaries = [f"%{mark}%" for person in people for mark in person.marks]
     ids = [f"%{person.id}%" for person in people]
     found: dict[str, int] = {}
     for cell in database.shards.cells:
@@ -108,7 +138,7 @@ async def find_traces(database: Database, people: Sequence[Traced]) -> dict[str,
 
 async def find_in_redis(redis: Redis, people: Sequence[Traced]) -> list[str]:
     """Name the keys of Redis that hold a canary, or that are a person's own."""
-    marks = [mark.encode() for person in people for mark in (person.canary, f"{{{person.id}}}")]
+    marks = [mark.encode() for person in people for mark in (*person.marks, f"{{{person.id}}}")]
 
     async def work(client: Any) -> list[str]:
         found = []
