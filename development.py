@@ -154,8 +154,7 @@ async def _until_stopped(work: Coroutine[None, None, None]) -> None:
 
 async def _prepare_identity(settings: Settings, addresses: Addresses) -> str:
     """Make the auth service's database beside the first cell, where no other is set, and migrate it."""
-    given = settings.identity_dsn
-    dsn = given.get_secret_value() if given is not None else await make_beside(addresses.postgres_dsns[0])
+    dsn = settings.identity_address or await make_beside(addresses.postgres_dsns[0])
     await migrate_identity(dsn, say)
     return dsn
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tls import TlsFiles, is_verified, verified_dsn, verified_kafka, verified_redis
+
 PREFIX: Final = "KITH_"
 SECRET_BYTES: Final = 32
 _REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
@@ -82,6 +84,13 @@ class Settings(BaseSettings):
         None, description="a redis://, rediss:// or unix:// address, or redis+cluster://"
     )
     kafka_bootstrap: str | None = Field(None, min_length=1, description="host:port of the brokers, by commas")
+    postgres_ca: Path | None = Field(
+        None, description="a file with the authorities, in PEM, of the databases' certificates"
+    )
+    redis_ca: Path | None = Field(None, description="a file with the authorities, in PEM, of Redis' certificate")
+    kafka_ca: Path | None = Field(None, description="a file with the authorities, in PEM, of the brokers' certificates")
+    client_cert: Path | None = Field(None, description="a file with our own certificate in PEM, beside KITH_CLIENT_KEY")
+    client_key: Path | None = Field(None, description="a file with the key of KITH_CLIENT_CERT in PEM, not encrypted")
     secret_key: SecretStr | None = Field(
         None, description="32 random bytes in base64, such as `openssl rand -base64 32`"
     )
@@ -284,7 +293,26 @@ class Settings(BaseSettings):
     @property
     def dsns(self) -> tuple[str, ...]:
         """Give the cells' addresses, secrets included: for the driver only."""
-        return tuple(dsn.get_secret_value() for dsn in self.postgres_dsns)
+        return tuple(verified_dsn(dsn.get_secret_value(), self._files(self.postgres_ca)) for dsn in self.postgres_dsns)
+
+    @property
+    def redis_address(self) -> str:
+        """Give the address of Redis, secrets included: for the driver only; empty where none is set."""
+        return verified_redis(self.redis_url.get_secret_value(), self._files(self.redis_ca)) if self.redis_url else ""
+
+    @property
+    def kafka_address(self) -> str:
+        """Give the addresses of the brokers; empty where none is set."""
+        return verified_kafka(self.kafka_bootstrap, self._files(self.kafka_ca)) if self.kafka_bootstrap else ""
+
+    @property
+    def identity_address(self) -> str | None:
+        """Give the address of the auth service's database, secrets included: for the driver only."""
+        dsn = self.identity_dsn
+        return verified_dsn(dsn.get_secret_value(), self._files(self.postgres_ca)) if dsn is not None else None
+
+    def _files(self, ca: Path | None) -> TlsFiles:
+        return TlsFiles(ca, self.client_cert, self.client_key)
 
     @property
     def certificates(self) -> Path | None:
@@ -296,7 +324,8 @@ class Settings(BaseSettings):
     @property
     def replicas(self) -> tuple[tuple[str, ...], ...]:
         """Give the addresses of each cell's replicas, secrets included: for the driver only."""
-        return tuple(tuple(dsn.get_secret_value() for dsn in dsns) for dsns in self.replica_dsns)
+        files = self._files(self.postgres_ca)
+        return tuple(tuple(verified_dsn(dsn.get_secret_value(), files) for dsn in dsns) for dsns in self.replica_dsns)
 
 
 _REQUIRED_IN_PRODUCTION: Final = ("postgres_dsns", "redis_url", "kafka_bootstrap", "secret_key")
@@ -334,6 +363,8 @@ def load(environ: Mapping[str, str] = os.environ, service: Service = Service.USE
         raise SettingsError("KITH_ONLY_TRUSTED needs documents to trust; set KITH_TRUSTED_DOCUMENTS as well.")
     if (settings.key_service_url is None) != (settings.key_service_token_file is None):
         raise SettingsError("KITH_KEY_SERVICE_URL and KITH_KEY_SERVICE_TOKEN_FILE go together; set both or none.")
+    if (settings.client_cert is None) != (settings.client_key is None):
+        raise SettingsError("KITH_CLIENT_CERT and KITH_CLIENT_KEY are of no use without each other; set both or none.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("KITH_TLS_CERT and KITH_TLS_KEY are of no use without each other; set both or none.")
     return settings
@@ -394,11 +425,28 @@ def _check_production(settings: Settings, service: Service) -> None:
             raise SettingsError(_missing(name))
     if settings.days_ahead:
         raise SettingsError("KITH_DAYS_AHEAD is for development: in production nobody is purged before the time.")
+    _check_verified(settings)
     if settings.key_service_url is not None and not settings.key_service_url.startswith("https://"):
         raise SettingsError("KITH_KEY_SERVICE_URL must be an https:// address in production.")
     for name in _IDENTITY_SET if service is Service.IDENTITY else _SET_IN_PRODUCTION:
         if name not in settings.model_fields_set:
             raise SettingsError(_missing(name))
+
+
+def _check_verified(settings: Settings) -> None:
+    """Refuse to speak to another machine without knowing that it is the one."""
+    identity = (settings.identity_address,) if settings.identity_address else ()
+    for name, addresses, remedy in (
+        ("postgres_dsns", settings.dsns, "KITH_POSTGRES_CA"),
+        ("replica_dsns", [dsn for dsns in settings.replicas for dsn in dsns], "KITH_POSTGRES_CA"),
+        ("identity_dsn", identity, "KITH_POSTGRES_CA"),
+        ("redis_url", [settings.redis_address], "rediss:// and KITH_REDIS_CA"),
+        ("kafka_bootstrap", [settings.kafka_address], "KITH_KAFKA_CA"),
+    ):
+        if not all(is_verified(address) for address in addresses):
+            raise SettingsError(
+                f"{PREFIX}{name.upper()} leads to another machine, and nothing verifies it: set {remedy}."
+            )
 
 
 def _missing(name: str) -> str:

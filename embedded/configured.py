@@ -14,8 +14,8 @@ def configured_addresses(settings: Settings) -> Addresses:
     """Give the addresses that are set; a part that is not set has an empty one."""
     return Addresses(
         postgres_dsns=settings.dsns,
-        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else "",
-        kafka_bootstrap=settings.kafka_bootstrap or "",
+        redis_url=settings.redis_address,
+        kafka_bootstrap=settings.kafka_address,
     )
 
 

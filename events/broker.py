@@ -24,6 +24,7 @@ from aiokafka.errors import (
 from domain.events import ACKNOWLEDGEMENTS, TOPICS
 from events.clients import start_client
 from events.metrics import RELAY_IDEMPOTENT
+from events.security import client_options
 
 PARTITIONS: Final = 6
 REQUEST_TIMEOUT_MS: Final = 5000
@@ -37,7 +38,7 @@ _REPLICAS: Final = 3
 @contextlib.asynccontextmanager
 async def open_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """Open a client that looks at topics and makes them."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**client_options(bootstrap), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         await start_client(admin)
         yield admin
@@ -69,7 +70,7 @@ async def _start_producer(bootstrap: str, max_bytes: int) -> AIOKafkaProducer:
 
 async def _started(bootstrap: str, max_bytes: int, *, idempotent: bool) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         acks="all",
         enable_idempotence=idempotent,
         request_timeout_ms=REQUEST_TIMEOUT_MS,

@@ -11,6 +11,7 @@ from aiokafka.errors import IllegalStateError
 from events.broker import fetch_topics, marks_among, open_admin
 from events.clients import start_client, stop_consumer
 from events.metrics import CONSUMER_LAG, CONSUMER_PARTITIONS
+from events.security import client_options
 
 FETCH_WAIT_MS: Final = 20  # the embedded broker waits by partition: at 500 a record took 140 ms, at 20 it takes 3
 
@@ -29,7 +30,7 @@ async def open_member(
     """
     consumer = AIOKafkaConsumer(
         *topics,
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -7,6 +7,6 @@ from settings import Settings
 
 def find_dsn(settings: Settings) -> str:
     """Give the database's address, secrets included, or print what to do and leave with status 2."""
-    if settings.identity_dsn is not None:
-        return settings.identity_dsn.get_secret_value()
+    if settings.identity_address is not None:
+        return settings.identity_address
     return beside(find_addresses(settings).postgres_dsns[0])

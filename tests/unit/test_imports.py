@@ -13,7 +13,8 @@ FOUNDATION = {"settings", "logs", "keys"}
 MAY_IMPORT: dict[str, set[str]] = {
     "domain": set(),
     "privacy": {"domain"},
-    "settings": set(),
+    "settings": {"tls"},
+    "tls": set(),
     "logs": {"domain"},
     "keys": {"settings"},
     "embedded": {"settings"},
@@ -25,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "auth": {"domain", *FOUNDATION},
     "identity": {"domain", "listeners", *FOUNDATION},
     "transport": {"domain", "auth", "resolvers", "schema", "execution"},
-    "events": {"domain", "privacy", "storage"},
+    "events": {"domain", "privacy", "storage", "tls"},
     "examples": set(),
     "benchmarks": {
         "domain",

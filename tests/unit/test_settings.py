@@ -16,13 +16,47 @@ SECRET = base64.b64encode(secrets.token_bytes(32)).decode()
 PRODUCTION = {
     "KITH_ENV": "production",
     "KITH_POSTGRES_DSNS": "postgresql://kith:hunter2@a/kith,postgresql://kith:hunter2@b/kith",
-    "KITH_REDIS_URL": "redis://:hunter2@redis:6379",
+    "KITH_REDIS_URL": "rediss://:hunter2@redis:6379",
     "KITH_KAFKA_BOOTSTRAP": "kafka:9092",
+    "KITH_POSTGRES_CA": "/etc/kith/ca.pem",
+    "KITH_KAFKA_CA": "/etc/kith/ca.pem",
     "KITH_SECRET_KEY": SECRET,
     "KITH_AUTH_JWKS_FILE": "/etc/kith/jwks.json",
     "KITH_AUTH_ISSUER": "https://login.example.com",
     "KITH_AUTH_AUDIENCE": "kith",
 }
+
+
+VERIFIED = "?sslmode=verify-full&sslrootcert=%2Fetc%2Fkith%2Fca.pem"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("KITH_POSTGRES_DSNS", {"KITH_POSTGRES_CA": ""}),
+        ("KITH_POSTGRES_DSNS", {"KITH_POSTGRES_DSNS": "postgresql://a/kith?sslmode=require"}),
+        ("KITH_POSTGRES_DSNS", {"KITH_POSTGRES_DSNS": "postgresql:///kith?host=a", "KITH_POSTGRES_CA": ""}),
+        ("KITH_REPLICA_DSNS", {"KITH_REPLICA_DSNS": "postgresql://b/kith?sslmode=prefer"}),
+        ("KITH_REDIS_URL", {"KITH_REDIS_URL": "redis://redis:6379"}),
+        ("KITH_REDIS_URL", {"KITH_REDIS_URL": "rediss://redis:6379?ssl_cert_reqs=none"}),
+        ("KITH_REDIS_URL", {"KITH_REDIS_URL": "redis+cluster://127.0.0.1:7000,redis:7000"}),
+        ("KITH_KAFKA_BOOTSTRAP", {"KITH_KAFKA_CA": ""}),
+    ],
+)
+def test_production_speaks_to_no_other_machine_that_nothing_verifies(name: str, given: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name} leads to another machine, and nothing verifies it"):
+        load({**PRODUCTION, **given})
+
+
+def test_a_socket_or_the_loopback_needs_no_certificate() -> None:
+    local = {
+        "KITH_POSTGRES_DSNS": "postgresql://kith@/kith?host=/run/pg,postgresql://localhost/k,postgresql://[::1]:5432/k",
+        "KITH_REDIS_URL": "unix:///run/valkey.sock",
+        "KITH_KAFKA_BOOTSTRAP": "127.0.0.1:9092,localhost:9093",
+        "KITH_POSTGRES_CA": "",
+        "KITH_KAFKA_CA": "",
+    }
+    assert load({**PRODUCTION, **local}).is_production
 
 
 def test_nothing_set_is_development_on_embedded_parts() -> None:
@@ -77,10 +111,12 @@ def test_commands_are_heard_at_a_private_address_only() -> None:
 
 def test_replicas_are_listed_by_cell() -> None:
     given = load({**PRODUCTION, "KITH_REPLICA_DSNS": ", postgresql://b1 | postgresql://b2"})
-    assert given.replicas == ((), ("postgresql://b1", "postgresql://b2"))
+    assert given.replicas == ((), (f"postgresql://b1{VERIFIED}", f"postgresql://b2{VERIFIED}"))
 
 
-@pytest.mark.parametrize("missing", sorted(PRODUCTION.keys() - {"KITH_ENV", "KITH_AUTH_JWKS_FILE"}))
+@pytest.mark.parametrize(
+    "missing", sorted(name for name in PRODUCTION if name != "KITH_ENV" and not name.endswith(("_FILE", "_CA")))
+)
 def test_production_names_what_it_lacks(missing: str) -> None:
     environ = {name: value for name, value in PRODUCTION.items() if name != missing}
     with pytest.raises(SettingsError, match=f"^{missing} is required in production"):

@@ -1,0 +1,124 @@
+"""TLS to the parts: whoever answers must have a certificate of our authority for the host that was asked for."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import redis.asyncio as aioredis
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from embedded import Addresses
+from events.security import client_options
+from storage.cells import open_cells
+from storage.redis_client import CacheUnavailable, open_redis
+from tests.conftest import eventually
+from tests.tls import Authority, terminating
+from tls import TlsFiles, is_verified, verified_dsn, verified_kafka, verified_redis
+
+HOST = "localhost"
+REFUSED = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, KafkaError, EOFError)
+
+
+class Part:
+    """A part behind TLS: how its address is written, and how it is asked whether it is there."""
+
+    def __init__(self, kind: str, addresses: Addresses) -> None:
+        self.kind = kind
+        behind = {
+            "PostgreSQL": addresses.postgres_dsns[0],
+            "Valkey": addresses.redis_url,
+            "broker": addresses.kafka_bootstrap,
+        }
+        self.behind = behind[kind]
+
+    def address(self, host: str, port: int, files: TlsFiles) -> str:
+        if self.kind == "Valkey":
+            return verified_redis(f"rediss://{host}:{port}", files)
+        if self.kind == "broker":
+            return verified_kafka(f"{host}:{port}", files)
+        parts = urlsplit(self.behind)
+        return verified_dsn(f"postgresql://{parts.username}@{host}:{port}{parts.path}", files)
+
+    async def ask(self, address: str) -> None:
+        """Ask with all the time that it takes; raises one of `REFUSED`."""
+        if self.kind == "Valkey":
+            async with aioredis.from_url(address, socket_timeout=60) as client:
+                await client.ping()
+        elif self.kind == "broker":
+            client = AIOKafkaClient(**client_options(address), request_timeout_ms=60_000)
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(client.close)
+                await client.bootstrap()
+        else:
+            connection = await asyncpg.connect(address, timeout=60)
+            await connection.close()
+
+
+@pytest.fixture(params=["PostgreSQL", "Valkey", "broker"])
+def part(request: pytest.FixtureRequest, addresses: Addresses) -> Part:
+    return Part(request.param, addresses)
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ours")
+
+
+@pytest.fixture
+async def port(part: Part, ours: Authority) -> AsyncIterator[int]:
+    """Give the port on which the part speaks TLS, as the host that it is, and asks for no certificate."""
+    async with terminating(ours.server(HOST), part.behind) as opened:
+        yield opened
+
+
+async def test_a_part_that_our_authority_knows_by_its_host_is_spoken_to(part: Part, ours: Authority, port: int) -> None:
+    address = part.address(HOST, port, TlsFiles(ours.ca))
+    assert is_verified(address)
+    await part.ask(address)
+
+
+async def test_a_part_of_another_authority_is_refused(part: Part, port: int, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "theirs")
+    with pytest.raises(REFUSED):
+        await part.ask(part.address(HOST, port, TlsFiles(stranger.ca)))
+
+
+async def test_a_part_at_another_host_than_its_certificate_is_for_is_refused(
+    part: Part, ours: Authority, port: int
+) -> None:
+    with pytest.raises(REFUSED):
+        await part.ask(part.address("127.0.0.1", port, TlsFiles(ours.ca)))
+
+
+async def test_a_part_that_asks_for_a_certificate_gets_ours_and_nobody_else_is_let_in(
+    part: Part, ours: Authority
+) -> None:
+    files = TlsFiles(ours.ca, *ours.certify("kith.example"))
+    async with terminating(ours.server(HOST, asks_for_certificates=True), part.behind) as port:
+        await part.ask(part.address(HOST, port, files))
+        with pytest.raises(REFUSED):
+            await part.ask(part.address(HOST, port, TlsFiles(ours.ca)))
+
+
+async def test_the_clients_of_the_service_read_the_files_off_the_address(addresses: Addresses, ours: Authority) -> None:
+    database, valkey = Part("PostgreSQL", addresses), Part("Valkey", addresses)
+    async with (
+        terminating(ours.server(HOST), database.behind) as database_port,
+        terminating(ours.server(HOST), valkey.behind) as valkey_port,
+        open_cells([database.address(HOST, database_port, TlsFiles(ours.ca))], connections=1) as shards,
+        open_redis(valkey.address(HOST, valkey_port, TlsFiles(ours.ca))) as opened,
+    ):
+
+        async def answers() -> bool:
+            with contextlib.suppress(CacheUnavailable):  # a busy machine may shake hands too late
+                await opened.ping()
+                return True
+            return False
+
+        await eventually(answers, within=60)
+        await shards.directory.ping()
