@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import gc
 import itertools
 import os
 import secrets
@@ -37,6 +38,8 @@ from storage.vault import Vault
 from tests.services import open_services
 
 KEY = secrets.token_bytes(32)
+YOUNG = 20_000
+"""How many new objects make the collector look at them, as in the service."""
 _NUMBERS = itertools.count(1)
 
 
@@ -46,6 +49,15 @@ def short_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="kt-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from looking through thousands of tests again and again: they stay to the end."""
+    import hypothesis  # noqa: F401, PLC0415 - it asks who refers to what, which nobody can tell of what is frozen
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG)
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +178,7 @@ def _no_settings_from_outside() -> None:
         del os.environ[name]
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], *, within: float = 60.0) -> None:
     """Wait until a check holds; fails after `within` seconds."""
     async with asyncio.timeout(within):
         while not await check():

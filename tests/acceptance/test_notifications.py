@@ -55,7 +55,7 @@ async def until_told(person: Person, number: int, *, filtered: bool = False) -> 
         edges = (await told(person, filtered=filtered))["notifications"]["edges"]
         return bool(sum(edge["group"]["count"] for edge in edges) == number)
 
-    await eventually(is_so, within=20)
+    await eventually(is_so)
     return await told(person, filtered=filtered)
 
 
@@ -104,7 +104,7 @@ async def test_requests_and_acceptances_are_told_with_types_of_their_own(people:
     async def followed() -> bool:
         return [n["__typename"] for n in (await told(owner))["notifications"]["nodes"]] == ["FollowNotification"]
 
-    await eventually(followed, within=20)
+    await eventually(followed)
 
 
 async def test_a_notification_and_a_group_are_read_by_id_and_those_of_others_are_refused(people: People) -> None:
@@ -167,7 +167,7 @@ async def test_pages_of_groups_end_and_their_cursors_serve_nobody_else(people: P
         async def unread() -> bool:
             return bool((await told(owner))["unreadNotificationsCount"] == 1)
 
-        await eventually(unread, within=20)
+        await eventually(unread)
         [edge] = (await told(owner, unread=True))["notifications"]["edges"]
         await mark(owner, upTo=edge["node"]["cursor"])
     one = (await told(owner, first=1))["notifications"]

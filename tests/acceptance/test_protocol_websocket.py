@@ -122,7 +122,7 @@ async def test_an_introduction_with_another_payload_closes_with_4400(job: MainJo
 async def test_an_introduction_with_a_null_payload_closes_with_4400(job: MainJob) -> None:
     async with open_socket(job) as socket:
         await socket.write({"type": "connection_init", "payload": None})
-        assert await socket.closing(within=2.0) == 4400
+        assert await socket.closing() == 4400
 
 
 @pytest.mark.parametrize("credentials", ["", "x", "Bearer x", 1, [], {}, False])
@@ -306,7 +306,7 @@ async def test_half_a_character_closes_with_4400(job: MainJob, people_of_one_cel
     )
     async with open_socket(job) as socket:
         await socket.write(as_person(people_of_one_cell, "ana"), frame)
-        assert await socket.closing(within=2.0) == 4400
+        assert await socket.closing() == 4400
 
 
 async def test_more_operations_than_allowed_close_with_4429(job: MainJob, people_of_one_cell: People) -> None:

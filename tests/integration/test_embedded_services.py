@@ -353,7 +353,7 @@ async def wait_busy(addresses: Addresses) -> None:
 
 
 async def made(folder: Path, pattern: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not any(folder.glob(pattern)):
             await asyncio.sleep(0)
 

@@ -89,7 +89,7 @@ async def collect(
     source = stream(context, frozenset({NotificationKind.FOLLOW}), after)
     first = asyncio.ensure_future(anext(source))
     await asyncio.sleep(0.2)  # the listener has to know its place before the first follow
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         for follower, followee in actions:
             await follows.follow(follower.context, followee.opaque_id)
             if len(actions) == number:
@@ -115,7 +115,7 @@ async def test_whoever_is_blocked_by_the_time_of_delivery_is_not_told_of(
     await blocks.block(ana.context, troll.opaque_id, expires_at=None)
     start = ana.backend.cursors.encode(f"notifications of {ana.id}", [Position(0, 0)])[0]
     source = stream(ana.context, frozenset({NotificationKind.FOLLOW}), start)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         event = await anext(source)
     await source.aclose()
     assert event.actor.user.id == friend.id

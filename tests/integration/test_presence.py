@@ -20,7 +20,7 @@ from resolvers.presence import Presence
 from storage.channels import Listeners, Notice, give_notice
 from storage.database import Database
 from storage.departures import depart
-from storage.redis_client import Redis
+from storage.redis_client import CacheUnavailable, Redis
 from tests.conftest import MakePerson, Person, eventually
 
 CUT_OFF_WITHIN_S = 2.0
@@ -60,7 +60,9 @@ async def notified(
     async with Listeners(addresses.redis_url) as listeners, Presence(database, listeners).watching() as presence:
 
         async def is_heard() -> bool:
-            return bool(await redis.run(lambda client: client.publish("sessions", "")))
+            with contextlib.suppress(CacheUnavailable):  # a busy machine may take longer than a call may
+                return bool(await redis.run(lambda client: client.publish("sessions", "")))
+            return False
 
         await eventually(is_heard)
         yield presence
@@ -140,7 +142,7 @@ async def test_cells_that_do_not_answer_cut_nobody_off(
 
     monkeypatch.setattr(watched, "fetch_active", fail)
     with connected(alone, person) as connection:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await asked.wait()
             asked.clear()
             await asked.wait()

@@ -37,13 +37,19 @@ from transport.metrics import SOCKETS
 LONG: Final = os.environ.get("PROVE") == "long"
 RESETS: Final = 1000 if LONG else 100
 STALLED: Final = 200 if LONG else 25
-FUZZED: Final = 5000 if LONG else 200
+FUZZED: Final = 5000 if LONG else 80
 MEMORY_BYTES: Final = 50_000_000 * STALLED // 200
 LIVE: Final = "subscription { followReceived { cursor actor { username } } }"
 LARGE: Final = "{ " + " ".join("a" * 1_900 + f"{n}: __typename" for n in range(15)) + " }"
 """It costs little, and is answered with 29 kB."""
 CODES: Final = {1000, 1002, 1005, 1007, 1009, 4400, 4401, 4403, 4408, 4409, 4429}
 """What the protocols know: those of RFC 6455 for frames, those of graphql-transport-ws for messages."""
+
+
+@pytest.fixture(scope="session")
+def dsns(addresses: Addresses) -> tuple[str, ...]:
+    """Give one cell alone: what is shown here is the same with any number."""
+    return addresses.postgres_dsns[:1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -329,7 +335,7 @@ async def test_a_drain_says_when_to_come_back(served: Served, make_person: MakeP
 async def test_frames_of_any_shape_get_a_code_and_the_next_socket_works(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seed = random.randrange(1 << 32)
+    seed = random.randrange(1 << 32) if LONG else 7
     sys.stdout.write(f"\nframes from seed {seed}\n")
     chance = random.Random(seed)
     caplog.set_level(logging.ERROR)

@@ -56,7 +56,7 @@ async def listening(
     kinds: frozenset[NotificationKind] = FOLLOWS,
 ) -> AsyncIterator[AsyncIterator[Delivered]]:
     cursor = encode_cursor(owner.context, owner.id, after) if after is not None else None
-    async with contextlib.aclosing(stream(owner.context, kinds, cursor, overflow)) as source, asyncio.timeout(10):
+    async with contextlib.aclosing(stream(owner.context, kinds, cursor, overflow)) as source, asyncio.timeout(60):
         yield source
 
 

@@ -30,8 +30,8 @@ from transport.app import Parts, make_app
 
 T = TypeVar("T")
 
-ANSWER_WITHIN_S: Final = 20.0
-BUSY: Final = b"OVERLOADED"
+ANSWER_WITHIN_S: Final = 60.0
+BUSY: Final = (b"OVERLOADED", b"DEADLINE_EXCEEDED")
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)
 QUIET_S: Final = 1.0
 """How long a stream says nothing before it counts as having said all."""
@@ -168,7 +168,7 @@ class Asker:
         details["headers"] = {**self.headers, **details.get("headers", {})}
         answer = await self._send_once(method, path, details)
         for pause in PAUSES_S:
-            if BUSY not in answer.body:
+            if not any(code in answer.body for code in BUSY):
                 break
             await asyncio.sleep(pause)
             answer = await self._send_once(method, path, details)
@@ -186,6 +186,15 @@ class Asker:
 
     async def listen(self, document: str, *, patience_s: float = ANSWER_WITHIN_S) -> Answer:
         """Ask over a WebSocket until the operation completes or falls quiet; `patience_s` is for its first word."""
+        answer = await self._listen_once(document, patience_s)
+        for pause in PAUSES_S:
+            if not any(code in answer.body for code in BUSY):
+                break
+            await asyncio.sleep(pause)
+            answer = await self._listen_once(document, patience_s)
+        return answer
+
+    async def _listen_once(self, document: str, patience_s: float) -> Answer:
         await make_cold(self.service.parts.backend.caches)
         self.service.statements.take()
         frames: list[str] = []
