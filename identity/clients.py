@@ -107,7 +107,6 @@ def _may_be_answered(uri: str) -> bool:
 
 
 def _explorer(settings: Settings) -> Client:
-    origins = [
-        f"{settings.scheme}://{host}:{settings.port}" for host in dict.fromkeys((settings.host, *sorted(_LOCAL)))
-    ]
+    hosts = dict.fromkeys((settings.host, "127.0.0.1", "localhost"))
+    origins = [f"{settings.scheme}://{host}:{settings.port}" for host in hosts]
     return Client(EXPLORER, "Kith GraphQL explorer", tuple(f"{origin}/graphql" for origin in origins))

@@ -45,6 +45,7 @@ class Browser:
     subject: str
     session_id: uuid.UUID
     secret: str
+    email: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,15 +133,16 @@ class Application:
         return answer.body
 
 
-async def sign_up(parts: Parts, subject: str) -> Browser:
+async def sign_up(parts: Parts, subject: str, password: str | None = None) -> Browser:
     """Make an account of a person of the user service, and a browser that is signed in."""
     account_id, email = uuid.uuid4(), f"{secrets.token_hex(8)}@example.com"
     sealed = await parts.emails.seal(TABLE, account_id, email)
-    account = Account(account_id, subject, parts.emails.digest(email), sealed)
+    hashed = await parts.credentials.passwords.hash(password) if password is not None else None
+    account = Account(account_id, subject, parts.emails.digest(email), sealed, hashed)
     async with parts.database.transaction() as connection:
         await insert_account(connection, account)
         session, secret = await begin_session(connection, account_id, methods=["pwd"], agent="x", now=parts.clock())
-    return Browser(account_id, subject, session.id, secret)
+    return Browser(account_id, subject, session.id, secret, email)
 
 
 @contextlib.asynccontextmanager

@@ -24,7 +24,8 @@ from tests.acceptance.people import People
 from tests.oidc import sign_up
 
 SCREENSHOT: Final = os.environ.get("KITH_SCREENSHOT")
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 60.0
+PASSWORD: Final = "three wise tortoises"
 MOST_BYTES: Final = 200_000
 TABS: Final = ("WhoAmI", "ProfileWithFollowers", "Follow", "Block", "LiveFollows", "PrivacySettings")
 FLAGS: Final = (
@@ -63,8 +64,13 @@ class Page:
         return found
 
     def wait(self, look: Callable[[], Any]) -> Any:
-        """Look until there is something."""
-        return WebDriverWait(self.driver, WITHIN_S, poll_frequency=0.05).until(lambda _driver: look())
+        """Look until there is something; fails with what the page shows instead."""
+        waiting = WebDriverWait(self.driver, WITHIN_S, poll_frequency=0.05)
+        try:
+            return waiting.until(lambda _driver: look())
+        except TimeoutException as error:
+            error.msg = f"{self.driver.current_url}: {self.driver.find_element(By.TAG_NAME, 'body').text}"
+            raise
 
     def become(self, name: str) -> None:
         """Choose a person, and wait until the server has said who that is."""
@@ -158,15 +164,15 @@ def test_somebody_is_chosen_and_a_query_answered(page: Page) -> None:
     assert page.find("#kith-status").text.startswith("HTTP 200 in ")
 
 
-async def test_whoever_is_signed_in_at_the_auth_service_signs_in_by_one_click(
+async def test_whoever_has_an_account_signs_in_and_stays_so_until_signing_out(
     page: Page, people_of_one_cell: People
 ) -> None:
     person, job = people_of_one_cell.take(), people_of_one_cell.job
     async with job.identity_parts() as parts:
-        browser = await sign_up(parts, person.id)
-    cookie = {"url": job.identity_url, "name": parts.cookie.name, "value": browser.secret}
-    page.driver.execute_cdp_cmd("Network.setCookie", {**cookie, "httpOnly": True, "sameSite": "Lax"})
+        browser = await sign_up(parts, person.id, PASSWORD)
     page.find("#kith-sign-in").click()
+    page.find("input[name=email]").send_keys(browser.email)
+    page.find("input[name=password]").send_keys(PASSWORD, Keys.ENTER)
     page.wait_for_name(person.name)
     page.type("{ me { username } }")
     assert page.run() == {"data": {"me": {"username": person.name}}}

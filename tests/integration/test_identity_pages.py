@@ -240,6 +240,7 @@ async def test_signing_in_leads_nowhere_else(site: Site, target: str) -> None:
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
     ],
 )
 async def test_a_form_that_another_site_sends_is_refused(site: Site, headers: dict[str, str]) -> None:
