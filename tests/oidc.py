@@ -71,6 +71,7 @@ class Application:
     parts: Parts
     http: aiohttp.ClientSession
     clock: Clock
+    redirect_uri: str = REDIRECT_URI
     verifier: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(48))
 
     @property
@@ -80,7 +81,7 @@ class Application:
         return {
             "response_type": "code",
             "client_id": "graphiql",
-            "redirect_uri": REDIRECT_URI,
+            "redirect_uri": self.redirect_uri,
             "scope": SCOPE,
             "state": "a state",
             "nonce": "a nonce",
@@ -119,7 +120,7 @@ class Application:
 
     async def exchange(self, code: str, **fields: str | None) -> Answer:
         """Exchange a code."""
-        asked = {"redirect_uri": REDIRECT_URI, "code_verifier": self.verifier, **fields}
+        asked = {"redirect_uri": self.redirect_uri, "code_verifier": self.verifier, **fields}
         return await self.token(grant_type="authorization_code", code=code, **asked)
 
     async def refresh(self, token: str, **fields: str | None) -> Answer:
