@@ -11,7 +11,7 @@ from graphql.validation import NoSchemaIntrospectionCustomRule, specified_rules
 from domain.errors import KithError
 from execution.costs import Formula
 from execution.dry_runs import ARGUMENT
-from execution.limits import MAX_TOKENS, check_namesakes, check_size
+from execution.limits import MAX_TOKENS, check_before_validation, check_size
 from execution.measuring import PageOutOfBounds, measure
 from schema.costs import read_costs
 
@@ -19,6 +19,7 @@ MAX_SOURCE_CHARACTERS: Final = 65_536
 MAX_REMEMBERED: Final = 1000
 MAX_REMEMBERED_CHARACTERS: Final = 16_384
 _MAX_ERRORS: Final = 5
+_MAX_MESSAGE: Final = 300
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Documents:
             return [_with_code(error, "GRAPHQL_PARSE_FAILED")]
         except RecursionError:
             return [GraphQLError("The document is nested too deeply.", extensions={"code": "GRAPHQL_PARSE_FAILED"})]
-        too_much = check_namesakes(document)
+        too_much = check_before_validation(document)
         if too_much is not None:
             return [too_much]
         errors = validate(self._schema, document, self._rules, max_errors=_MAX_ERRORS, hide_suggestions=True)
@@ -106,4 +107,11 @@ def _validation_code(error: GraphQLError) -> str:
 
 def _with_code(error: GraphQLError, code: str) -> GraphQLError:
     error.extensions = {**(error.extensions or {}), "code": code}
+    return shortened(error)
+
+
+def shortened(error: GraphQLError) -> GraphQLError:
+    """Cut a message that repeats much of what the client has sent."""
+    if len(error.message) > _MAX_MESSAGE:
+        error.message = error.message[:_MAX_MESSAGE] + "…"
     return error

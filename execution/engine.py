@@ -22,7 +22,7 @@ from domain import deadlines
 from domain.errors import DeadlineExceeded
 from execution import metrics, shadow
 from execution.costs import NOTHING, Estimate
-from execution.documents import Documents, Prepared
+from execution.documents import Documents, Prepared, shortened
 from execution.dry_runs import dry_run
 from execution.errors import present_error
 from execution.executing import execute_plan
@@ -298,7 +298,7 @@ def _request_error(error: GraphQLError, request: GraphQLRequest) -> GraphQLError
     error.extensions = {"code": "OPERATION_RESOLUTION_FAILURE" if unresolved else "BAD_USER_INPUT"}
     if unresolved and request.operation_name is not None:
         error.message = "The document has no operation of that name."
-    return error
+    return shortened(error)
 
 
 async def _awaited(value: Any) -> Any:

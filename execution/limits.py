@@ -6,11 +6,11 @@ from typing import Final
 from graphql import (
     DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
     GraphQLError,
     Node,
     OperationDefinitionNode,
     OperationType,
-    SelectionNode,
     SelectionSetNode,
 )
 
@@ -26,30 +26,52 @@ MAX_COST: Final = 40_000
 """It bounds what can be reached as well: whatever has an id costs 1 at least."""
 MAX_FIELDS: Final = 2000
 MAX_DIRECTIVES: Final = 50
-MAX_NAMESAKES: Final = 60
+MAX_NAMESAKES: Final = 50
+MAX_PAIRS: Final = 20_000
+"""Of fields with one name in the response; 200 times one field without fields of its own is as many."""
+MAX_WRITTEN_DIRECTIVES: Final = 100
+MAX_FRAGMENTS: Final = 60
+MAX_FRAGMENT_USES: Final = 300
+"""Operations times fragments: validation goes through the fragments of each operation anew."""
 
 
-def check_namesakes(document: DocumentNode) -> GraphQLError | None:
-    """Refuse a document in which too many fields with fields of their own have one name in the response.
+def check_before_validation(document: DocumentNode) -> GraphQLError | None:
+    """Refuse a document that would take long to validate, whatever it means.
 
-    To be asked before validation, which compares each with each, and all that is inside them.
+    Validation compares each field with each that has the same name in the response, and all that is inside them, and
+    each fragment with each that is spread beside it; and it looks at each directive several times.
     """
-    counts: collections.Counter[str] = collections.Counter()
-    waiting: list[Node] = list(document.definitions)
+    fragments = sum(isinstance(each, FragmentDefinitionNode) for each in document.definitions)
+    if fragments > MAX_FRAGMENTS:
+        return _error("QUERY_TOO_COMPLEX", f"The document has more than {MAX_FRAGMENTS} fragments.")
+    if fragments * (len(document.definitions) - fragments) > MAX_FRAGMENT_USES:
+        return _error("QUERY_TOO_COMPLEX", "The document has too many operations with fragments; send fewer at once.")
+    objects, names, directives = _count(document)
+    if max(objects.values(), default=0) > MAX_NAMESAKES:
+        return _error("QUERY_TOO_COMPLEX", f"More than {MAX_NAMESAKES} fields have the same name in the response.")
+    if sum(count * (count - 1) // 2 for count in names.values()) > MAX_PAIRS:
+        return _error("QUERY_TOO_COMPLEX", "Too many fields have the same name in the response.")
+    if directives > MAX_WRITTEN_DIRECTIVES:
+        return _error("QUERY_TOO_COMPLEX", f"The document has more than {MAX_WRITTEN_DIRECTIVES} directives.")
+    return None
+
+
+def _count(document: DocumentNode) -> tuple[collections.Counter[str], collections.Counter[str], int]:
+    """Count, by names in the response, fields that have fields and all fields; and the directives that are written."""
+    objects: collections.Counter[str] = collections.Counter()
+    names: collections.Counter[str] = collections.Counter()
+    directives, waiting = 0, list[Node](document.definitions)
     while waiting:
-        selection_set: SelectionSetNode | None = getattr(waiting.pop(), "selection_set", None)
+        node = waiting.pop()
+        directives += len(getattr(node, "directives", None) or ())
+        selection_set: SelectionSetNode | None = getattr(node, "selection_set", None)
+        if isinstance(node, FieldNode):
+            name = (node.alias or node.name).value
+            names[name] += 1
+            objects[name] += selection_set is not None
         if selection_set is not None:
             waiting.extend(selection_set.selections)
-            counts.update(filter(None, map(_name_of_object, selection_set.selections)))
-    if max(counts.values(), default=0) <= MAX_NAMESAKES:
-        return None
-    return _error("QUERY_TOO_COMPLEX", f"More than {MAX_NAMESAKES} fields have the same name in the response.")
-
-
-def _name_of_object(selection: SelectionNode) -> str | None:
-    if not isinstance(selection, FieldNode) or selection.selection_set is None:
-        return None
-    return (selection.alias or selection.name).value
+    return objects, names, directives
 
 
 def check_size(operation: OperationDefinitionNode, measure: Measure) -> GraphQLError | None:

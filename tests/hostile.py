@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from tests.hostile_validation import DEAR
+
 
 def fan_out(width: int, levels: int) -> str:
     """Give a short document that spreads to width to the power of levels fields."""
@@ -98,4 +100,5 @@ HOSTILE: Final = {
     "a byte order mark in the middle": "{ me \ufeff{ id } }",
     "direction marks": "{ me { id\u202e\u2066 } }",
     "a million characters": "#" + "x" * 1_000_000 + "\n{ me { id } }",
+    **DEAR,
 }

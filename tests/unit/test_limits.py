@@ -7,7 +7,7 @@ from graphql import GraphQLError, parse
 
 from execution.documents import MAX_REMEMBERED, Documents, Prepared
 from execution.engine import Engine, GraphQLRequest, Operation, Response
-from execution.limits import check_namesakes
+from execution.limits import check_before_validation
 from schema.fields import OperationContext
 from schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from tests.hostile import HOSTILE
@@ -79,7 +79,7 @@ def test_directives_have_a_limit_wherever_they_stand(what: str, times: int, code
     assert code_of(f"{{ {f'{what} ' * times} }} {fragments}") == code
 
 
-@pytest.mark.parametrize(("count", "code"), [(60, None), (61, "QUERY_TOO_COMPLEX")])
+@pytest.mark.parametrize(("count", "code"), [(50, None), (51, "QUERY_TOO_COMPLEX")])
 def test_objects_of_one_name_have_a_limit_in_all_of_a_document(count: int, code: str | None) -> None:
     for document in (
         f"{{ {'me { id } ' * count} }}",
@@ -88,12 +88,47 @@ def test_objects_of_one_name_have_a_limit_in_all_of_a_document(count: int, code:
         + f"{'me { id } ' * (count - 1)} }} fragment F on Query {{ ... on Query {{ me {{ id }} }} }}",
         "{ " + "me: user { id } " * count + "}",
     ):
-        error = check_namesakes(parse(document))
+        error = check_before_validation(parse(document))
         assert (None if error is None else (error.extensions or {})["code"]) == code
 
 
-MAX_CALLS: Final = 700_000
-"""Calls of functions that a hostile document may cause: about 100 ms; what grows without bound passes it at once."""
+@pytest.mark.parametrize(("count", "code"), [(200, None), (201, "QUERY_TOO_COMPLEX")])
+def test_leaves_of_one_name_have_a_limit_in_all_of_a_document(count: int, code: str | None) -> None:
+    for document in (
+        f"{{ {'a ' * count} }}",
+        f"{{ {'a ' * 100} ...F }} fragment F on Query {{ {'a ' * (count - 100)} }}",
+    ):
+        error = check_before_validation(parse(document))
+        assert (None if error is None else (error.extensions or {})["code"]) == code
+    apart = " ".join(f"a{number}: x" for number in range(300))
+    assert check_before_validation(parse(f"{{ {apart} }}")) is None
+
+
+@pytest.mark.parametrize(("count", "code"), [(60, None), (61, "QUERY_TOO_COMPLEX")])
+def test_fragments_have_a_limit(count: int, code: str | None) -> None:
+    fragments = " ".join(f"fragment F{number} on User {{ id }}" for number in range(count))
+    error = check_before_validation(parse(f"{{ me {{ id }} }} {fragments}"))
+    assert (None if error is None else (error.extensions or {})["code"]) == code
+
+
+@pytest.mark.parametrize(("count", "code"), [(30, None), (31, "QUERY_TOO_COMPLEX")])
+def test_operations_with_fragments_have_a_limit(count: int, code: str | None) -> None:
+    fragments = " ".join(f"fragment F{number} on User {{ id }}" for number in range(10))
+    operations = " ".join(f"query Q{number} {{ me {{ id }} }}" for number in range(count))
+    error = check_before_validation(parse(f"{operations} {fragments}"))
+    assert (None if error is None else (error.extensions or {})["code"]) == code
+
+
+@pytest.mark.parametrize(("count", "code"), [(100, None), (101, "QUERY_TOO_COMPLEX")])
+def test_directives_have_a_limit_before_anybody_looks_at_them(count: int, code: str | None) -> None:
+    error = check_before_validation(parse(f"query {'@d ' * 10}{{ a {'@d ' * (count - 10)} }}"))
+    assert (None if error is None else (error.extensions or {})["code"]) == code
+
+
+MAX_CALLS: Final = 270_000
+"""Calls of functions that a hostile document may cause: less than 40 ms."""
+MAX_SAID: Final = 2_000
+"""Characters of all messages together."""
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -106,6 +141,7 @@ def test_a_hostile_document_costs_little_and_the_next_is_answered(what: str) -> 
         if not isinstance(one, Operation):
             codes = {error["extensions"]["code"] for error in one["errors"]}
             assert "INTERNAL_SERVER_ERROR" not in codes
+            assert sum(len(error["message"]) for error in one["errors"]) < MAX_SAID
     assert isinstance(engine.prepare(GraphQLRequest("{ __typename }"), CONTEXT), Operation)
 
 
