@@ -24,6 +24,8 @@ from transport.metrics import CLOSINGS, SOCKETS
 K = TypeVar("K")
 WRITE_BUFFER_BYTES: Final = 32 * 1024
 KERNEL_BUFFER_BYTES: Final = 128 * 1024
+TAKEN_WITHIN_S: Final = 15.0
+"""How long the other side's system may leave what was sent untaken (RFC 5482, where the system knows it)."""
 RETRY_AFTER_MS: Final = (500, 5000)
 """Between these a drained client is asked to wait, so that not all come back at once."""
 
@@ -147,12 +149,16 @@ class Lines:
 
 
 def bound_buffers(transport: asyncio.BaseTransport | None) -> None:
-    """Keep what waits for one client small, in this process and in the kernel, which would take megabytes."""
+    """Keep what waits for one client small, in this process and in the kernel, which would take megabytes; and not for
+    long: a client whose side takes nothing more, or is not there any more, is let go without waiting for room to fill.
+    """
     if isinstance(transport, asyncio.WriteTransport):
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         connection = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(TAKEN_WITHIN_S * 1000))
 
 
 def _going_away() -> Ending:

@@ -18,6 +18,7 @@ from examples.search_index.index import Person as Found
 from tests.acceptance.main_job import ROOT, environment
 from tests.acceptance.people import People, Person
 from tests.conftest import eventually
+from tests.integration.brokers import NoText, open_careless_writer
 
 WITHIN_S = 60.0
 
@@ -61,7 +62,24 @@ async def rename(person: Person, name: str) -> None:
     assert payload["userErrors"] == []
 
 
-async def test_the_index_follows_profiles_and_blocks_both_ways_and_survives_a_kill(
+async def litter(people: People) -> None:
+    """Put what nobody can read in front of whatever comes next, in every partition that the example reads."""
+    addresses = json.loads((people.job.data_dir / "run.json").read_text())["addresses"]
+    envelope = [("ce_id", b"x"), ("ce_type", b"user.updated")]
+    records: list[tuple[bytes, list[tuple[str, bytes]]]] = [
+        (b"\x00", envelope),
+        (b'{"version": "x"}', envelope),
+        (b'{"version": 1, "userId": [], "userVersion": 1}', envelope),
+        (b"{}", [(NoText("x"), b"")]),
+    ]
+    async with open_careless_writer(addresses["kafka_bootstrap"]) as producer:
+        for topic in TOPICS:
+            for partition in await producer.partitions_for(topic):
+                for value, headers in records:
+                    await producer.send_and_wait(topic, value, partition=partition, headers=headers)
+
+
+async def test_the_index_follows_profiles_and_blocks_both_ways_and_survives_a_kill_and_what_nobody_can_read(
     people_of_one_cell: People, tmp_path: Path
 ) -> None:
     people, file = people_of_one_cell, tmp_path / "index.sqlite"
@@ -71,6 +89,7 @@ async def test_the_index_follows_profiles_and_blocks_both_ways_and_survives_a_ki
     everybody = {one.name, other.name}
     async with following(people, file) as process:
         await eventually(finds(file, "quetzal", everybody), within=WITHIN_S)
+        await litter(people)
         await one.act("blockUser", userId=other.id)
         await eventually(finds(file, "quetzal", {one.name}, one), within=WITHIN_S)
         await eventually(finds(file, "quetzal", {other.name}, other), within=WITHIN_S)
@@ -141,6 +160,7 @@ def test_the_example_reads_the_records_of_the_contract_and_passes_over_the_futur
         assert fact.type == event_type.value
         assert read_fact(headers, json.dumps({**payload, "version": 2}).encode()) is None
     assert set(TOPICS) <= {f"{stream}.v1" for stream in STREAMS.values()}
-    for value in (None, b"\x00", b"[]", b"{}"):
+    unreadable = (None, b"\x00", b"[]", b"{}", b'{"version": "1"}', b'{"version": true}', b"[" * 100_000)
+    for value in unreadable:
         with pytest.raises(NotAFact):
             read_fact(headers, value)

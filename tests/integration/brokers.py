@@ -4,8 +4,10 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest import mock
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from domain.events import TOPICS
 from embedded import Part, Services
@@ -38,6 +40,27 @@ async def open_writer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
         yield producer
     finally:
         await producer.stop()
+
+
+class NoText(str):
+    """The name of a header that is not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_form: str) -> bytes:
+        """Give bytes that are no text."""
+        return b"\xff\xfe"
+
+
+@contextlib.asynccontextmanager
+async def open_careless_writer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Open a producer that may send even what readers' libraries cannot take, as with `NoText`."""
+    with contextlib.ExitStack() as stack:
+        for module in ("message_accumulator", "producer"):
+            name = f"aiokafka.producer.{module}.DefaultRecordBatchBuilder"
+            stack.enter_context(mock.patch(name, _DefaultRecordBatchBuilderPy))
+        async with open_writer(bootstrap) as producer:
+            yield producer
 
 
 async def read_all(bootstrap: str) -> list[Record]:

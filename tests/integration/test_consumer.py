@@ -16,7 +16,6 @@ from unittest import mock
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from domain.errors import Overloaded
 from domain.events import EventType
@@ -35,7 +34,7 @@ from storage.inbox import forget_had, have_once
 from storage.outbox import OutboxRow
 from storage.redis_client import CacheUnavailable
 from tests.conftest import eventually
-from tests.integration.brokers import open_broker, open_writer
+from tests.integration.brokers import NoText, open_broker, open_careless_writer, open_writer
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "users.v1"
@@ -164,30 +163,17 @@ async def test_forged_records_become_dead_letters_and_the_partition_goes_on(
     assert not any("xxx" in line or KEY in line for line in said)
 
 
-class _NoText(str):
-    """The name of a header that is not UTF-8."""
-
-    __slots__ = ()
-
-    def encode(self, *_form: str) -> bytes:
-        return b"\xff\xfe"
-
-
 async def test_a_record_that_the_library_cannot_read_is_passed_over_and_its_place_kept(
     broker: str, group: Group
 ) -> None:
     seen = Seen()
-    with contextlib.ExitStack() as stack:
-        for module in ("message_accumulator", "producer"):
-            name = f"aiokafka.producer.{module}.DefaultRecordBatchBuilder"
-            stack.enter_context(mock.patch(name, _DefaultRecordBatchBuilderPy))
-        async with open_writer(broker) as producer:
-            sender = Sender(producer)
-            for number in range(1, 4):
-                await sender.send(number)
-                await sender.send(number, headers=[(_NoText("x"), b"")])
-            await sender.send(4, partition=1)
-            await sender.send(5)
+    async with open_careless_writer(broker) as producer:
+        sender = Sender(producer)
+        for number in range(1, 4):
+            await sender.send(number)
+            await sender.send(number, headers=[(NoText("x"), b"")])
+        await sender.send(4, partition=1)
+        await sender.send(5)
     async with group.reading(seen.handle):
         for number in range(1, 6):
             await eventually(seen.reach(number), within=WITHIN_S)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ from settings import Settings, load
 from storage.departures import depart
 from tests.conftest import KEY, MakePerson, Person, eventually
 from tests.raw_sockets import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, frame, open_raw
-from transport import conversation, wire
+from transport import conversation, lines, sse, wire
 from transport.app import Parts, make_app
 from transport.lines import Caps
 from transport.metrics import SOCKETS
@@ -243,6 +244,36 @@ async def test_silence_ends_a_socket_that_reads_nothing_whatever_is_still_to_be_
         async def is_closed() -> bool:
             return not SOCKETS.labels("websocket")._value.get()
 
+        await eventually(is_closed, within=60)
+
+
+async def test_a_stream_whose_client_takes_nothing_ends_though_there_is_room_for_more(
+    served: Served, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "TAKEN_WITHIN_S", 0.5)
+    monkeypatch.setattr(sse, "SEND_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(sse, "HEARTBEAT_S", 1.0)
+    monkeypatch.setattr(sse, "_HEARTBEAT", b":" + b"x" * 8000 + b"\n\n")
+    person = await make_person()
+    body = json.dumps({"query": LIVE}).encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, (served.host, served.port))
+        client.send(
+            f"POST /graphql HTTP/1.1\r\nHost: {served.host}\r\nContent-Type: application/json\r\n"
+            f"Accept: text/event-stream\r\nAuthorization: Bearer {served.token(person)}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+
+        async def is_open() -> bool:
+            return bool(SOCKETS.labels("sse")._value.get())
+
+        async def is_closed() -> bool:
+            return not SOCKETS.labels("sse")._value.get()
+
+        await eventually(is_open, within=60)
         await eventually(is_closed, within=60)
 
 
