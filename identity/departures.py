@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError
 
 from domain.events import ACKNOWLEDGEMENTS, EventType, UserPayload
-from events.clients import start_client
+from events.broker import open_producer
 from events.groups import BrokerLost, expect_same_life, open_member, wait_for_topics
 from events.records import ReceivedEvent, UnreadableRecord, read_record
 from identity.accounts import fetch_account_by_subject
@@ -33,7 +33,6 @@ GROUP: Final = "kith-identity"
 TOPIC: Final = "users.v1"
 SESSION_TIMEOUT_MS: Final = 10_000
 DEVELOPMENT_SESSION_TIMEOUT_MS: Final = 2000  # the embedded broker holds a group's first join back for half of it
-STOPS_WITHIN_S: Final = 3.0
 POLL_MS: Final = 500
 PAUSE_S: Final = 1.0
 _SOURCE: Final = "ce_source"
@@ -86,17 +85,14 @@ class Departures:
 
     async def _follow(self) -> None:
         marks = await wait_for_topics(self.bootstrap, (TOPIC, ACKNOWLEDGEMENTS))
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
-        async with open_member(self.bootstrap, GROUP, (TOPIC,), self.session_timeout_ms) as consumer:
-            try:
-                await start_client(producer)
-                while True:
-                    for place, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
-                        await self._work_off(consumer, producer, place, records)
-                    await expect_same_life(consumer, marks)
-            finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(producer.stop(), STOPS_WITHIN_S)
+        async with (
+            open_member(self.bootstrap, GROUP, (TOPIC,), self.session_timeout_ms) as consumer,
+            open_producer(self.bootstrap) as producer,
+        ):
+            while True:
+                for place, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
+                    await self._work_off(consumer, producer, place, records)
+                await expect_same_life(consumer, marks)
 
     async def _work_off(
         self,

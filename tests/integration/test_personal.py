@@ -105,6 +105,7 @@ async def test_a_value_opens_only_in_its_own_place_and_whole() -> None:
     for key, table, column, value in (
         (other, "personal_details", "phone", sealed),
         (one, "personal_details", "birth_date", sealed),
+        (one, "personal_details", "email", sealed),
         (one, "users", "phone", sealed),
         *((one, "personal_details", "phone", value) for value in [*changed, b"", sealed[:5], sealed[:-1]]),
     ):

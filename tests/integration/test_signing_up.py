@@ -10,12 +10,14 @@ import re
 import secrets
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from aiokafka import AIOKafkaConsumer
 
-from domain.events import Event, EventType, UserPayload
+from domain.events import ACKNOWLEDGEMENTS, Event, EventType, UserPayload
 from domain.ids import NodeType
 from domain.users import UserState
 from events.acknowledgements import Acknowledged, read_acknowledgement
@@ -24,7 +26,7 @@ from identity import accounts
 from identity.commands import LEASE
 from identity.courier import Courier
 from identity.database import Database as IdentityDatabase
-from identity.departures import NAME, acknowledgement, have_effect
+from identity.departures import NAME, Departures, acknowledgement, have_effect
 from identity.endings import tell_ended
 from identity.erasures import BY_NAME, KEPT, OF_ACCOUNT
 from identity.mails import fetch_latest
@@ -32,12 +34,15 @@ from identity.parts import Parts
 from identity.reconciler import Reconciler
 from identity.sessions import begin_session, fetch_sessions
 from identity.sign_ups import NewSignUp, SignUpState, begin_sign_up, choose_name, confirm_email, fetch_sign_up
+from identity.tasks import running
 from identity.user_service import NotReached, UserService
 from resolvers.context import Backend
+from storage.master_keys import Unreadable
 from storage.outbox import OutboxRow
 from storage.personal import fetch_details
 from storage.users import fetch_state
-from tests.conftest import MakePerson
+from tests.conftest import MakePerson, eventually
+from tests.integration.brokers import open_broker, open_writer
 from transport.internal import make_internal_app
 
 HASH = "$argon2id$not-a-hash"
@@ -442,6 +447,21 @@ async def test_every_table_is_erased_or_kept_for_a_reason(identity: IdentityData
     assert sorted([*OF_ACCOUNT, *BY_NAME, *KEPT]) == tables, "decide about the table in identity/erasures.py"
 
 
+async def test_an_address_opens_for_its_own_account_and_in_its_own_place_alone(identity_parts: Parts) -> None:
+    emails, one, other = identity_parts.emails, uuid.uuid4(), uuid.uuid4()
+    mine, theirs = [await emails.seal(accounts.TABLE, owner, f"{owner}@example.org") for owner in (one, other)]
+    swapped = dataclasses.replace(mine, box=theirs.box)
+    for table, owner, sealed in (
+        (accounts.TABLE, one, swapped),
+        (accounts.TABLE, other, mine),
+        ("sign_ups", one, mine),
+        (accounts.TABLE, one, dataclasses.replace(mine, wrapped_key=theirs.wrapped_key)),
+        (accounts.TABLE, one, dataclasses.replace(mine, master_version=2)),
+    ):
+        with pytest.raises(Unreadable):
+            await emails.open(table, owner, sealed)
+
+
 async def test_the_acknowledgement_of_a_purge_is_one_that_the_user_service_reads() -> None:
     subject = secrets.token_urlsafe(16)
     event = Event(EventType.USER_PURGED, subject, UserPayload(user_id=subject, user_version=3))
@@ -450,6 +470,45 @@ async def test_the_acknowledgement_of_a_purge_is_one_that_the_user_service_reads
     read = read_acknowledgement(subject.encode(), acknowledgement(headers_of(row)), payload)
     assert isinstance(read, Acknowledged)
     assert read.consumer == NAME
+
+
+async def read_acknowledgements(bootstrap: str) -> list[Acknowledged]:
+    """Read what other services have acknowledged."""
+    consumer = AIOKafkaConsumer(ACKNOWLEDGEMENTS, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        batches = await consumer.getmany(timeout_ms=1500)
+        records = [record for batch in batches.values() for record in batch]
+    finally:
+        await consumer.stop()
+    read = [read_acknowledgement(record.key, record.headers, record.value) for record in records]
+    return [event for event in read if isinstance(event, Acknowledged)]
+
+
+async def test_a_purge_that_the_broker_tells_of_is_had_and_acknowledged(
+    identity_parts: Parts, short_folder: Path
+) -> None:
+    account_id, email, subject = uuid.uuid4(), f"{fresh()}@example.org", secrets.token_urlsafe(16)
+    sealed = await identity_parts.emails.seal(accounts.TABLE, account_id, email)
+    account = accounts.Account(account_id, subject, identity_parts.emails.digest(email), sealed)
+    async with identity_parts.database.transaction() as connection:
+        await accounts.insert_account(connection, account)
+    payload = f'{{"userId":"{subject}","userVersion":3,"version":1}}'.encode()
+    row = OutboxRow(1, uuid.uuid4(), "users", subject, EventType.USER_PURGED.value, payload, now(), None)
+    async with open_broker(short_folder) as services:
+        bootstrap = services.addresses.kafka_bootstrap
+        async with open_writer(bootstrap) as producer:
+            await producer.send_and_wait("users.v1", b"no fact", key=b"x", headers=[])
+            await producer.send_and_wait("users.v1", payload, key=subject.encode(), headers=headers_of(row))
+        async with running(Departures(identity_parts.database, bootstrap, 2000).work()):
+
+            async def is_acknowledged() -> bool:
+                found = await read_acknowledgements(bootstrap)
+                return [(event.id, event.consumer) for event in found] == [(row.id, NAME)]
+
+            await eventually(is_acknowledged, within=60)
+    async with identity_parts.database.connection() as connection:
+        assert await accounts.fetch_account(connection, account_id) is None
 
 
 async def test_the_person_of_a_purged_account_is_found_by_the_reconciler_too(world: World) -> None:

@@ -69,7 +69,7 @@ EDGES = {
         "transport.addresses",  # the same reading of who asks
         "events.records",  # the form of facts
         "events.groups",  # how a group reads them
-        "events.clients",
+        "events.broker",
     },
 }
 """Single modules that a folder may import of one that it otherwise knows nothing of: they know no table of it."""

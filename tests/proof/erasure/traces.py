@@ -95,8 +95,11 @@ async def leave_traces(database: Database, person: Traced, others: Sequence[int]
 
 
 async def _leave_what_is_encrypted(database: Database, person: Traced) -> None:
-    """Give a phone number and a date of birth, agree to something, and have an archive of it all."""
-    now, details = dt.datetime.now(dt.UTC), PersonalDetails(person.phone, dt.date(1990, 2, 28))
+    """Give a phone number, a date of birth and an address, agree to something, and have an archive of it all."""
+    now, details = (
+        dt.datetime.now(dt.UTC),
+        PersonalDetails(person.phone, dt.date(1990, 2, 28), f"{person.canary}@example.org"),
+    )
 
     async def give(connection: Connection) -> None:
         await change_details(connection, VAULT, person.id, lambda _before: details)
@@ -125,7 +128,8 @@ async def fetch_tables(cell: Cell) -> list[str]:
 
 async def find_traces(database: Database, people: Sequence[Traced]) -> dict[str, int]:
     """Count the rows of every table of every cell that hold a canary, or an id where no table may keep one."""
-    canaries = [f"%{mark}%" for person in people for mark in person.marks]
+    marks = [mark for person in people for mark in person.marks]
+    canaries = [f"%{form}%" for mark in marks for form in (mark, mark.encode().hex())]
     ids = [f"%{person.id}%" for person in people]
     found: dict[str, int] = {}
     for cell in database.shards.cells:
