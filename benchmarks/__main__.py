@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks.load import measure_load
 from benchmarks.notifications import measure_notifications
+from benchmarks.outage import measure_outage
 from benchmarks.overload import measure_overload
 from benchmarks.peers import compare
 from benchmarks.plans import measure_plans
@@ -31,6 +32,7 @@ _MEASURES: Final[dict[str, Measure]] = {
     "notifications": measure_notifications,
     "load": functools.partial(measure_load, rate=None, requests=2000, runs=1),
     "overload": measure_overload,
+    "outage": measure_outage,
 }
 
 
