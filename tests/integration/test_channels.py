@@ -1,4 +1,4 @@
-"""Calls to whoever listens, on a cluster of which slots move and a node dies."""
+"""Calls to whoever listens, and leases of connections, on a cluster of which slots move and a node dies."""
 
 import asyncio
 import contextlib
@@ -11,6 +11,7 @@ import pytest
 from redis.crc import key_slot
 
 from storage.channels import Listeners, Notice, give_notice, wake
+from storage.line_leases import LineLeases
 from storage.redis_client import Redis, open_redis
 from tests.conftest import eventually
 from tests.valkey import CLUSTER, SLOTS, WITHIN_S, Server, cluster_of_three, join
@@ -129,6 +130,21 @@ async def move(slot: int, nodes: list[Server], *, source: Server, target: Server
 
 async def identity_of(node: Server) -> Any:
     return await node.command("CLUSTER MYID")
+
+
+async def test_leases_of_people_at_all_nodes_are_renewed_together(redis: Redis) -> None:
+    users, short_s = [user_at(number) for number in range(3)], 0.5
+    async with LineLeases(redis, short_s).renewing() as one, contextlib.AsyncExitStack() as stack:
+        for user in users:
+            await stack.enter_async_context(one.held(user, 1))
+        await asyncio.sleep(3 * short_s)
+        other = LineLeases(redis)
+
+        async def are_full() -> bool:
+            async with contextlib.AsyncExitStack() as asked:
+                return not any([await asked.enter_async_context(other.held(user, 1)) for user in users])
+
+        await eventually(are_full, within=WITHIN_S)
 
 
 async def test_while_a_node_is_dead_the_others_call_on_and_its_successor_takes_over(
