@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     sockets: int = Field(10_000, ge=1, description="how many WebSockets and event streams a process holds")
     sockets_per_user: int = Field(20, ge=1, description="how many of them one person may have in all processes")
     sockets_per_address: int | None = Field(
-        None, ge=1, description="how many of them one client address may have in a process (not behind a proxy)"
+        None, ge=1, description="how many of them one client address may have in a process"
     )
     query_timeout: float = Field(5.0, gt=0, le=60, description="how many seconds a query may take")
     mutation_timeout: float = Field(10.0, gt=0, le=60, description="how many seconds a mutation may take")

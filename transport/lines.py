@@ -91,11 +91,11 @@ class Lines:
         self._draining = False
 
     @contextlib.contextmanager
-    def open(self, transport: str, address: str | None) -> Iterator[Line]:
+    def open(self, transport: str, address: str) -> Iterator[Line]:
         """Open a line until the context closes; one too many is over from the start."""
         line = Line()
         self._open.add(line)
-        network = network_of(address or "")
+        network = network_of(address)
         with _counted(self._by_address, network), SOCKETS.labels(transport).track_inprogress():
             self._admit(line, network)
             try:

@@ -58,7 +58,7 @@ class EventStreams:
         if not self._origins.may_connect(request):
             raise web.HTTPForbidden
         if not isinstance(prepared, dict) and prepared.type is OperationType.SUBSCRIPTION:
-            with self._lines.open("sse", request.remote) as line:
+            with self._lines.open("sse", caller.sender.address) as line:
                 async with self._lines.spoken_for(line, caller):
                     _expect_room(line)
                     return await self._subscribe(request, prepared, line)

@@ -29,11 +29,12 @@ class GraphQLWebSockets:
         """Answer a handshake, and serve the socket until it closes."""
         if not self._origins.may_connect(request):
             raise web.HTTPForbidden
-        with self._lines.open("websocket", request.remote) as line:
+        sender = sender_of(request, self._access.proxies)
+        with self._lines.open("websocket", sender.address) as line:
             wire = Wire(request, SUBPROTOCOL, line)
             if await wire.open() != SUBPROTOCOL:
                 line.end(_OTHER_SUBPROTOCOL)
-            await wire.close(await self._serve(wire, line, sender_of(request, self._access.proxies)))
+            await wire.close(await self._serve(wire, line, sender))
         return wire.response
 
     async def _serve(self, wire: Wire, line: Line, sender: Sender) -> Ending:

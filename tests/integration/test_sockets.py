@@ -91,7 +91,7 @@ class Served:
             yield response
 
 
-Serve = Callable[[Caps], Awaitable[Served]]
+Serve = Callable[..., Awaitable[Served]]
 
 
 def text(message: object) -> bytes:
@@ -117,9 +117,10 @@ async def serve(addresses: Addresses, dsns: tuple[str, ...], tmp_path: Path) -> 
         with mock.patch("server.load_keys", return_value=Keys(*[KEY] * len(dataclasses.fields(Keys)))):
             parts = await stack.enter_async_context(open_parts(settings))
 
-        async def start(caps: Caps) -> Served:
+        async def start(caps: Caps, *, proxies: int = 0) -> Served:
+            access = dataclasses.replace(parts.access, proxies=proxies)
             runner = web.AppRunner(
-                make_app(dataclasses.replace(parts, caps=caps)), access_log=None, shutdown_timeout=1.0
+                make_app(dataclasses.replace(parts, caps=caps, access=access)), access_log=None, shutdown_timeout=1.0
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -288,6 +289,15 @@ async def test_more_sockets_than_a_person_may_have_are_refused(serve: Serve, mak
             assert (third.status, third.headers["Retry-After"]) == (429, "5")
         async with served.socket(bo) as another:
             assert (await another.read_frame())[0] == TEXT
+
+
+async def test_behind_a_proxy_clients_are_told_apart_by_the_addresses_that_it_adds(serve: Serve) -> None:
+    served = await serve(Caps(per_address=1), proxies=1)
+    one, other = [f"X-Forwarded-For: 192.0.2.9, 198.51.100.{last}\r\n" for last in (7, 8)]
+    async with served.socket(extra=one) as first, served.socket(extra=other) as second:
+        assert [(await socket.read_frame())[0] for socket in (first, second)] == [TEXT, TEXT]
+        async with served.socket(extra=one) as third:
+            assert await third.close_code() == 4429
 
 
 async def test_a_person_may_have_no_more_sockets_in_two_servers_than_in_one(
