@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.audit import measure_audit
 from benchmarks.load import measure_load
 from benchmarks.notifications import measure_notifications
 from benchmarks.outage import measure_outage
@@ -30,6 +31,7 @@ _MEASURES: Final[dict[str, Measure]] = {
     "plans": measure_plans,
     "requests": measure_requests,
     "notifications": measure_notifications,
+    "audit": measure_audit,
     "load": functools.partial(measure_load, rate=None, requests=2000, runs=1),
     "overload": measure_overload,
     "outage": measure_outage,
