@@ -11,6 +11,8 @@ from storage.redis_client import Redis
 
 REMEMBERED: Final = ("user", "counts", "followers", "following", "side")
 """The kinds of facts that are remembered under one id; those under two live for 10 minutes and hold ids alone."""
+FORMER: Final = 16
+"""Nothing of a former generation is read any more, but it lies there for its 10 minutes: so many are erased as well."""
 
 
 def remembered_keys(generation: int, user_id: int) -> list[str]:
@@ -27,7 +29,7 @@ async def erase_in_redis(database: Database, redis: Redis, user_id: int) -> int:
     generation = await fetch_generation(database.shards.home(user_id))
     opaque = database.ids.encode(NodeType.USER, user_id)
     keys = [
-        *remembered_keys(generation, user_id),
+        *(key for former in range(FORMER + 1) for key in remembered_keys(generation - former, user_id)),
         epoch_key(user_id),
         profile_epoch_key(user_id),
         f"told:{{{user_id}}}",

@@ -25,6 +25,7 @@ from storage.database import Database
 from storage.deletions import delete_account, restore_account
 from storage.departures import settle_follows
 from storage.erasures import BY_THE_PURGE, KEPT, STORES
+from storage.generations import fetch_generation
 from storage.names import UsernameTaken
 from storage.purges import OWN, Purges, acknowledge, fetch_certificates_of
 from storage.purges.__main__ import check, reapply
@@ -113,6 +114,20 @@ async def test_a_purge_leaves_nothing_but_a_tombstone_and_a_certificate(
         assert figures.is_right
     with pytest.raises(UsernameTaken):
         await create_user(database, NewUser(person.name.upper()), cell=0, now=dt.datetime.now(dt.UTC))
+
+
+async def test_what_a_former_generation_remembers_is_erased_as_well(
+    database: Database, redis: Redis, purges: Purges, make_person: MakePerson
+) -> None:
+    person, _ = await traced_and_deleted(database, make_person, 0)
+    generation = await fetch_generation(database.shards.home(person.id))
+    former = remembered_keys(generation - 1, person.id)[0]
+    await redis.client.set(former, person.canary, ex=600)
+    assert former in await find_in_redis(redis, [person])
+    await purge(purges, person.id)
+    assert former not in await find_in_redis(redis, [person])
+    assert await purges.certify(person.id, later()) is not None
+    await purges.forget(person.id)
 
 
 async def test_a_certificate_that_was_changed_is_not_genuine(
