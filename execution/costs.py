@@ -32,6 +32,11 @@ class Estimate(NamedTuple):
     cost: int = 0
     nodes: int = 0
 
+    @property
+    def price(self) -> int:
+        """Give what is charged for it: 1 at least."""
+        return max(1, self.cost)
+
     def plus(self, other: "Estimate", times: int = 1) -> "Estimate":
         """Add another, so many times."""
         return Estimate(self.cost + other.cost * times, self.nodes + other.nodes * times)

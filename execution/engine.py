@@ -88,8 +88,8 @@ class Operation:
 
     @property
     def cost(self) -> int:
-        """Give what it is charged with: 1 at least."""
-        return max(1, self.estimate.cost) if not self.is_dry else 1
+        """Give what it is charged with."""
+        return self.estimate.price if not self.is_dry else NOTHING.price
 
     @property
     def name(self) -> str | None:

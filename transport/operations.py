@@ -89,7 +89,7 @@ class Operations:
         quotas.expect_some_left(charge.payer)
         prepared = self._engine.prepare(found, OperationContext(context))
         if isinstance(prepared, Operation):
-            charge.cost, charge.nodes = max(1, prepared.estimate.cost), prepared.estimate.nodes
+            charge.cost, charge.nodes = prepared.estimate.price, prepared.estimate.nodes
             prepared.tells_cost = asked.extensions is not None and asked.extensions.get("cost") is True
             await quotas.spend(charge.payer, prepared.cost)
             await self._persisted.keep(asked)
@@ -133,7 +133,7 @@ class Operations:
         _observe(operation, response, started)
         if operation.tells_cost and "data" in response:
             estimate = operation.estimate
-            cost = {"cost": max(1, estimate.cost), "nodeCount": estimate.nodes}
+            cost = {"cost": estimate.price, "nodeCount": estimate.nodes}
             response["extensions"] = {**response.get("extensions", {}), "cost": cost}
         return response
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from tests.acceptance.doors import DOORS, ask_by
 from tests.acceptance.main_job import MainJob
 from tests.acceptance.people import People
 from tests.acceptance.probes import GRAPHQL, JSON, expect_refusal, expect_service, send, send_json
@@ -34,6 +35,7 @@ def fan_out(levels: int, width: int) -> str:
 
 
 FOLLOW: Final = 'followUser(input: {userId: "x"}) { clientMutationId }'
+LONGEST_ADDRESS: Final = 4_000
 REFUSED: Final = {
     "a syntax error": ("{", "GRAPHQL_PARSE_FAILED"),
     "only a comment": ("# nothing", "GRAPHQL_PARSE_FAILED"),
@@ -92,6 +94,14 @@ async def test_a_document_is_refused_soon(job: MainJob, what: str) -> None:
     query, code = REFUSED[what]
     codes = await expect_refused(job, query)
     assert code is None or set(codes) == {code}
+
+
+@pytest.mark.parametrize("what", [what for what, (query, _) in REFUSED.items() if len(query) < LONGEST_ADDRESS])
+async def test_every_door_refuses_in_the_same_words(job: MainJob, what: str) -> None:
+    query, code = REFUSED[what]
+    said = [(await ask_by(door, job, query=query))["errors"] for door in DOORS]
+    assert said == [said[0]] * len(DOORS)
+    assert code is None or {error["extensions"]["code"] for error in said[0]} == {code}
 
 
 @pytest.mark.parametrize("what", HOSTILE)

@@ -362,25 +362,37 @@ async def test_every_door_refuses_whoever_has_spent_the_budget(open_doors: Open,
     assert (await doors.post(bo, COSTLY))[0] == 200
 
 
-async def get(doors: Doors, person: Person) -> Any:
-    parameters = {"query": COSTLY}
+async def test_every_door_takes_the_same_for_the_same(open_doors: Open, make_person: MakePerson) -> None:
+    doors = await open_doors()
+    used = []
+    for ask in (doors.post, get, sse, socket):
+        person = await make_person()
+        for query in (COSTLY, "{ nothing }", "{ __typename }", "query($a: Int!) { __typename }"):
+            with contextlib.suppress(KeyError):  # what is answered is no error
+                _ = await (ask(person, query) if ask == doors.post else ask(doors, person, query))  # type: ignore[call-arg,arg-type]
+        used.append((await doors.post(person, LEFT))[2]["data"]["rateLimit"]["used"])
+    assert used == [52 + 10 + 1 + 10 + 1] * 4
+
+
+async def get(doors: Doors, person: Person, query: str = COSTLY) -> Any:
+    parameters = {"query": query}
     async with doors.session.get(doors.served.url, params=parameters, headers=doors.headers(person)) as answer:
         return (await answer.json(content_type=None))["errors"][0]
 
 
-async def sse(doors: Doors, person: Person) -> Any:
+async def sse(doors: Doors, person: Person, query: str = COSTLY) -> Any:
     headers = doors.headers(person, Accept="text/event-stream")
-    async with doors.session.post(doors.served.url, json={"query": COSTLY}, headers=headers) as answer:
+    async with doors.session.post(doors.served.url, json={"query": query}, headers=headers) as answer:
         lines = (await answer.text()).splitlines()
     return json.loads(lines[1].removeprefix("data: "))["errors"][0]
 
 
-async def socket(doors: Doors, person: Person) -> Any:
+async def socket(doors: Doors, person: Person, query: str = COSTLY) -> Any:
     async with doors.session.ws_connect(doors.served.url, protocols=("graphql-transport-ws",)) as opened:
         payload = {"authorization": doors.headers(person)["Authorization"]}
         await opened.send_json({"type": "connection_init", "payload": payload})
         await opened.receive_json()
-        await opened.send_json({"type": "subscribe", "id": "1", "payload": {"query": COSTLY}})
+        await opened.send_json({"type": "subscribe", "id": "1", "payload": {"query": query}})
         return (await opened.receive_json())["payload"][0]
 
 
