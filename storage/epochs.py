@@ -7,6 +7,7 @@ person in a stream, which every read looks at first: processes need no look at t
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import os
@@ -134,9 +135,8 @@ class Pulse:
     async def _beat(self, beat: _Beat) -> None:
         alive = False
         try:
-            alive = await self._look(beat)
-        except CacheUnavailable:
-            self._lost()  # it may have forgotten what it was told
+            with contextlib.suppress(CacheUnavailable):  # what it forgets meanwhile shows at the next look
+                alive = await self._look(beat)
         finally:
             self._is_looking = False
             beat.done.set_result(alive)
