@@ -1,0 +1,1 @@
+"""Sign-up as one thing, whatever is killed."""
