@@ -285,6 +285,7 @@ async def test_what_says_something_twice_is_sent_nowhere(application: Applicatio
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"response_type": "code id_token"}, "unsupported_response_type"),
         ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
         ({"code_challenge_method": None}, "invalid_request"),
         ({"code_challenge": "short"}, "invalid_request"),
@@ -400,7 +401,7 @@ async def test_no_secret_is_stored_as_it_is(application: Application) -> None:
         for table in tables:
             rows = await connection.fetch(f'SELECT t::text FROM "{table["tablename"]}" t')  # noqa: S608
             text = " ".join(row[0] for row in rows)
-            assert [secret for secret in secrets if secret in text] == []
+            assert [secret for secret in secrets if secret in text or secret.encode().hex()[:48] in text] == []
 
 
 async def test_every_family_that_ends_is_noted_for_the_user_service(application: Application) -> None:
