@@ -28,6 +28,7 @@ from embedded.errors import ChildFailed
 from identity.database import make_beside
 from identity.departures import NAME as IDENTITY
 from identity.migrate import migrate as migrate_identity
+from identity.named_accounts import DOMAIN, PASSWORD, seed_accounts
 from keys import load_keys
 from listeners import CannotListen, Door, bind, bind_free, bind_internal, listening, numbers_of, port_of
 from settings import Settings, leaving_on_bad_settings, load_or_exit
@@ -113,7 +114,9 @@ async def _development(settings: Settings) -> None:
         addresses = merged(configured, services.addresses)
         await migrate(addresses.postgres_dsns, say)
         identity_dsn = await _prepare_identity(settings, addresses)
-        tokens = await _prepare_world(settings, addresses)
+        subjects = await _prepare_world(settings, addresses)
+        await seed_accounts(settings, identity_dsn, subjects)
+        tokens = _write_tokens(settings, subjects)
         with (
             listening(bind_free(settings, say)) as listeners,
             listening(bind_free(settings, say, Door.IDENTITY)) as doors,
@@ -160,15 +163,18 @@ async def _prepare_identity(settings: Settings, addresses: Addresses) -> str:
 
 
 async def _prepare_world(settings: Settings, addresses: Addresses) -> dict[str, str]:
-    """Seed the named people, and write a token for each that a person could have."""
+    """Seed the named people; gives the id of each by which clients know the person."""
     ids = OpaqueIds(load_keys(settings).opaque_ids)
     async with open_cells(addresses.postgres_dsns) as shards:
         people = await seed_named_world(Database(shards, ids), say)
         await begin_everywhere(shards)
+    return {name: ids.encode(NodeType.USER, people[name]) for name in ABOUT if name in people}
+
+
+def _write_tokens(settings: Settings, subjects: Mapping[str, str]) -> dict[str, str]:
+    """Write a token for each of the named people that the person could have."""
     key = development_key(settings)
-    tokens = {
-        name: issue_token(key, settings, ids.encode(NodeType.USER, people[name])) for name in ABOUT if name in people
-    }
+    tokens = {name: issue_token(key, settings, subject) for name, subject in subjects.items()}
     write_tokens(settings.data_dir / TOKENS_FILE, tokens)
     return tokens
 
@@ -274,6 +280,7 @@ def _greet(settings: Settings, tokens: Mapping[str, str], address: str, identity
     sys.stdout.write(
         f"\nAccess tokens (also in {settings.data_dir / TOKENS_FILE}):\n{people}\n\n"
         f"Sign-in is at {identity_url}\n"
+        f"There each person is name@{DOMAIN} with the password {PASSWORD}; mails are at {identity_url}/mails\n"
         f"Kith runs: open {address}/graphql and choose who you are. Ctrl-C stops it.\n"
     )
     sys.stdout.flush()
@@ -282,7 +289,7 @@ def _greet(settings: Settings, tokens: Mapping[str, str], address: str, identity
 async def _seed(settings: Settings) -> None:
     async with open_addresses(settings, parts=frozenset({Part.POSTGRES}), report=say) as addresses:
         await migrate(addresses.postgres_dsns, say)
-        await _prepare_world(settings, addresses)
+        _write_tokens(settings, await _prepare_world(settings, addresses))
     say(f"The named world is there; its tokens are in {settings.data_dir / TOKENS_FILE}")
 
 

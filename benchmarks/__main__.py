@@ -21,6 +21,7 @@ from benchmarks.overload import measure_overload
 from benchmarks.peers import compare
 from benchmarks.plans import measure_plans
 from benchmarks.requests import measure_requests
+from benchmarks.sign_ins import measure_sign_ins
 from benchmarks.start import measure_start
 
 Rows = list[tuple[str, str]]
@@ -35,6 +36,7 @@ _MEASURES: Final[dict[str, Measure]] = {
     "load": functools.partial(measure_load, rate=None, requests=2000, runs=1),
     "overload": measure_overload,
     "outage": measure_outage,
+    "sign-ins": measure_sign_ins,
 }
 
 

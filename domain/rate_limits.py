@@ -42,7 +42,9 @@ class Rates:
 
 
 RATES: Final[Mapping[OperationClass, Rates]] = {
-    OperationClass.SIGN_UP: Rates(address=(Rate(5, HOUR_S), Rate(20, DAY_S))),
+    OperationClass.SIGN_UP: Rates(
+        account=(Rate(3, HOUR_S), Rate(10, DAY_S)), address=(Rate(10, HOUR_S), Rate(50, DAY_S))
+    ),
     OperationClass.SIGN_IN: Rates(account=(Rate(10, 15 * MINUTE_S),), address=(Rate(50, 15 * MINUTE_S),)),
     OperationClass.SECOND_FACTOR: Rates(
         account=(Rate(5, 5 * MINUTE_S), Rate(20, DAY_S)), address=(Rate(50, 15 * MINUTE_S),)

@@ -90,6 +90,19 @@ class Standings(Command, frozen=True, kw_only=True):
     standings: list[Standing]
 
 
+class AskName(Command, frozen=True, kw_only=True):
+    """Ask whether a newcomer could have a name, as it is written."""
+
+    username: Annotated[str, Meta(max_length=200)]
+
+
+class NameStanding(Command, frozen=True, kw_only=True):
+    """Whether a newcomer could have a name, and if not, names that could be had when it was asked."""
+
+    is_available: bool
+    suggestions: list[str]
+
+
 def user_path(sign_up_id: uuid.UUID) -> str:
     """Give the path under which the person of a sign-up is made, or taken back."""
     return f"/internal/users/{sign_up_id}"
@@ -100,5 +113,6 @@ def email_path(user_id: str) -> str:
     return f"/internal/users/{user_id}/email"
 
 
+NAMES: Final = "/internal/names"
 REVOCATIONS: Final = "/internal/revocations"
 STANDINGS: Final = "/internal/standings"

@@ -9,6 +9,7 @@ from typing import Final
 from domain.digests import Digests
 from identity.limits import Limits
 from identity.passwords import Blocklist, Effort, Passwords
+from identity.user_service import UserService, open_user_service
 from keys import Keys
 from settings import Settings, SettingsError
 from storage.rate_windows import RateWindows
@@ -19,12 +20,13 @@ _NOWHERE: Final = "unix:///nonexistent"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Credentials:
-    """Hashes, judges, counts; `mails` is rung when a mail was queued."""
+    """Hashes, judges, counts; `mails` is rung when a mail was queued, and `users` knows which names are to be had."""
 
     passwords: Passwords
     blocklist: Blocklist
     limits: Limits
     mails: asyncio.Event
+    users: UserService | None = None
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +41,10 @@ async def open_credentials(settings: Settings, keys: Keys, effort: Effort | None
         stack.callback(passwords.close)
         stack.push_async_callback(windows.close)
         limits = Limits(windows, Digests(keys.rate_limits), settings.enforces_limits)
-        yield Credentials(passwords, blocklist, limits, asyncio.Event())
+        users = None
+        if settings.internal_url is not None:
+            users = await stack.enter_async_context(open_user_service(settings.internal_url, keys.commands))
+        yield Credentials(passwords, blocklist, limits, asyncio.Event(), users)
 
 
 def _redis_of(settings: Settings) -> str:

@@ -60,6 +60,10 @@ class UserService:
         command = commands.AskStandings(user_ids=list(subjects))
         return (await self._ask("POST", commands.STANDINGS, command, commands.Standings)).standings
 
+    async def fetch_name_standing(self, username: str) -> commands.NameStanding:
+        """Fetch whether a newcomer could have a name."""
+        return await self._ask("POST", commands.NAMES, commands.AskName(username=username), commands.NameStanding)
+
     async def _ask(self, method: str, path: str, command: commands.Command | None, answer: type[C]) -> C:
         body = msgspec.json.encode(command) if command is not None else b""
         headers = {HEADER: Request(method, path, body).sign(self._key, self._clock())}

@@ -11,11 +11,12 @@ from domain.events import EventType
 from domain.ids import NodeType
 from domain.personal import PersonalDetails, is_email
 from domain.revocations import Revocation, RevocationKind
-from domain.sign_ups import CreateUser, Refusal, Revoke, SetEmail, SignedUp, Standing
+from domain.sign_ups import CreateUser, NameStanding, Refusal, Revoke, SetEmail, SignedUp, Standing
 from domain.username_requirements import Account, requirements_for
 from domain.usernames import is_claimable, username_key, written_username
 from domain.users import User, UserState
-from resolvers.context import NOBODY, Backend
+from resolvers.context import NOBODY, Backend, new_context
+from resolvers.usernames import fetch_availability
 from storage.cells import Connection
 from storage.personal import change_details
 from storage.revocations import revoke
@@ -105,6 +106,12 @@ async def end_sessions(backend: Backend, command: Revoke) -> bool:
     await revoke(backend.database, revocation)
     backend.bell.ring(backend.database.shards.home(user_id))
     return True
+
+
+async def fetch_name_standing(backend: Backend, username: str) -> NameStanding:
+    """Say whether a newcomer could have a name; who asks has counted how often that is asked."""
+    found = await fetch_availability(new_context(backend, None), username)
+    return NameStanding(is_available=found.is_available, suggestions=list(found.suggestions))
 
 
 async def fetch_standings(backend: Backend, opaque_ids: Sequence[str]) -> list[Standing]:

@@ -102,6 +102,7 @@ class _Commands:
             web.put("/internal/users/{id}", self._create),
             web.delete("/internal/users/{id}", self._take_back),
             web.put("/internal/users/{id}/email", self._set_email),
+            web.post(commands.NAMES, self._tell_name),
             web.post(commands.REVOCATIONS, self._revoke),
             web.post(commands.STANDINGS, self._tell_standings),
         ]
@@ -116,6 +117,10 @@ class _Commands:
     async def _set_email(self, request: web.Request) -> web.Response:
         command = await _read(request, commands.SetEmail)
         return _answer(commands.Done(known=await sign_ups.set_email(self._backend, request.match_info["id"], command)))
+
+    async def _tell_name(self, request: web.Request) -> web.Response:
+        asked = await _read(request, commands.AskName)
+        return _answer(await sign_ups.fetch_name_standing(self._backend, asked.username))
 
     async def _revoke(self, request: web.Request) -> web.Response:
         command = await _read(request, commands.Revoke)

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from identity.mails import fetch_latest
-from identity.pages import account, email_change, factors, recovery, sign_in
+from identity.pages import account, email_change, factors, recovery, sign_in, sign_up
 from identity.pages.visits import Handle, Visit, page
 from identity.parts import Parts
 
@@ -16,6 +16,8 @@ _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/sv
 _SHOWN: Final = 50
 
 SHOWN: Final[dict[str, Handle]] = {
+    "/sign-up": sign_up.show_sign_up,
+    "/sign-up/confirm": sign_up.show_confirmation,
     "/sign-in": sign_in.show_sign_in,
     "/sign-in/second": sign_in.show_second,
     "/sign-in/passkey": sign_in.show_passkey,
@@ -27,6 +29,8 @@ SHOWN: Final[dict[str, Handle]] = {
     "/account/passkeys": factors.show_new_passkey,
 }
 SENT: Final[dict[str, Handle]] = {
+    "/sign-up": sign_up.sign_up,
+    "/sign-up/confirm": sign_up.confirm,
     "/sign-in": sign_in.sign_in,
     "/sign-in/second": sign_in.second,
     "/sign-in/passkey": sign_in.sign_in_by_passkey,

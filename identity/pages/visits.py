@@ -203,7 +203,9 @@ def _policy(parts: Parts) -> str:
 
     Browsers hold what a form's answer leads to against `form-action`, too: signing in ends at an application.
     """
-    targets = {_source(uri) for client in parts.clients.values() for uri in client.redirect_uris}
+    sources = (_source(uri) for client in parts.clients.values() for uri in client.redirect_uris)
+    # A policy has no form for IPv6 addresses, and browsers complain of it.
+    targets = {source for source in sources if source.count(":") <= _MOST_COLONS}
     return (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; "
         f"frame-ancestors 'none'; form-action {' '.join([_SELF, *sorted(targets)])}"
@@ -215,6 +217,7 @@ def _source(uri: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
 
 
+_MOST_COLONS: Final = 2
 _SELF: Final = "'self'"
 _TOO_OFTEN: Final = Message(
     "Too many attempts",

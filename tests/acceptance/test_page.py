@@ -5,20 +5,19 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from selenium.common.exceptions import TimeoutException
-from selenium.webdriver import Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.acceptance.browsers import open_browser
 from tests.acceptance.main_job import ROOT
 from tests.acceptance.people import People
 from tests.oidc import sign_up
@@ -28,28 +27,7 @@ WITHIN_S: Final = 60.0
 PASSWORD: Final = "three wise tortoises"
 MOST_BYTES: Final = 200_000
 TABS: Final = ("WhoAmI", "ProfileWithFollowers", "Follow", "Block", "LiveFollows", "PrivacySettings")
-FLAGS: Final = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,900",
-)
 _MODEL: Final = "return __MONACO.editor.getModels().find(m => m.uri.path.endsWith(arguments[0]))?.getValue() ?? ''"
-
-
-def programs() -> tuple[str, str]:
-    """Find the browser and its driver."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    browser = next((path for name in names if (path := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("needs a browser: install it with `apt-get install chromium chromium-driver`")
-    return browser, driver
 
 
 class Page:
@@ -129,15 +107,8 @@ class Page:
 @pytest.fixture(scope="module")
 def driver(short_folder: Path) -> Iterator[Chrome]:
     """Start a browser that remembers nothing."""
-    browser, driver_program = programs()
-    options = ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={short_folder / 'browser'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = Chrome(options=options, service=Service(driver_program))
-    yield started
-    started.quit()
+    with open_browser(short_folder / "browser") as started:
+        yield started
 
 
 @pytest.fixture

@@ -238,6 +238,8 @@ async def test_signing_in_leads_nowhere_else(site: Site, target: str) -> None:
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
@@ -247,6 +249,13 @@ async def test_a_form_that_another_site_sends_is_refused(site: Site, headers: di
     _, email = await site.member()
     browser = await site.browser()
     assert (await browser.send("/sign-in", None, headers, email=email, password=PASSWORD)).status == 403
+
+
+async def test_a_form_of_a_page_that_sends_no_referrer_has_no_origin_and_counts(site: Site) -> None:
+    _, email = await site.member()
+    ours = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    answer = await (await site.browser()).send("/sign-in", None, ours, email=email, password=PASSWORD)
+    assert answer.leads_to == "/account"
 
 
 async def test_a_form_without_its_token_or_with_anothers_is_refused(site: Site) -> None:
@@ -266,7 +275,7 @@ async def test_a_form_without_its_token_or_with_anothers_is_refused(site: Site) 
     assert answer.status == 403  # shown before the sign-in
 
 
-@pytest.mark.parametrize("path", ["/sign-in", "/sign-in/passkey", "/recovery", "/mails"])
+@pytest.mark.parametrize("path", ["/sign-up", "/sign-in", "/sign-in/passkey", "/recovery", "/mails"])
 async def test_pages_say_strictly_what_they_may_do_and_hold_nothing_inline(site: Site, path: str) -> None:
     page = await (await site.browser()).get(path)
     policy = page.headers["Content-Security-Policy"]
@@ -473,8 +482,49 @@ async def test_another_address_counts_once_its_mail_was_answered(site: Site) -> 
     assert "/sign-in/second" in (await (await site.browser()).sign_in(fresh)).leads_to
     async with site.parts.database.connection() as connection:
         changed = await fetch_account(connection, account)
+        told = await connection.fetch("SELECT kind FROM commands WHERE subject_id = $1", account)
     assert changed is not None
     assert changed.email_verified_at is not None
+    assert [row["kind"] for row in told] == ["EMAIL"]  # the user service hears of it
+
+
+async def test_signing_up_with_an_address_that_has_an_account_differs_in_nothing(site: Site) -> None:
+    _, known = await site.member()
+    browser, answers, made = await site.browser(), [], []
+    for email in (known, f"x{known}"):
+        before = hashes()
+        fields = {"email": email, "username": f"n.{secrets.token_hex(4)}", "password": PASSWORD}
+        answers.append(await browser.send("/sign-up", None, None, **fields))
+        made.append(hashes() - before)
+    assert made == [1, 1]
+    assert answers[0].status == 200
+    assert answers[0].body == answers[1].body
+    assert "You have one already" in (await site.mail_to(known))[0]
+    link = await site.link_to(f"x{known}")
+    assert "Make my account" in (await browser.get(link)).text
+    assert "being made" in (await browser.get((await browser.send(link)).leads_to)).text
+    assert (await browser.get("/sign-up/confirm?token=none")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("email", "no address", "not an e-mail address"),
+        ("email", "a@b.example\r\nBcc: eve@example.org", "not an e-mail address"),
+        ("username", "a..b", "letters and digits"),
+        ("username", "admin", "not available"),
+        ("password", "kith-2026", "your own name"),
+        ("password", "password1", "tried first"),
+    ],
+)
+async def test_what_is_wrong_with_a_sign_up_is_told_beside_its_field(
+    site: Site, field: str, value: str, says: str
+) -> None:
+    fields = {"email": "new@example.org", "username": "newcomer", "password": PASSWORD, field: value}
+    before = hashes()
+    answer = await (await site.browser()).send("/sign-up", None, None, **fields)
+    assert (answer.status, hashes()) == (400, before)
+    assert re.search(rf'id="{field}-problem">[^<]*{says}', answer.text)
 
 
 async def test_sessions_end_one_by_one_and_all_at_once(site: Site) -> None:

@@ -289,6 +289,13 @@ async def test_what_has_become_of_people_is_told(door: Door, backend: Backend, m
     assert await door.ask("POST", "/internal/standings", ids.encode()) == (200, answer)
 
 
+async def test_whether_a_name_is_to_be_had_is_told(door: Door, make_person: MakePerson) -> None:
+    asked = [f'{{"username":"{name}"}}'.encode() for name in (fresh(), (await make_person()).name)]
+    assert await door.ask("POST", "/internal/names", asked[0]) == (200, {"isAvailable": True, "suggestions": []})
+    status, answer = await door.ask("POST", "/internal/names", asked[1])
+    assert (status, answer["isAvailable"], len(answer["suggestions"])) == (200, False, 3)
+
+
 async def test_whom_nobody_can_be_is_taken_back(door: Door, backend: Backend) -> None:
     sign_up_id = uuid.uuid4()
     path = f"/internal/users/{sign_up_id}"
