@@ -15,7 +15,6 @@ from embedded import wheels
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
 
-CLUSTER: Final = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
 SLOTS: Final = ((0, 5460), (5461, 10921), (10922, 16383))
 WITHIN_S: Final = 60.0
 
@@ -60,10 +59,15 @@ class Server:
         self.process.wait()
 
 
+def member(folder: Path, *, missed_after_ms: int) -> Server:
+    """Start a node of a cluster, which the others miss after so many milliseconds."""
+    return Server(folder, "--cluster-enabled", "yes", "--cluster-node-timeout", str(missed_after_ms))
+
+
 @contextlib.asynccontextmanager
-async def cluster_of_three(folder: Path) -> AsyncIterator[list[Server]]:
+async def cluster_of_three(folder: Path, *, missed_after_ms: int) -> AsyncIterator[list[Server]]:
     """Start three masters that know each other, each with a third of the slots."""
-    started = [Server(folder, *CLUSTER) for _ in SLOTS]
+    started = [member(folder, missed_after_ms=missed_after_ms) for _ in SLOTS]
     try:
         for number, (node, slots) in enumerate(zip(started, SLOTS, strict=True)):
             await eventually(node.answers, within=WITHIN_S)

@@ -136,7 +136,7 @@ def test_the_address_of_a_cluster_names_any_of_its_nodes() -> None:
 
 @pytest.fixture
 async def nodes(short_folder: Path) -> AsyncIterator[list[Server]]:
-    async with cluster_of_three(short_folder) as started:
+    async with cluster_of_three(short_folder, missed_after_ms=1000) as started:
         yield started
 
 
