@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import redis.asyncio as aioredis
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import RedisClusterException
 
 from storage.redis_client import CLUSTER, make_cluster, node_urls
 
@@ -39,7 +39,7 @@ class ChannelNodes:
             async with asyncio.timeout(_LEARN_TIMEOUT_S):
                 await self._cluster.aclose()
                 _ = await self._cluster.initialize()
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the channels whose nodes are known go on
             _LOG.warning("no node tells where the channels are: %s", type(error).__name__)
 
     async def aclose(self) -> None:
