@@ -10,6 +10,10 @@ _HEADERS: Final = (
     "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key, Request-Timeout, "
     "traceparent, tracestate"
 )
+_EXPOSED: Final = (
+    "X-Request-Id, Retry-After, traceparent, "
+    "x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-used, x-ratelimit-reset"
+)
 _REMEMBERED_S: Final = "600"
 
 
@@ -41,7 +45,7 @@ class Origins:
             response.headers["Vary"] = "Origin"
         if self._is_listed(request):
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After, traceparent"
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
 
     def _is_listed(self, request: web.Request) -> bool:
         origins = request.headers.getall("Origin", [])

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, validate
@@ -29,16 +29,22 @@ class OneAtATime(Levels):
 
 
 class Answer:
-    """A coroutine's answer; graphql-core leaves some behind when a sibling fails."""
+    """A coroutine's answer; graphql-core leaves some behind when a sibling fails.
+
+    The coroutine is held elsewhere: where both are garbage in one circle, the collector comes to what was made first,
+    which would be a coroutine that was never awaited.
+    """
+
+    _held: ClassVar[dict[int, Any]] = {}
 
     def __init__(self, coroutine: Any) -> None:
-        self._coroutine = coroutine
+        self._held[id(self)] = coroutine
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return one_of((yield from self._coroutine.__await__()))
+        return one_of((yield from self._held[id(self)].__await__()))
 
     def __del__(self) -> None:
-        self._coroutine.close()
+        self._held.pop(id(self)).close()
 
 
 def one_of(answers: Sequence[Any]) -> Any:
