@@ -20,12 +20,12 @@ export function Bar() {
 }
 
 function SignInButton() {
-  const { accessToken, busy } = useStore(signin);
-  const isIn = accessToken !== null;
+  const { accessToken, busy, dated } = useStore(signin);
+  const isIn = accessToken !== null && !dated;
   return (
     <div className="kith-field">
       <button type="button" id="kith-sign-in" disabled={busy} onClick={isIn ? signOut : signIn}>
-        {isIn ? "Sign out" : "Sign in"}
+        {isIn ? "Sign out" : dated ? "Sign in again" : "Sign in"}
       </button>
     </div>
   );

@@ -1,7 +1,8 @@
 import { getOperationAST, Kind, parse } from "graphql";
 import { createClient } from "graphql-ws";
 import { httpUrl, socketUrl } from "./config.js";
-import { authorization, identity, refuse } from "./identity.js";
+import { authorization, identity, refuse, SIGNED_IN } from "./identity.js";
+import { needNewer } from "./signin.js";
 import { clearEvents, recordEvent, say } from "./status.js";
 
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -82,9 +83,12 @@ async function send(payload, headers) {
 }
 
 function report(response, result, headers, summary) {
-  const unauthenticated = result.errors?.some((error) => error.extensions?.code === "UNAUTHENTICATED");
+  const has = (code) => result.errors?.some((error) => error.extensions?.code === code);
+  const unauthenticated = has("UNAUTHENTICATED");
   if (headers.has("authorization") && (response.status === 401 || unauthenticated)) refuse();
   else if (unauthenticated) say("info", "This operation needs somebody: choose a person, or paste an access token.");
+  else if (has("STEP_UP_REQUIRED") && identity.get().person === SIGNED_IN && needNewer())
+    say("error", "This takes a sign-in of the last minutes: sign in again, and then run it again.");
   else if (result.errors) say("error", result.errors[0]?.message ?? "The server answered with errors.");
   else if (!result.data?.__schema && identity.get().standing !== "refused") say("ok", summary);
 }

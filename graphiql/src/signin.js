@@ -15,15 +15,23 @@ const redirectUri = location.origin + config.endpoint;
 let refreshToken;
 let timer;
 
-// accessToken: null while nobody is signed in; busy: an answer of the auth service is awaited.
-export const signin = createStore({ accessToken: null, busy: false });
+// accessToken: null while nobody is signed in; busy: an answer of the auth service is awaited; dated: something was
+// refused because the sign-in is too old for it.
+export const signin = createStore({ accessToken: null, busy: false, dated: false });
 
 // Without a secure context there is no SHA-256 for the code challenge.
 export const canSignIn = Boolean(issuer && globalThis.crypto?.subtle);
 
 /** Leave for the auth service's sign-in page; whoever signed out here before is asked who it is. */
 export async function signIn() {
-  await leave(sessionStorage.getItem(RESUME) === "asking" ? { prompt: "select_account" } : {});
+  if (signin.get().dated) await leave({ prompt: "login" });
+  else await leave(sessionStorage.getItem(RESUME) === "asking" ? { prompt: "select_account" } : {});
+}
+
+/** Note that something takes a newer sign-in; false where nobody is signed in. */
+export function needNewer() {
+  if (refreshToken) signin.set({ dated: true });
+  return Boolean(refreshToken);
 }
 
 /** End the tokens, here and at the auth service. */
@@ -125,7 +133,7 @@ function forget() {
   clearTimeout(timer);
   refreshToken = undefined;
   sessionStorage.removeItem(RESUME);
-  signin.set({ accessToken: null });
+  signin.set({ accessToken: null, dated: false });
 }
 
 function takePending() {

@@ -24,6 +24,7 @@ from tests.oidc import sign_up
 
 SCREENSHOT: Final = os.environ.get("KITH_SCREENSHOT")
 WITHIN_S: Final = 60.0
+EXPORT: Final = "mutation { requestDataExport(input: {}) { userErrors { code } } }"
 PASSWORD: Final = "three wise tortoises"
 MOST_BYTES: Final = 200_000
 TABS: Final = ("WhoAmI", "ProfileWithFollowers", "Follow", "Block", "LiveFollows", "PrivacySettings")
@@ -153,6 +154,20 @@ async def test_whoever_has_an_account_signs_in_and_stays_so_until_signing_out(
     assert "code=" not in stored
     page.driver.refresh()
     page.wait_for_name(person.name)
+    async with job.identity_parts() as parts, parts.database.connection() as connection:
+        statement = "UPDATE sessions SET authenticated_at = authenticated_at - interval '1 hour' WHERE account_id = $1"
+        await connection.execute(statement, browser.account_id)
+    page.driver.refresh()
+    page.wait_for_name(person.name)
+    page.type(EXPORT)
+    assert page.run()["errors"][0]["extensions"]["code"] == "STEP_UP_REQUIRED"
+    page.wait(lambda: page.find("#kith-sign-in").text == "Sign in again")
+    page.find("#kith-sign-in").click()
+    page.find("input[name=email]").send_keys(browser.email)
+    page.find("input[name=password]").send_keys(PASSWORD, Keys.ENTER)
+    page.wait_for_name(person.name)
+    page.wait(lambda: page.query == EXPORT)
+    assert page.run()["data"]["requestDataExport"]["userErrors"] == []
     page.find("#kith-sign-in").click()
     page.wait_for_name("anonymous")
     page.wait(lambda: page.find("#kith-sign-in").text == "Sign in")
