@@ -46,6 +46,7 @@ from tests.integration.brokers import open_broker, open_writer
 from transport.internal import make_internal_app
 
 HASH = "$argon2id$not-a-hash"
+MOST_ROUNDS = 30
 _TOKEN = re.compile(r"token=([A-Za-z0-9_-]+)")
 _PEOPLE = "SELECT id FROM users WHERE username = ANY($1::text[]) AND state = 1"
 _TABLES = """
@@ -98,8 +99,11 @@ class World:
     async def deliver(self) -> None:
         """Deliver until nothing is due, also what a courier that died has taken."""
         at = now() + LEASE * 2
-        while await self.courier.deliver_due(at):
+        for _ in range(MOST_ROUNDS):
+            if not await self.courier.deliver_due(at):
+                return
             at += dt.timedelta(minutes=5)
+        pytest.fail("something is never delivered")
 
     async def subjects(self, *emails: str) -> list[str]:
         """Give the people to whom the accounts of some addresses belong."""
@@ -257,8 +261,8 @@ async def test_of_many_sign_ups_with_one_address_one_becomes_an_account(world: W
     tokens = [await world.begin(name, email) for name in names]
     await asyncio.gather(*map(world.confirm, tokens))
     await asyncio.gather(*(world.deliver() for _ in range(3)))
-    await asyncio.gather(*map(world.confirm, tokens))
-    await world.deliver()
+    late = await asyncio.gather(*map(world.confirm, tokens))
+    assert sorted(map(str, late)) == ["DONE", *["None"] * (len(names) - 1)]
     [subject] = await world.subjects(email)
     assert await world.people(*names) == [subject]
 
