@@ -26,6 +26,8 @@ class Authenticator:
     credential_id: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
     count: int = 0
     flags: int = PRESENT | VERIFIED
+    counts: bool = True
+    """Whether it counts its uses; those that several devices share do not."""
 
     def create(self, options: str) -> str:
         """Make the key known, as `navigator.credentials.create` would."""
@@ -47,7 +49,7 @@ class Authenticator:
         return json.dumps(said).encode()
 
     def _data(self, more: int) -> bytes:
-        self.count += 1
+        self.count += self.counts
         host = hashlib.sha256(self.rp_id.encode()).digest()
         return host + bytes([self.flags | more]) + self.count.to_bytes(4)
 

@@ -384,7 +384,7 @@ async def test_a_passkey_signs_in_alone_and_as_a_second_factor_and_no_answer_cou
     account, email = await site.member()
     browser = await site.browser()
     await browser.sign_in(email)
-    device = Authenticator("http://localhost:8100", "localhost")
+    device = Authenticator("http://localhost:8100", "localhost", counts=False)
     options = options_in(await browser.get("/account/passkeys"))
     added = await browser.send("/account/passkeys", credential=device.create(options))
     assert len(re.findall(r"<code>", added.text)) == 10
@@ -438,13 +438,11 @@ async def test_a_forgotten_password_is_changed_by_a_link_that_is_good_once(site:
 async def test_a_link_that_leads_nowhere_has_a_row_like_any_other(site: Site) -> None:
     _, email = await site.member()
     browser = await site.browser()
-    counted = []
     for address in (email, f"x{email}"):
         async with site.parts.database.connection() as connection:
-            before = await connection.fetchval("SELECT count(*) FROM mail_links")
+            before = await connection.fetch("SELECT digest FROM mail_links")
             await browser.send("/recovery", email=address)
-            counted.append(await connection.fetchval("SELECT count(*) FROM mail_links") - before)
-    assert counted == [1, 1]
+            assert len({*await connection.fetch("SELECT digest FROM mail_links")} - {*before}) == 1
 
 
 async def test_a_new_password_signs_other_browsers_out(site: Site) -> None:

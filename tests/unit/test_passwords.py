@@ -111,11 +111,14 @@ async def test_what_would_wait_behind_too_many_others_is_refused_at_once(passwor
     most = CHEAP.threads + CHEAP.waiting
     waiting = [asyncio.ensure_future(passwords._work(gate.wait)) for _ in range(most)]
     await asyncio.sleep(0)
-    for _ in range(500):
-        with pytest.raises(Busy):
-            await passwords.verify(None, GOOD)
-    assert hashes() == before + most
-    gate.set()
+    try:
+        async with asyncio.timeout(30):
+            for _ in range(500):
+                with pytest.raises(Busy):
+                    await passwords.verify(None, GOOD)
+        assert hashes() == before + most
+    finally:
+        gate.set()
     await asyncio.gather(*waiting)
     assert await passwords.hash(GOOD)
 
@@ -131,10 +134,13 @@ async def test_a_place_is_taken_for_as_long_as_the_thread_works_whoever_has_gone
     await asyncio.sleep(0)
     await asyncio.to_thread(begun.wait)
     leaving.cancel()
-    with pytest.raises(Busy):
-        await passwords.hash(GOOD)
-    gate.set()
-    passwords.close()
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(Busy):
+                await passwords.hash(GOOD)
+    finally:
+        gate.set()
+        passwords.close()
 
 
 async def test_a_hash_made_with_other_effort_is_dated(passwords: Passwords) -> None:
