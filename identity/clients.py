@@ -108,5 +108,5 @@ def _may_be_answered(uri: str) -> bool:
 
 def _explorer(settings: Settings) -> Client:
     hosts = dict.fromkeys((settings.host, "127.0.0.1", "localhost"))
-    origins = [f"{settings.scheme}://{host}:{settings.port}" for host in hosts]
+    origins = [f"{settings.scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}" for host in hosts]
     return Client(EXPLORER, "Kith GraphQL explorer", tuple(f"{origin}/graphql" for origin in origins))

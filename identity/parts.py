@@ -13,7 +13,7 @@ from identity.sessions import Cookie
 from identity.signing_keys import SigningKeys
 from keys import Keys, load_keys, load_master_keys
 from settings import Settings
-from storage.master_keys import LocalMasterKeys
+from storage.key_service import KeyServiceAddress, open_master_keys
 from storage.vault import Vault
 
 
@@ -43,8 +43,13 @@ async def open_parts(settings: Settings, dsn: str, url: str) -> AsyncIterator[Pa
     """Open everything; closed in reverse order."""
     keys, clients = load_keys(settings), load_clients(settings)
     signing_keys = SigningKeys(keys.signing_keys)
-    vault = Vault(LocalMasterKeys(load_master_keys(settings)))
-    async with open_database(dsn) as database, open_credentials(settings, keys) as credentials:
+    address = KeyServiceAddress.of(*settings.key_service)
+    async with (
+        open_master_keys(load_master_keys(settings), address) as masters,
+        open_database(dsn) as database,
+        open_credentials(settings, keys) as credentials,
+    ):
+        vault = Vault(masters)
         async with database.transaction() as connection:
             await signing_keys.ensure(connection, _now())
         yield Parts(

@@ -63,6 +63,7 @@ EDGES = {
     "identity": {
         "storage.vault",  # the same encryption of what is personal
         "storage.master_keys",
+        "storage.key_service",
         "storage.migrate",  # the same way of running files once
         "storage.rate_windows",  # the same windows in Redis
         "storage.redis_client",
