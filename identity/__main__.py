@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,8 @@ from settings import Service, Settings, leaving_on_bad_settings, load_or_exit
 
 KEEPALIVE_S: Final = 30.0
 SHUTDOWN_S: Final = 3.0
+LAST_S: Final = 8.0
+"""When a service that cannot close what it works with ends all the same."""
 
 
 async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None]) -> None:
@@ -39,6 +42,7 @@ async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Ca
                 await web.SockSite(runner, listener, backlog=BACKLOG).start()
             tell()
             await stop.wait()
+            asyncio.get_running_loop().call_later(LAST_S, os._exit, 1)
         finally:
             await runner.cleanup()
 
