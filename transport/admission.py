@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from time import monotonic
+from time import monotonic, process_time
 from types import TracebackType
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ LEAST: Final = 8
 MOST: Final = 500
 RETRY_AFTER_S: Final = 1
 _SHRINK: Final = 0.8
+BUSY: Final = 0.4
+"""The share of a window that the process computes, from which on its lateness is of its own making."""
 _HEADERS: Final = {
     "Content-Type": "application/json; charset=utf-8",
     "Cache-Control": "private, no-store",
@@ -47,7 +49,8 @@ class Admission:
     """A limit for what is posted to a path, which follows how late the event loop is.
 
     Additive increase, multiplicative decrease: a window of 100 ms in which the loop was later than 10 ms half of the
-    time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one.
+    time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one. A loop
+    that is late while the process hardly computes waits for others on the machine, which refusing would not help.
     """
 
     def __init__(self, path: str, *, most: int = MOST) -> None:
@@ -60,6 +63,7 @@ class Admission:
         self._was_full = False
         self._lags: list[float] = []
         self._decided = monotonic()
+        self._computed = process_time()
 
     @property
     def limit(self) -> int:
@@ -83,13 +87,19 @@ class Admission:
     ) -> None:
         self._in_flight -= 1
 
-    def note(self, lag: float, now: float) -> None:
-        """Take in that the loop was that late, and adapt the limit at the end of each window."""
+    def note(self, lag: float, now: float, computed: float) -> None:
+        """Take in that the loop was that late, and adapt the limit at the end of each window.
+
+        `computed` is the CPU time that the process has had, in seconds.
+        """
         self._lags.append(lag)
-        if now - self._decided < WINDOW_S:
+        window = now - self._decided
+        if window < WINDOW_S:
             return
         typical = sorted(self._lags)[len(self._lags) // 2]
-        if typical > LATE_S:
+        is_busy = computed - self._computed >= BUSY * window
+        self._computed = computed
+        if typical > LATE_S and is_busy:
             self._limit = max(float(LEAST), min(self._limit, self._highest) * _SHRINK)
         elif self._was_full:
             self._limit = min(self._most, self._limit + 1)
@@ -137,7 +147,7 @@ class Admission:
             due = monotonic() + LOOK_EVERY_S
             await asyncio.sleep(LOOK_EVERY_S)
             now = monotonic()
-            self.note(now - due, now)
+            self.note(now - due, now, process_time())
 
 
 ADMISSION: Final = web.AppKey("admission", Admission)

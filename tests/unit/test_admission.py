@@ -2,21 +2,23 @@
 
 import contextlib
 
-from transport.admission import LATE_S, LEAST, WINDOW_S, Admission
+from transport.admission import BUSY, LATE_S, LEAST, WINDOW_S, Admission
 
 
 class Clock:
-    """Windows of a loop that is as late as is said."""
+    """Windows of a loop that is as late as is said, in a process that computes a share of the time."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, busy: float = 1.0) -> None:
         self.admission = admission
         self.now = admission._decided
+        self.busy = busy
+        admission._computed = self.now * busy
 
     def windows(self, number: int, lag: float) -> None:
         for _ in range(number):
             for _ in range(10):
                 self.now += WINDOW_S / 9
-                self.admission.note(lag, self.now)
+                self.admission.note(lag, self.now, self.now * self.busy)
 
 
 def test_nobody_is_refused_while_the_loop_is_in_time() -> None:
@@ -38,14 +40,20 @@ def test_a_late_loop_is_given_less_and_never_nothing() -> None:
         assert admission.is_full()
 
 
+def test_a_loop_that_others_keep_waiting_refuses_nobody_for_it() -> None:
+    admission = Admission("/graphql", most=50)
+    Clock(admission, busy=BUSY / 2).windows(30, LATE_S * 3)
+    assert admission.limit == 50
+
+
 def test_one_late_moment_in_a_window_changes_nothing() -> None:
     admission = Admission("/graphql", most=50)
     clock = Clock(admission)
     for _ in range(10):
         clock.now += WINDOW_S / 20
-        admission.note(0.0, clock.now)
+        admission.note(0.0, clock.now, clock.now)
     clock.now += WINDOW_S
-    admission.note(1.0, clock.now)
+    admission.note(1.0, clock.now, clock.now)
     assert admission.limit == 50
 
 
