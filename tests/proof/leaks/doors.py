@@ -167,12 +167,12 @@ class Doors:
         )
 
     def _plain(self, kind: GraphQLObjectType) -> str:
-        """Select whatever of an object needs no arguments and leads to nobody."""
+        """Select whatever of an object needs no arguments and leads to nobody; pages are lists of their own."""
         selected = ["__typename"]
         for name, field in kind.fields.items():
             if is_plain(field):
                 selected.append(name)
-            elif not needs_arguments(field) and not self._walker.leads(field):
+            elif not needs_arguments(field) and "first" not in field.args and not self._walker.leads(field):
                 inside = " ".join(
                     f"... on {inner.name} {{ {self._plain(inner)} }}" for inner in self._walker.kinds(field)
                 )
