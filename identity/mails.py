@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from identity.database import Connection, Database, Record, Unavailable
 from identity.letters import Letter, LetterKind
 from identity.metrics import MAILS
+from identity.tasks import running
 from storage.master_keys import Unreadable
 from storage.vault import Vault, WrappedKey
 
@@ -153,16 +154,9 @@ class Outbox:
             await connection.execute(statement, mail_id, moment)
 
 
-@contextlib.asynccontextmanager
-async def sending(outboxes: Sequence[Outbox]) -> AsyncIterator[None]:
+def sending(outboxes: Sequence[Outbox]) -> contextlib.AbstractAsyncContextManager[None]:
     """Work outboxes off for as long as the context is open."""
-    tasks = [asyncio.create_task(outbox.work()) for outbox in outboxes]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return running(*(outbox.work() for outbox in outboxes))
 
 
 async def _read(row: Record, vault: Vault) -> Mail:

@@ -32,7 +32,9 @@ WHERE wrapped_key IS NOT NULL AND master_version < $1 AND id > $2 ORDER BY id LI
     for table in TABLES
 }
 _REWRAP: Final = {
-    table: f"UPDATE {table} SET wrapped_key = $3, master_version = $4 WHERE id = $1 AND wrapped_key = $2"  # noqa: S608
+    table: f"""
+UPDATE {table} SET wrapped_key = $3, master_version = $4 WHERE id = $1 AND wrapped_key = $2 RETURNING true
+"""  # noqa: S608 - tables of ours
     for table in TABLES
 }
 
@@ -69,9 +71,9 @@ async def _rotate_one(database: Database, vault: Vault, table: str, row: Record,
     except Unreadable:
         rotated.unreadable += 1
         return
+    values = (row["id"], row["wrapped_key"], fresh.wrapped, fresh.master_version)
     async with database.connection() as connection:
-        await connection.execute(_REWRAP[table], row["id"], row["wrapped_key"], fresh.wrapped, fresh.master_version)
-    rotated.done += 1
+        rotated.done += len(await connection.fetch(_REWRAP[table], *values))
 
 
 async def _main(settings: Settings) -> int:

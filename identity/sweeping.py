@@ -1,15 +1,15 @@
 """What has ended and nothing asks for any more is removed, hour by hour, some rows at a time."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from identity import families, sessions
 from identity.database import Database, Unavailable
 from identity.parts import Parts
+from identity.tasks import running
 
 EVERY_S: Final = 3600.0
 BATCH: Final = 1000
@@ -49,15 +49,9 @@ _SWEEPS: Final = (
 )
 
 
-@contextlib.asynccontextmanager
-async def sweeping(parts: Parts) -> AsyncIterator[None]:
+def sweeping(parts: Parts) -> AbstractAsyncContextManager[None]:
     """Sweep from time to time, until the context closes."""
-    task = asyncio.create_task(_go_on(parts))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return running(_go_on(parts))
 
 
 async def sweep(database: Database, now: dt.datetime) -> int:
