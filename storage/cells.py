@@ -25,7 +25,7 @@ else:
 ACQUIRE_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 5.0
 _ROLL_BACK_TIMEOUT_S: Final = 0.5
-_BEFORE_REPEATING_S: Final = 0.01
+_BEFORE_REPEATING_S: Final = (0.01, 0.1)
 _SERVER_SETTINGS: Final = {
     "application_name": "kith",
     "idle_in_transaction_session_timeout": "10s",
@@ -112,11 +112,14 @@ async def _lift(scope: asyncio.Timeout) -> None:
 
 
 async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Repeat what had no effect, after a moment in which those connections are noticed that were lost with this one."""
-    for _ in range(2):
+    """Repeat what had no effect, after a moment in which those connections are noticed that were lost with this one.
+
+    A server that ends its connections takes a while to end them all: the second moment is the longer one.
+    """
+    for moment in _BEFORE_REPEATING_S:
         with contextlib.suppress(*LOST, *REPEATABLE):
             return await attempt()
-        await asyncio.sleep(_BEFORE_REPEATING_S)
+        await asyncio.sleep(moment)
     return await attempt()
 
 
