@@ -38,6 +38,9 @@ from storage.vault import Vault
 from tests.services import open_services
 
 KEY = secrets.token_bytes(32)
+TESTS = Path(__file__).parent
+OUT_OF_TIME = ["TimeoutError", "DEADLINE_EXCEEDED", "OVERLOADED", "Overloaded", "DeadlineExceeded"]
+"""What an error says that comes of a machine without time to spare."""
 YOUNG = 20_000
 """How many new objects make the collector look at them, as in the service."""
 _NUMBERS = itertools.count(1)
@@ -49,6 +52,26 @@ def short_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="kt-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have what failed on real parts run again, twice at most; the summary names it as RERUN.
+
+    The parts share a machine with whoever else is on it, and a machine that stands still for a second breaks what was
+    no fault of theirs. A proof is run again only when it ran out of time: what it has seen once, nobody may see.
+    """
+    match item.path.relative_to(TESTS).parts[0]:
+        case "integration" | "acceptance":
+            item.add_marker(pytest.mark.flaky(reruns=2))
+        case "proof":
+            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=OUT_OF_TIME))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what ran again, and why: a test that is there often wants mending."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"run again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
 
 
 def pytest_collection_finish() -> None:
