@@ -22,6 +22,7 @@ SET state = 'ERASED', subject = NULL, email_digest = NULL, email_box = NULL, wra
 WHERE id = $1
 """
 _SIGN_UPS: Final = "DELETE FROM sign_ups WHERE id = $1 OR email_digest = $2"
+_MAILS: Final = "DELETE FROM mails WHERE recipient = $1"
 _ENDINGS: Final = "DELETE FROM endings WHERE subject = $1"
 _OF_ACCOUNT: Final = "DELETE FROM {table} WHERE account_id = $1"
 
@@ -36,12 +37,11 @@ OF_ACCOUNT: Final[Sequence[str]] = (
     "mail_links",
 )
 """Tables whose rows of the account go; refresh tokens go with their families."""
-BY_NAME: Final = ("accounts", "sign_ups", "commands", "endings", "refresh_tokens")
+BY_NAME: Final = ("accounts", "sign_ups", "commands", "endings", "mails", "refresh_tokens")
 """Tables with a statement of their own."""
 
 KEPT: Final[Mapping[str, str]] = {
     "identity_events": "ids and kinds alone, append-only: what was done stays provable",
-    "mails": "each is encrypted under a key of its own, destroyed once it is sent or given up; gone after a week",
     "signing_keys": "nothing of people",
     "used_challenges": "digests of random numbers",
     "schema_migrations": "nothing of people",
@@ -65,4 +65,5 @@ async def _erase_rows(connection: Connection, account_id: UUID, email_digest: by
     for table in OF_ACCOUNT:
         await connection.execute(_OF_ACCOUNT.format(table=table), account_id)
     await connection.execute(_SIGN_UPS, account_id, email_digest)
+    await connection.execute(_MAILS, email_digest)
     await forget_commands(connection, account_id)

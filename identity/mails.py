@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from identity.database import Connection, Database, Record, Unavailable
+from identity.emails import Emails
 from identity.letters import Letter, LetterKind
 from identity.metrics import MAILS
 from identity.tasks import running
@@ -52,7 +53,9 @@ class Undeliverable(Exception):
 Send = Callable[[Mail], Awaitable[None]]
 """Hands a mail on to whoever brings it; raises Undeliverable."""
 
-_QUEUE: Final = "INSERT INTO mails (id, kind, box, wrapped_key, master_version) VALUES ($1, $2, $3, $4, $5)"
+_QUEUE: Final = """
+    INSERT INTO mails (id, kind, recipient, box, wrapped_key, master_version) VALUES ($1, $2, $3, $4, $5, $6)
+"""
 _TAKE: Final = """
     UPDATE mails SET tries = tries + 1, due_at = $1 + $3
     WHERE id IN (
@@ -72,13 +75,14 @@ _LATEST: Final = """
 """
 
 
-async def queue_mail(connection: Connection, vault: Vault, letter: Letter) -> None:
+async def queue_mail(connection: Connection, emails: Emails, letter: Letter) -> None:
     """Write a letter in the transaction of what it tells; ring the bell once that has committed."""
     mail_id = uuid.uuid4()
-    wrapped = await vault.make(mail_id.int)
+    wrapped = await emails.vault.make(mail_id.int)
     content = msgspec.json.encode(dataclasses.asdict(letter)).decode()
-    box = (await vault.open(wrapped)).encrypt(TABLE, COLUMN, content)
-    await connection.execute(_QUEUE, mail_id, letter.kind, box, wrapped.wrapped, wrapped.master_version)
+    box = (await emails.vault.open(wrapped)).encrypt(TABLE, COLUMN, content)
+    recipient = emails.digest(letter.to)
+    await connection.execute(_QUEUE, mail_id, letter.kind, recipient, box, wrapped.wrapped, wrapped.master_version)
     MAILS.labels(letter.kind, "queued").inc()
 
 

@@ -101,7 +101,7 @@ async def begin_sign_up(connection: Connection, emails: Emails, new: NewSignUp, 
     letter = (
         sign_up_known(new.email, url) if known else confirm_sign_up(new.email, f"{url}{CONFIRM_PATH}?token={token}")
     )
-    await queue_mail(connection, emails.vault, letter)
+    await queue_mail(connection, emails, letter)
 
 
 async def confirm_email(connection: Connection, token: str, now: dt.datetime) -> SignUp | None:

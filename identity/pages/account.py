@@ -65,7 +65,7 @@ async def change_password(visit: Visit) -> web.Response:
         await end_links(connection, account.id)
         await end_sessions(connection, account.id, now=visit.now, but=session.id)
         await write_event(connection, "password.changed", account=account.id, session=session.id)
-        await queue_mail(connection, parts.vault, letters.notice(address, "Your password was changed.", parts.url))
+        await queue_mail(connection, parts.emails, letters.notice(address, "Your password was changed.", parts.url))
     parts.credentials.mails.set()
     return await show_with(visit, done="Your password is changed. Other browsers are signed out.")
 
@@ -97,7 +97,7 @@ async def tell_owner(visit: Visit, account: Account, what: str) -> None:
     """Send an owner a mail that says what was done."""
     address = await visit.parts.emails.open("accounts", account.id, account.email)
     async with visit.parts.database.transaction() as connection:
-        await queue_mail(connection, visit.parts.vault, letters.notice(address, what, visit.parts.url))
+        await queue_mail(connection, visit.parts.emails, letters.notice(address, what, visit.parts.url))
     visit.parts.credentials.mails.set()
 
 

@@ -39,7 +39,7 @@ async def ask_email(visit: Visit) -> web.Response:
         is_known = await fetch_account_by_email(connection, digest) is not None
         token = await make_link(connection, _PURPOSE, MailLink(account.id, digest, box), visit.now)
         letter = letters.confirm_email(address, f"{visit.parts.url}/account/email/{token}")
-        await queue_mail(connection, visit.parts.vault, letters.email_known(address) if is_known else letter)
+        await queue_mail(connection, visit.parts.emails, letters.email_known(address) if is_known else letter)
     visit.parts.credentials.mails.set()
     return await show_with(visit, done=_SENT)
 
@@ -65,7 +65,7 @@ async def confirm_email(visit: Visit) -> web.Response:
             await end_links(connection, account.id)
             await write_event(connection, "email.changed", account=account.id, session=session.id)
             notice = letters.notice(former, "Another address signs in to your account from now on.", parts.url)
-            await queue_mail(connection, parts.vault, notice)
+            await queue_mail(connection, parts.emails, notice)
     except UniqueViolationError:
         return visit.tell(_ENDED, 404)
     parts.credentials.mails.set()

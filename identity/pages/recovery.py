@@ -46,7 +46,7 @@ async def ask_recovery(visit: Visit) -> web.Response:
         token = await make_link(connection, _PURPOSE, link, visit.now)
         url = f"{visit.parts.url}/recovery/{token}"
         unknown = letters.recovery_unknown(address, visit.parts.url)
-        await queue_mail(connection, visit.parts.vault, letters.recover(address, url) if link is not None else unknown)
+        await queue_mail(connection, visit.parts.emails, letters.recover(address, url) if link is not None else unknown)
     visit.parts.credentials.mails.set()
     return visit.tell(_SENT)
 
@@ -89,5 +89,5 @@ async def _change(visit: Visit, account: Account, token: str, fresh: str, addres
         await end_sessions(connection, account.id, now=visit.now)
         await write_event(connection, "password.recovered", account=account.id)
         notice = letters.notice(address, "Your password was changed by a link in a mail.", visit.parts.url)
-        await queue_mail(connection, visit.parts.vault, notice)
+        await queue_mail(connection, visit.parts.emails, notice)
     return True

@@ -109,17 +109,19 @@ class Purges:
 
     async def erase(self, user_id: int, now: dt.datetime) -> None:
         """Erase every store of a purge that has begun; may be repeated, and left at any point."""
+        noted = await self._fetch_rows(user_id)
         for store in STORES:
-            await self._note_rows(user_id, store.name, await store.erase(self.database, user_id))
+            await self._note_rows(user_id, noted, store.name, await store.erase(self.database, user_id))
         await self._bury(user_id, now)
-        await self._note_rows(user_id, REDIS, await erase_in_redis(self.database, self.redis, user_id))
+        noted = await self._fetch_rows(user_id)
+        await self._note_rows(user_id, noted, REDIS, await erase_in_redis(self.database, self.redis, user_id))
 
     async def certify(self, user_id: int, now: dt.datetime) -> str | None:
         """Look through every store once more, and give the signed certificate; None where something was found still."""
-        found = 0
+        found, noted = 0, await self._fetch_rows(user_id)
         for store in STORES:
             rows = await store.erase(self.database, user_id)
-            await self._note_rows(user_id, store.name, rows)
+            await self._note_rows(user_id, noted, store.name, rows)
             found += rows
         await erase_in_redis(self.database, self.redis, user_id)
         return None if found else await self._certify(user_id, now)
@@ -133,12 +135,16 @@ class Purges:
 
         await self.database.shards.home(user_id).transact(work)
 
-    async def _note_rows(self, user_id: int, store: str, rows: int) -> None:
-        home = self.database.shards.home(user_id)
-        noted = json.loads((await home.fetch(_ROWS, user_id))[0]["rows"])
+    async def _fetch_rows(self, user_id: int) -> dict[str, int]:
+        """Fetch how many rows each store has lost so far; only whoever has the lease of the purge adds to them."""
+        [row] = await self.database.shards.home(user_id).fetch(_ROWS, user_id)
+        noted: dict[str, int] = json.loads(row["rows"])
+        return noted
+
+    async def _note_rows(self, user_id: int, noted: dict[str, int], store: str, rows: int) -> None:
         if rows or store not in noted:
             noted[store] = noted.get(store, 0) + rows
-            await home.fetch(_NOTE_ROWS, user_id, json.dumps(noted))
+            await self.database.shards.home(user_id).fetch(_NOTE_ROWS, user_id, json.dumps(noted))
 
     async def _bury(self, user_id: int, now: dt.datetime) -> None:
         """Leave the tombstone and tell of it, in one transaction; then end what is remembered."""

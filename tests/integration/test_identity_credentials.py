@@ -121,7 +121,7 @@ class PostOffice:
 async def queue(identity: Database, letter: letters.Letter) -> None:
     async with identity.transaction() as connection:
         await connection.execute("DELETE FROM mails")
-        await mails.queue_mail(connection, VAULT, letter)
+        await mails.queue_mail(connection, EMAILS, letter)
 
 
 async def rows(connection: Connection) -> str:
@@ -172,7 +172,7 @@ async def test_a_mail_whose_key_is_gone_holds_up_no_other(identity: Database) ->
         await connection.execute(
             "UPDATE mails SET wrapped_key = repeat('x', 60)::bytea, due_at = due_at - interval '1 hour'"
         )
-        await mails.queue_mail(connection, VAULT, letters.recover("bo@example.org", LINK))
+        await mails.queue_mail(connection, EMAILS, letters.recover("bo@example.org", LINK))
     office, now = PostOffice(identity), dt.datetime.now(dt.UTC) + MINUTE
     assert (await office.outbox.send_due(now), await office.outbox.send_due(now)) == (2, 0)
     assert [mail.letter.to for mail in office.sent] == ["bo@example.org"]

@@ -1,4 +1,7 @@
-"""A purge worker in a process of its own, which acknowledges what it erases: to be killed at any time."""
+"""A purge worker in a process of its own, which acknowledges what it erases: to be killed at any time.
+
+It says once that it begins.
+"""
 
 import asyncio
 import base64
@@ -16,7 +19,10 @@ from storage.freshness import open_freshness
 from storage.purges import OWN, Purges, acknowledge
 from storage.redis_client import open_redis
 
-_WAITING = "SELECT user_id FROM purges WHERE purged_at IS NOT NULL"
+_WAITING = """
+SELECT p.user_id FROM purges p
+WHERE p.purged_at IS NOT NULL AND NOT EXISTS (SELECT FROM acknowledgements a WHERE a.user_id = p.user_id)
+"""
 
 
 async def main(key: str, redis_url: str, folder: str, *dsns: str) -> None:
@@ -34,6 +40,8 @@ async def main(key: str, redis_url: str, folder: str, *dsns: str) -> None:
             purger = Purger(purges, cell, clock=ahead, folder=Path(folder), turns=Turns(every=0.02))
             group.create_task(purger.run())
             group.create_task(acknowledge_all(database, cell))
+        sys.stdout.write("purging\n")
+        sys.stdout.flush()
 
 
 def ahead() -> dt.datetime:

@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ from tests.proof.leaks.service import patiently
 
 LONG = os.environ.get("PROVE") == "long"
 PEOPLE = int(os.environ.get("PURGES", "1000")) if LONG else 3
-LIFE_S = (2.0, 8.0) if LONG else (1.5, 5.0)
+LIFE_S = (0.02, 0.7)
+"""For how long a worker may work, by chance, before it is killed; longer where the one before got nowhere."""
+AT_ONCE = 4
 _UNDER_WAY = """
 SELECT user_id FROM deletions WHERE user_id = ANY($1::bigint[])
 UNION ALL
@@ -43,7 +46,7 @@ async def test_purges_killed_at_random_are_all_completed_and_leave_nothing(
     async with open_cells(addresses.postgres_dsns[1:]) as shards:
         database = Database(shards, OpaqueIds(key), digests=Digests(key))
         others = [await bystander(database, number) for number in range(10)]
-        people = [await traced(database, number, chance.sample(others, 5)) for number in range(PEOPLE)]
+        people = await make_people(database, others, chance)
         kills = await kill_until_done(database, people, addresses, (key, tmp_path), chance)
         sys.stdout.write(f"\n{PEOPLE} purges, workers killed {kills} times, from seed {seed}\n")
         signer = CertificateSigner(key)
@@ -69,10 +72,19 @@ async def traced(database: Database, number: int, others: list[int]) -> Traced:
     return person
 
 
-async def are_done(database: Database, people: list[Traced]) -> bool:
-    """Tell whether nobody's purge is to begin or under way."""
+async def make_people(database: Database, others: list[int], chance: random.Random) -> list[Traced]:
+    """Make everybody who is to be purged, a few at once."""
+    people: list[Traced] = []
+    for start in range(0, PEOPLE, AT_ONCE):
+        batch = range(start, min(start + AT_ONCE, PEOPLE))
+        people += await asyncio.gather(*(traced(database, number, chance.sample(others, 5)) for number in batch))
+    return people
+
+
+async def fetch_under_way(database: Database, people: list[Traced]) -> int:
+    """Count whose purge is to begin or under way."""
     ids = [person.id for person in people]
-    return not [row for cell in database.shards.cells for row in await cell.fetch(_UNDER_WAY, ids)]
+    return sum([len(await cell.fetch(_UNDER_WAY, ids)) for cell in database.shards.cells])
 
 
 async def kill_until_done(
@@ -81,19 +93,27 @@ async def kill_until_done(
     """Run workers one after the other, each killed after a while, until everybody is purged."""
     key, folder = told
     arguments = (base64.b64encode(key).decode(), addresses.redis_url, str(folder), *addresses.postgres_dsns[1:])
-    kills, life = 0, LIFE_S
-    while not await are_done(database, people):
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.proof.erasure.mortal_purger", *arguments, cwd=ROOT
-        )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(chance.uniform(*life)):
-                await worker.wait()
-                pytest.fail("a worker ended by itself")
-        worker.kill()
-        await worker.wait()
+    kills, longer = 0, 1.0
+    while (left := await fetch_under_way(database, people)) > 0:
+        await live(arguments, chance.uniform(*LIFE_S) * longer)
         # Its lease would have to run out first: the next worker need not wait for that here.
         for cell in database.shards.cells:
             await cell.fetch("DELETE FROM leases WHERE name = 'purge'")
-        kills, life = kills + 1, (life[0], life[1] * 1.3)
+        kills += 1
+        longer = 1.0 if await fetch_under_way(database, people) < left else longer * 1.3
     return kills
+
+
+async def live(arguments: Sequence[str], seconds: float) -> None:
+    """Run a worker, and kill it so long after it has begun."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.proof.erasure.mortal_purger", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    assert await worker.stdout.readline() == b"purging\n"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await worker.wait()
+            pytest.fail("a worker ended by itself")
+    worker.kill()
+    await worker.wait()

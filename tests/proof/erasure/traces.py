@@ -90,7 +90,7 @@ async def leave_traces(database: Database, person: Traced, others: Sequence[int]
         now = dt.datetime.now(dt.UTC)
         new = NewNotification(owner, uuid.uuid4(), NotificationKind.FOLLOW, actor, now)
         assert await add_notification(database, new) is not None
-    await database.shards.home(person.id).fetch(_PREFERENCES, person.id)
+    await _leave_rows(database, person)
     await _leave_what_is_encrypted(database, person)
 
 
@@ -111,10 +111,40 @@ async def _leave_what_is_encrypted(database: Database, person: Traced) -> None:
     await finish_export(database, VAULT, export, " ".join(person.marks).encode(), now)
 
 
-_PREFERENCES: Final = """
-INSERT INTO notification_preferences (owner_id, followed, strangers, new_accounts, new_account_days, version)
-VALUES ($1, 1, 2, 3, 30, 1)
+_AT_HOME: Final = (
+    """
+    INSERT INTO notification_preferences (owner_id, followed, strangers, new_accounts, new_account_days, version)
+    VALUES ($1, 1, 2, 3, 30, 1)
+    """,
+    "INSERT INTO notification_trims (owner_id) VALUES ($1)",
+    "INSERT INTO user_count_slots (user_id, slot, followers) VALUES ($1, 1, 0)",
+    "INSERT INTO request_resolutions (owner_id, accept) VALUES ($1, true)",
+    "INSERT INTO inbox (owner_id, consumer, event_id) VALUES ($1, 'proof', gen_random_uuid())",
+    "INSERT INTO username_changes (user_id, changed_at) VALUES ($1, now())",
+)
+_MARKED_AT_HOME: Final = (
+    "INSERT INTO revocations (user_id, kind, name, revoked_at, ends_at) VALUES ($1, 2, $2, now(), now())",
+    """
+    INSERT INTO repeats (user_id, name, asked, runner, runs_until, answer, expires_at)
+    VALUES ($1, '\\x00', '\\x00', gen_random_uuid(), now(), convert_to($2, 'UTF8'), now())
+    """,
+    "INSERT INTO repeat_effects (user_id, name, field, expires_at) VALUES ($1, convert_to($2, 'UTF8'), 1, now())",
+)
+_IMPORTED: Final = "INSERT INTO imported_users (old_id, source, user_id, run, line) VALUES ($2, 'old', $1, 'run', 1)"
+_RELEASED: Final = """
+INSERT INTO released_names (name_digest, user_id, held_until) VALUES (uuid_send(gen_random_uuid()), $1, now())
 """
+
+
+async def _leave_rows(database: Database, person: Traced) -> None:
+    """Leave a row in each table to which it takes more than there is here to get one."""
+    home = database.shards.home(person.id)
+    for statement in _AT_HOME:
+        await home.fetch(statement, person.id)
+    for statement in _MARKED_AT_HOME:
+        await home.fetch(statement, person.id, person.canary)
+    await database.shards.directory.fetch(_IMPORTED, person.id, person.canary)
+    await database.shards.directory.fetch(_RELEASED, person.id)
 
 
 async def _act(database: Database, one: int, other: int, transition: Transition) -> None:
