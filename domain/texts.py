@@ -39,6 +39,7 @@ def is_web_address(text: str) -> bool:
     """Accept https:// addresses in plain ASCII, with a host and without a user, of 500 characters at most."""
     try:
         parts = urlsplit(text)
+        _ = parts.port  # reading it refuses what is none
     except ValueError:
         return False
     is_plain = len(text) <= MAX_ADDRESS and text.isascii() and text.isprintable() and " " not in text

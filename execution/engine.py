@@ -26,7 +26,7 @@ from execution.documents import Documents, Prepared, shortened
 from execution.dry_runs import dry_run
 from execution.errors import present_error
 from execution.executing import execute_plan
-from execution.limits import check_cost
+from execution.limits import check_cost, check_values
 from execution.plan import Plan
 from execution.plans import NEW, Known, Plans
 from schema.fields import OperationContext
@@ -180,6 +180,9 @@ class Engine:
         prepared = self._documents.get(request.query)
         if not isinstance(prepared, Prepared):
             return failed(prepared)
+        too_many = check_values(request.variables) if request.variables else None
+        if too_many is not None:
+            return failed([too_many])
         operation = self._operation(prepared.document, request, context)
         if not isinstance(operation, Operation):
             return operation

@@ -1,7 +1,8 @@
 """What a document may ask for, and what one operation may cost."""
 
 import collections
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from graphql import (
     DocumentNode,
@@ -31,6 +32,8 @@ MAX_PAIRS: Final = 20_000
 """Of fields with one name in the response; 200 times one field without fields of its own is as many."""
 MAX_WRITTEN_DIRECTIVES: Final = 100
 MAX_FRAGMENTS: Final = 60
+MAX_VALUES: Final = 2500
+"""In all variables of a request, whatever they are in: each is read twice before a field sees it."""
 MAX_FRAGMENT_USES: Final = 300
 """Operations times fragments: validation goes through the fragments of each operation anew."""
 
@@ -87,6 +90,19 @@ def check_size(operation: OperationDefinitionNode, measure: Measure) -> GraphQLE
     )
     errors = (_error(code, text.format(limit)) for size, limit, code, text in sizes if size > limit)
     return next(errors, None)
+
+
+def check_values(variables: Mapping[str, Any]) -> GraphQLError | None:
+    """Give the error of variables that hold too many values to be read."""
+    count, waiting = 0, [variables]
+    while waiting:
+        holder = waiting.pop()
+        values = holder.values() if isinstance(holder, Mapping) else holder
+        count += len(values)
+        if count > MAX_VALUES:
+            return _error("BAD_USER_INPUT", f"The variables hold more than {MAX_VALUES} values.")
+        waiting += [value for value in values if isinstance(value, dict | list)]
+    return None
 
 
 def check_cost(estimate: Estimate, limit: int = MAX_COST) -> GraphQLError | None:

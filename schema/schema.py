@@ -1,5 +1,6 @@
 """The one schema, and its text: `python -m schema.schema` writes `schema.graphql`."""
 
+import datetime as dt
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from schema.mutations import Mutation
 from schema.notifications import FollowNotification, FollowRequestAcceptedNotification, FollowRequestNotification
 from schema.payloads import MutationError
 from schema.queries import Query
+from schema.scalars import DATE_TIME
 from schema.subscriptions import Subscription
 
 SDL_PATH: Final = Path(__file__).with_name("schema.graphql")
@@ -21,7 +23,7 @@ SCHEMA: Final = strawberry.Schema(
     subscription=Subscription,
     # reached through their interfaces only
     types=[MutationError, FollowNotification, FollowRequestNotification, FollowRequestAcceptedNotification],
-    config=StrawberryConfig(disable_field_suggestions=True),
+    config=StrawberryConfig(disable_field_suggestions=True, scalar_map={dt.datetime: DATE_TIME}),
 )
 
 GRAPHQL_SCHEMA: Final = SCHEMA._schema  # noqa: SLF001 - Strawberry has no public name for it

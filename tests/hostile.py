@@ -1,6 +1,6 @@
 """Documents that attackers send: small to write, and meant to cost much, tell much or confuse."""
 
-from typing import Final
+from typing import Any, Final
 
 from tests.hostile_validation import DEAR
 
@@ -102,3 +102,19 @@ HOSTILE: Final = {
     "a million characters": "#" + "x" * 1_000_000 + "\n{ me { id } }",
     **DEAR,
 }
+
+_SETTINGS: Final = "mutation($i: UpdatePrivacySettingsInput!) { updatePrivacySettings(input: $i) { userErrors { code } } }"
+_PROFILE: Final = "mutation($i: UpdateProfileInput!) { updateProfile(input: $i) { userErrors { code } } }"
+_PEOPLE: Final = "query($v: [ID!]) { users(ids: $v) { id } }"
+HOSTILE_VARIABLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "2,500 audiences": (_SETTINGS, {"i": {"audiences": [{"group": "BIO", "audience": "PUBLIC"}] * 2500}}),
+    "4,000 links": (_PROFILE, {"i": {"links": [{"label": "a", "url": "b"}] * 4000}}),
+    "4,500 people": (_SETTINGS, {"i": {"deny": ["A" * 22] * 4500}}),
+    "30,000 ids": (_PEOPLE, {"v": [""] * 30_000}),
+    "60,000 numbers for ids": (_PEOPLE, {"v": [1] * 60_000}),
+    "20,000 objects for ids": (_PEOPLE, {"v": [{}] * 20_000}),
+    "600 objects for ids": (_PEOPLE, {"v": [{"a": 1}] * 600}),
+    "8,000 that nobody asked for": ("{ me { id } }", {f"v{number}": number for number in range(8000)}),
+    "lists in lists": (_PEOPLE, {"v": [[[[1] * 10] * 10] * 10] * 10}),
+}
+"""Values of variables that attackers send, with what they are for."""

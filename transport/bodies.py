@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
@@ -130,8 +131,15 @@ def read_query_string(request: web.Request) -> GraphQLRequest:
     parameters = _parameters(request.rel_url.raw_query_string)
     for name in ("variables", "extensions"):
         if name in parameters:
-            parameters[name] = decode_object(parameters[name].encode("utf-8", "surrogatepass"))
+            parameters[name] = _decoded(name, parameters[name])
     return request_of(parameters)
+
+
+def _decoded(name: str, text: str) -> dict[str, Any]:
+    try:
+        return decode_object(text.encode("utf-8", "surrogatepass"))
+    except BadRequest:
+        raise BadRequest(f"The parameter `{name}` is not a JSON object.") from None
 
 
 def _parameters(text: str) -> dict[str, Any]:
@@ -174,7 +182,7 @@ def consistency_token_of(asked: GraphQLRequest, headers: Sequence[str] = ()) -> 
 
 
 def decode_object(data: bytes) -> dict[str, Any]:
-    """Decode one JSON object in UTF-8, without duplicate keys, NaN or infinities; raises BadRequest."""
+    """Decode one JSON object in UTF-8, without duplicate keys, NaN or infinities in any spelling; raises BadRequest."""
     try:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)
@@ -203,7 +211,15 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+def _finite(digits: str) -> float:
+    """Read a number; one such as 1e400 would become infinity, which is no JSON."""
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(digits)
+    return number
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
 
 
 def _check_encoding(values: Sequence[str]) -> None:

@@ -108,7 +108,8 @@ async def test_what_cannot_be_done_says_why(people: People) -> None:
     expect_problem(await call(ana, "GET", "/v1/nothing"), 404, "BAD_REQUEST")
     past, wrong = {"expiresAt": "2001-01-01T00:00:00Z"}, {"expiresAt": "soon"}
     expect_problem(await call(ana, "POST", f"/v1/social/block/{people.eve.id}", json=past), 422, "INVALID_VALUE")
-    expect_problem(await call(ana, "POST", f"/v1/social/block/{people.eve.id}", json=wrong), 400, "BAD_USER_INPUT")
+    for until in (wrong, {"expiresAt": "2999-01-01T00:00:00"}, {"expiresAt": "9999-12-31T23:59:59-23:59"}):
+        expect_problem(await call(ana, "POST", f"/v1/social/block/{people.eve.id}", json=until), 400, "BAD_USER_INPUT")
     expect_problem(await call(ana, "POST", f"/v1/social/block/{people.eve.id}", json=[1]), 400, "BAD_REQUEST")
     expect_problem(await call(ana, "POST", f"/v1/social/follow/{people.eve.id}", json=past), 400, "BAD_REQUEST")
 

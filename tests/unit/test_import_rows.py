@@ -63,6 +63,7 @@ def test_a_date_without_an_offset_is_utc(text: str) -> None:
         ({"location": "a\u0000b"}, "control character in location"),
         ({"avatar_url": "http://a.example/"}, "avatar_url is not an https:// address"),
         ({"avatar_url": "https://[a"}, "avatar_url is not an https:// address"),
+        ({"avatar_url": "https://a:99999/"}, "avatar_url is not an https:// address"),
         ({"created_at": "yesterday"}, "bad date in created_at"),
         ({"created_at": "1969-12-31"}, "bad date in created_at"),
         ({"created_at": "9999-12-31T23:59:59-14:00"}, "bad date in created_at"),

@@ -7,10 +7,10 @@ from graphql import GraphQLError, parse
 
 from execution.documents import MAX_REMEMBERED, Documents, Prepared
 from execution.engine import Engine, GraphQLRequest, Operation, Response
-from execution.limits import check_before_validation
+from execution.limits import check_before_validation, check_values
 from schema.fields import OperationContext
 from schema.schema import GRAPHQL_SCHEMA, SCHEMA
-from tests.hostile import HOSTILE
+from tests.hostile import HOSTILE, HOSTILE_VARIABLES
 from tests.work import calls_of
 
 CONTEXT: Final = OperationContext(cast("Any", None))
@@ -125,6 +125,18 @@ def test_directives_have_a_limit_before_anybody_looks_at_them(count: int, code: 
     assert (None if error is None else (error.extensions or {})["code"]) == code
 
 
+@pytest.mark.parametrize(("count", "code"), [(2500, None), (2501, "BAD_USER_INPUT")])
+def test_the_values_of_variables_have_a_limit_wherever_they_are(count: int, code: str | None) -> None:
+    nested: list[object] = [1] * (count // 2 - 1)
+    for variables in (
+        {f"v{number}": number for number in range(count)},
+        {"v": ["x"] * (count - 1)},
+        {"v": [{"a": nested}], "w": [1] * (count - len(nested) - 4)},
+    ):
+        error = check_values(variables)
+        assert (None if error is None else (error.extensions or {})["code"]) == code
+
+
 MAX_CALLS: Final = 270_000
 """Calls of functions that a hostile document may cause: less than 40 ms."""
 MAX_SAID: Final = 2_000
@@ -145,6 +157,32 @@ def test_a_hostile_document_costs_little_and_the_next_is_answered(what: str) -> 
             assert "INTERNAL_SERVER_ERROR" not in codes
             assert sum(len(error["message"]) for error in one["errors"]) < MAX_SAID
     assert isinstance(engine.prepare(GraphQLRequest("{ __typename }"), CONTEXT), Operation)
+
+
+@pytest.mark.parametrize("what", HOSTILE_VARIABLES)
+def test_hostile_variables_cost_little(what: str) -> None:
+    engine, (query, variables) = Engine(GRAPHQL_SCHEMA, introspection=False), HOSTILE_VARIABLES[what]
+    prepared: list[Operation | Response] = []
+    for _ in range(3):
+        request = GraphQLRequest(query, variables=variables)
+        assert calls_of(lambda request=request: prepared.append(engine.prepare(request, CONTEXT))) < MAX_CALLS  # type: ignore[misc]
+    assert [told_code(one) for one in prepared] == ["BAD_USER_INPUT"] * 3
+
+
+def told_code(prepared: Operation | Response) -> str | None:
+    return None if isinstance(prepared, Operation) else str(prepared["errors"][0]["extensions"]["code"])
+
+
+@pytest.mark.parametrize("literal", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    ["2999-01-01T00:00:00", "2999-01-01", "2999-W01-1", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59",
+     "2999-01-01T00:00:00+99:99", "2999-13-01T00:00:00Z", "\u0662\u0660\u0663\u0660-01-01T00:00:00Z", "soon", ""],
+)  # fmt: skip
+def test_an_instant_that_is_none_is_refused_before_anything_runs(text: str, *, literal: bool) -> None:
+    declared, value = ("", f'"{text}"') if literal else ("($e: DateTime)", "$e")
+    block = f'mutation{declared} {{ blockUser(input: {{userId: "x", expiresAt: {value}}}) {{ clientMutationId }} }}'
+    assert told(block, e=text) == ("GRAPHQL_VALIDATION_FAILED" if literal else "BAD_USER_INPUT")
 
 
 def test_only_valid_documents_are_remembered_and_not_for_ever() -> None:
