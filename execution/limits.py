@@ -94,7 +94,7 @@ def check_size(operation: OperationDefinitionNode, measure: Measure) -> GraphQLE
 
 def check_values(variables: Mapping[str, Any]) -> GraphQLError | None:
     """Give the error of variables that hold too many values to be read."""
-    count, waiting = 0, [variables]
+    count, waiting = 0, list[Any]([variables])
     while waiting:
         holder = waiting.pop()
         values = holder.values() if isinstance(holder, Mapping) else holder

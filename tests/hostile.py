@@ -103,7 +103,7 @@ HOSTILE: Final = {
     **DEAR,
 }
 
-_SETTINGS: Final = "mutation($i: UpdatePrivacySettingsInput!) { updatePrivacySettings(input: $i) { userErrors { code } } }"
+_SETTINGS: Final = "mutation($i: UpdatePrivacySettingsInput!) { updatePrivacySettings(input: $i) { user { id } } }"
 _PROFILE: Final = "mutation($i: UpdateProfileInput!) { updateProfile(input: $i) { userErrors { code } } }"
 _PEOPLE: Final = "query($v: [ID!]) { users(ids: $v) { id } }"
 HOSTILE_VARIABLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {

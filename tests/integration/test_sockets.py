@@ -30,8 +30,9 @@ from settings import Settings, load
 from storage.departures import depart
 from tests.conftest import KEY, MakePerson, Person, eventually
 from tests.raw_sockets import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, frame, open_raw
-from transport import conversation, lines, sse, wire
+from transport import bodies, conversation, lines, sse, wire
 from transport.app import Parts, make_app
+from transport.health import DRAINING
 from transport.lines import Caps
 from transport.metrics import SOCKETS
 
@@ -117,11 +118,10 @@ async def serve(addresses: Addresses, dsns: tuple[str, ...], tmp_path: Path) -> 
         with mock.patch("server.load_keys", return_value=Keys(*[KEY] * len(dataclasses.fields(Keys)))):
             parts = await stack.enter_async_context(open_parts(settings))
 
-        async def start(caps: Caps, *, proxies: int = 0) -> Served:
+        async def start(caps: Caps, *, proxies: int = 0, origins: tuple[str, ...] = ()) -> Served:
             access = dataclasses.replace(parts.access, proxies=proxies)
-            runner = web.AppRunner(
-                make_app(dataclasses.replace(parts, caps=caps, access=access)), access_log=None, shutdown_timeout=1.0
-            )
+            app = make_app(dataclasses.replace(parts, caps=caps, access=access, allowed_origins=origins))
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -340,6 +340,65 @@ async def test_more_sockets_than_there_may_be_are_refused(serve: Serve, caps: Ca
                 return (await fourth.read_frame())[0] == TEXT
 
         await eventually(there_is_room)
+
+
+APP: Final = "https://app.example"
+PREFLIGHT: Final = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+
+async def test_pages_of_listed_sites_may_ask_read_and_listen(serve: Serve, make_person: MakePerson) -> None:
+    served, person = await serve(Caps(), origins=(APP,)), await make_person()
+    async with aiohttp.ClientSession(headers={"Origin": APP}) as session:
+        async with session.options(served.url, headers=PREFLIGHT) as answer:
+            assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (204, APP)
+            assert "Authorization" in answer.headers["Access-Control-Allow-Headers"].split(", ")
+        for body, status in (({"query": "{ __typename }"}, 200), ({"query": 1}, 400)):
+            async with session.post(served.url, json=body) as answer:
+                assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (status, APP)
+                assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"].split(", ")
+                assert "Access-Control-Allow-Credentials" not in answer.headers
+                assert answer.headers["Vary"] == "Origin"
+    async with served.socket(person, extra=f"Origin: {APP}\r\n") as socket:
+        assert (await socket.read_frame())[0] == TEXT
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", f"{APP}.evil.example", APP.upper(), f"{APP}:8443", "null", ""]
+)
+async def test_pages_of_other_sites_are_told_nothing_beside_listed_ones(serve: Serve, origin: str) -> None:
+    served = await serve(Caps(), origins=(APP,))
+    async with aiohttp.ClientSession(headers={"Origin": origin} if origin else {}) as session:
+        async with session.options(served.url, headers=PREFLIGHT) as answer:
+            assert (answer.status, [name for name in answer.headers if name.startswith("Access-")]) == (405, [])
+        async with session.post(served.url, json={"query": "{ __typename }"}) as answer:
+            assert [name for name in answer.headers if name.startswith("Access-")] == []
+            assert answer.headers["Vary"] == "Origin"  # what a cache keeps of this is not for the listed
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "READ_TIMEOUT_S", 0.1)
+    reader, writer = await asyncio.open_connection(served.host, served.port)
+    writer.write(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"Connection: close" in answer
+    assert b'"code":"BAD_REQUEST"' in answer
+
+
+async def test_whoever_is_draining_is_not_ready_and_says_so(served: Served) -> None:
+    async def state(session: aiohttp.ClientSession) -> tuple[int, str]:
+        async with session.get(served.url.replace("/graphql", "/readyz")) as answer:
+            return answer.status, (await answer.json())["status"]
+
+    async with aiohttp.ClientSession() as session:
+        assert (await state(session))[1] != "draining"
+        served.runner.app[DRAINING].set()
+        assert await state(session) == (503, "draining")
 
 
 @pytest.mark.parametrize("state", [UserState.DELETED, UserState.SUSPENDED])

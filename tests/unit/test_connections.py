@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from socket import create_connection
 from typing import Final
 
@@ -19,6 +20,7 @@ from listeners import PortTaken, bind, listening, port_of
 from settings import load
 from tests.acceptance.main_job import free_port
 from transport import connections
+from transport import serving as serving_module
 from transport.addresses import network_of
 from transport.admission import ADMISSION, Admission
 from transport.connections import ConnectionCaps
@@ -306,6 +308,42 @@ async def test_an_older_version_of_tls_is_refused(certificate: Certificate) -> N
         assert newer[1].get_extra_info("ssl_object").version() == "TLSv1.3"
         newer[1].close()
         await newer[1].wait_closed()
+
+
+async def test_a_handshake_that_does_not_come_is_not_waited_for(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_module, "HANDSHAKE_TIMEOUT_S", 0.1)
+    async with serving(tls=certificate.context()) as served, connected(served.port) as (reader, _):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+
+
+def test_a_key_that_is_encrypted_is_refused_and_nobody_is_asked_for_a_password(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    key = serialization.load_pem_private_key(certificate.key.read_bytes(), password=None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"hunter2"),
+        )
+    )
+    with pytest.raises(OSError, match="the key is encrypted"):
+        Certificate(certificate.chain, locked).context()
+
+
+async def test_under_a_certificate_http_1_1_is_agreed_on(certificate: Certificate) -> None:
+    client = trusting(certificate)
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    async with serving(tls=certificate.context()) as served:
+        _, writer = await asyncio.open_connection("localhost", served.port, ssl=client)
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def test_whoever_speaks_in_the_clear_to_a_certificate_hears_nothing(certificate: Certificate) -> None:

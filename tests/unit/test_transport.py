@@ -46,7 +46,8 @@ def test_only_who_names_html_gets_the_page() -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"null", b"1", b'"s"', b"[1]", b"{", b'{"a":\xff}', b"[" * 100_000, b'{"a":NaN}', b'{"a":Infinity}',
-     b'{"a":-Infinity}', b'{"a":1e400}', b'{"a":[-1E+999]}', b'{"a":1,"a":2}', b'{"a":1,"\\u0061":2}', b'{"a":{"b":1,"b":2}}', b'{"a":' + b"9" * 5000 + b"}", b"\xef\xbb\xbf{}",
+     b'{"a":-Infinity}', b'{"a":1e400}', b'{"a":[-1E+999]}',
+     b'{"a":1,"a":2}', b'{"a":1,"\\u0061":2}', b'{"a":{"b":1,"b":2}}', b'{"a":' + b"9" * 5000 + b"}", b"\xef\xbb\xbf{}",
      b'{"a":"\\ud800"}', b'{"\\uDFFF":1}', b'{"a":["\\udc00\\ud800"]}'],
     ids=lambda body: repr(body)[:30],
 )  # fmt: skip
