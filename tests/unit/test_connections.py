@@ -353,14 +353,18 @@ async def test_whoever_speaks_in_the_clear_to_a_certificate_hears_nothing(certif
             assert b"hello" not in await reader.read()
 
 
-async def test_while_draining_a_request_that_is_on_its_way_is_answered_and_is_the_last() -> None:
+async def test_while_draining_a_request_that_is_on_its_way_is_answered_and_is_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving_module, "IDLE_S", WITHIN_S)
     async with serving() as served, connected(served.port) as (reader, writer), connected(served.port) as (one, other):
         writer.write(REQUEST)
         await read_answer(reader)
         other.write(REQUEST.replace(b"/ ", b"/slow ", 1))
         await asyncio.wait_for(served.asked.wait(), WITHIN_S)
         stopping = asyncio.create_task(served.serving.stop())
-        await asyncio.sleep(0)
+        for _ in range(100):  # whatever is closed without waiting is closed by then
+            await asyncio.sleep(0)
         writer.write(REQUEST)
         status, answer = await read_answer(reader)
         assert status == 200
@@ -412,6 +416,21 @@ async def test_what_there_is_no_time_for_is_refused_unparsed_and_the_connection_
         assert served.parsed == 1
         writer.write(SAID)
         assert (await answered(reader))[1] == b"12345"
+
+
+async def test_while_draining_nothing_is_refused_unparsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_module, "IDLE_S", WITHIN_S)
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(SAID)
+        await answered(reader)
+        stopping = asyncio.create_task(served.serving.stop())
+        await asyncio.sleep(0)
+        with served.admission:
+            writer.write(SAID)
+            head, body = await answered(reader)
+        assert body == b"12345"
+        assert b"\r\nConnection: close\r\n" in head
+        await asyncio.wait_for(stopping, WITHIN_S)
 
 
 async def test_the_first_request_of_a_connection_is_parsed_before_it_is_answered() -> None:
