@@ -13,12 +13,13 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from events.clients import start_client, stop_consumer
+from events.clients import ask, start_client, stop_consumer
 from events.groups import expect_same_life, wait_for_topics
 from events.metrics import BROADCAST_GAPS, BROADCAST_HEARD, BROADCAST_SILENCE, PASSED_OVER
 from events.process import backoffs
 from events.reading import Illegible, Taken, take
 from events.records import ReceivedEvent, UnreadableRecord, read_record
+from events.security import client_options
 
 HEARD_TOPICS: Final = ("users.v1", "social.v1", "privacy.v1")
 POLL_MS: Final = 500
@@ -81,7 +82,7 @@ class Broadcast:
             self._miss("began to listen")
             looked_at = time.monotonic()
             while True:
-                batches = await take(consumer, timeout_ms=POLL_MS)
+                batches = await ask(take(consumer, timeout_ms=POLL_MS))
                 for place, records in batches.items():
                     self._hear(place, records)
                 self._look_at_clock(consumer)
@@ -127,7 +128,7 @@ class Broadcast:
     async def _open(self) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
             *self._topics,
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._bootstrap),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="latest",
@@ -135,7 +136,7 @@ class Broadcast:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         try:
-            await start_client(consumer)
+            await ask(start_client(consumer))
             yield consumer
         finally:
             await stop_consumer(consumer)

@@ -29,6 +29,7 @@ from events.security import client_options
 PARTITIONS: Final = 6
 REQUEST_TIMEOUT_MS: Final = 5000
 MAX_SEND_BYTES: Final = 1_000_000
+BATCH_BYTES: Final = 200_000  # far below what brokers take at once by default, 1 MiB
 _NOT_IDEMPOTENT: Final = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
 _LOG: Final = logging.getLogger(__name__)
 _MARK: Final = "kith.life."
@@ -75,6 +76,7 @@ async def _started(bootstrap: str, max_bytes: int, *, idempotent: bool) -> AIOKa
         enable_idempotence=idempotent,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         max_request_size=max_bytes,
+        max_batch_size=BATCH_BYTES,
         linger_ms=0,
     )
     try:

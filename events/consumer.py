@@ -17,6 +17,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from domain.errors import Overloaded
 from domain.events import ACKNOWLEDGEMENTS
 from events import acknowledgements
+from events.clients import ClientFailed, ask
 from events.effects import Effects, Subscription
 from events.groups import Measures, expect_same_life, open_member, wait_for_topics
 from events.handlers import Handlers
@@ -92,7 +93,7 @@ class Consumer:
         self._holds.keep_only(consumer.assignment())
         consumer.resume(*self._holds.due())
         timeout_ms = int(self._holds.next_due_in(POLL_S) * 1000)
-        batches = await take(consumer, timeout_ms=timeout_ms)
+        batches = await ask(take(consumer, timeout_ms=timeout_ms))
         await asyncio.gather(*(self._work_off(consumer, *batch) for batch in batches.items()))
 
     async def _work_off(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: list[Taken]) -> None:
@@ -118,8 +119,8 @@ class Consumer:
     async def _commit(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
         """Commit; where that fails somebody else reads the partition now, or the next commit says it as well."""
         try:
-            await consumer.commit({partition: offset})
-        except KafkaError as error:
+            await ask(consumer.commit({partition: offset}))
+        except (KafkaError, ClientFailed, TimeoutError) as error:
             self._effects.note_failure(error)
 
 

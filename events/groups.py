@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from events.broker import fetch_topics, marks_among, open_admin
-from events.clients import start_client, stop_consumer
+from events.clients import ask, start_client, stop_consumer
 from events.metrics import CONSUMER_LAG, CONSUMER_PARTITIONS
 from events.security import client_options
 
@@ -39,7 +39,7 @@ async def open_member(
         heartbeat_interval_ms=session_timeout_ms // 4,
     )
     try:
-        await start_client(consumer)
+        await ask(start_client(consumer))
         yield consumer
     finally:
         await stop_consumer(consumer)
@@ -64,7 +64,7 @@ async def expect_same_life(consumer: AIOKafkaConsumer, marks: frozenset[str]) ->
     Raises:
         BrokerLost: it has.
     """
-    if not marks_among(await consumer.topics()) >= marks:
+    if not marks_among(await ask(consumer.topics())) >= marks:
         raise BrokerLost
 
 

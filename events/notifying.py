@@ -13,7 +13,7 @@ from events.records import ReceivedEvent
 from storage.channels import wake
 from storage.database import Database
 from storage.notification_preferences import fetch_notification_preferences
-from storage.notifications import Decide, NewNotification, add_notification, is_told
+from storage.notifications import Decide, NewNotification, add_notification, is_dealt_with
 from storage.redis_client import Redis
 
 KINDS: Final[Mapping[EventType, NotificationKind]] = {
@@ -34,7 +34,7 @@ async def notify(database: Database, redis: Redis, event: ReceivedEvent, pair: t
     if kind is None or not isinstance(event.payload, FollowPayload) or event.payload.restored:
         return
     owner, actor = pair if kind is NotificationKind.FOLLOW_ACCEPTED else pair[::-1]
-    if await is_told(database, owner, event.id):
+    if await is_dealt_with(database, owner, event.id):
         return
     preferences = await fetch_notification_preferences(database, owner)
     new = NewNotification(owner, event.id, kind, actor, event.time)
@@ -47,8 +47,10 @@ def _decide(new: NewNotification, preferences: NotificationPreferences, pair_ver
     now = dt.datetime.now(dt.UTC)
     age = now - made_at(new.actor_id)
 
-    def decide(side: Relationship) -> NotificationTreatment:
-        if not new.kind.is_current(side, pair_version) or side.mutes_at(now):
+    def decide(side: Relationship) -> NotificationTreatment | None:
+        if not new.kind.is_current(side, pair_version):
+            return None
+        if side.mutes_at(now):
             return NotificationTreatment.DROP
         return treat(preferences, side, age)
 

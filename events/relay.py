@@ -35,6 +35,7 @@ class Relay:
         self._bootstrap = bootstrap
         self._leadership = Leadership(cell)
         self._bell = asyncio.Event()
+        self._alone: set[int] = set()
 
     async def run(self) -> None:
         """Lead and publish until cancelled; whatever fails is tried again, after a growing pause."""
@@ -48,7 +49,7 @@ class Relay:
             await self._leadership.leads.wait()
             try:
                 async with open_admin(self._bootstrap) as admin, open_producer(self._bootstrap) as producer:
-                    session = Session(self._cell, self._leadership, admin, producer)
+                    session = Session(self._cell, self._leadership, admin, producer, alone=self._alone)
                     while self._leadership.led:
                         await self._turn(session)
                         pauses = backoffs()

@@ -1,20 +1,21 @@
 """Facts sent once more: `python -m events.replay` with one or more of `--since`, `--user` and `--topic`.
 
 What the outbox retains is published again under the same ids, in order per key, beside whatever is new. Facts about
-people who are gone since are left out, but for the fact that they are.
+people who are gone since are left out, but for the fact that they are; and so is what waits in quarantine.
 """
 
 import argparse
 import asyncio
 import collections
 import datetime as dt
+import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from domain.errors import Overloaded
 from domain.events import TOPICS, EventType
@@ -22,13 +23,15 @@ from domain.ids import NodeType, OpaqueIds
 from domain.usernames import username_key
 from domain.users import UserState
 from embedded.configured import find_addresses
-from events.broker import open_producer
-from events.records import headers_of, topic_of
+from events.broker import ensure_topics, open_admin, open_producer
+from events.held_keys import HeldKeys
+from events.publisher import Publisher
 from keys import load_keys
 from settings import leaving_on_bad_settings, load_or_exit
 from storage.cells import open_cells
 from storage.database import Database
-from storage.outbox import OutboxRow
+from storage.outbox import PARTITIONS, OutboxRow
+from storage.outbox_quarantine import Refusal
 from storage.outbox_replay import Wish, fetch_states, read_retained
 from storage.users import fetch_ids_by_name
 
@@ -45,7 +48,6 @@ class Replay:
         self._database = database
         self._producer = producer
         self._say = say
-        self._unsent_keys: set[str] = set()
         self.sent: collections.Counter[str] = collections.Counter()
         self.left_out: collections.Counter[str] = collections.Counter()
 
@@ -57,34 +59,41 @@ class Replay:
             KafkaError: the broker does not; the run may be repeated.
         """
         for cell in self._database.shards.cells:
-            await read_retained(cell, wish, self._take)
+            held = HeldKeys(cell)
+            await held.refresh(PARTITIONS)
+            unsent: dict[str, int] = {}
+            await read_retained(cell, wish, functools.partial(self._take, held, unsent))
             self._say(f"cell {cell.number} is done: {self._so_far()}")
 
-    async def _take(self, rows: list[OutboxRow]) -> None:
-        gone = await self._gone(rows)
-        wanted = [row for row in rows if row.type in TOLD_OF_THE_GONE or gone.isdisjoint(people_of(row))]
-        self.left_out["somebody is gone"] += len(rows) - len(wanted)
+    async def _take(self, held: HeldKeys, unsent: dict[str, int], rows: list[OutboxRow]) -> None:
+        """Send some of a cell's rows in order; a key ends where a row cannot be sent, now or before."""
+        wanted = await self._wanted(held, rows)
         before = self.sent.total()
-        await self._send(wanted)
+        await self._send(wanted, unsent)
+        sent = [row for row in wanted if _is_before(unsent, row)]
+        self.sent.update(row.type for row in sent)
+        self.left_out["the broker refuses it, or an earlier fact of the key"] += len(wanted) - len(sent)
         if before // SAY_EVERY != self.sent.total() // SAY_EVERY:
             self._say(self._so_far())
 
-    async def _send(self, rows: list[OutboxRow]) -> None:
-        """Send rows in order, and wait until the broker has them; a key ends where a row cannot be sent."""
-        acknowledged = []
-        for row in rows:
-            if row.key in self._unsent_keys:
-                self.left_out["an earlier fact of the key could not be sent"] += 1
-                continue
-            try:
-                if self._producer is not None:
-                    acknowledged.append(await send(self._producer, row))
-            except MessageSizeTooLargeError:
-                self._unsent_keys.add(row.key)
-                self.left_out["too large to be sent"] += 1
-                continue
-            self.sent[row.type] += 1
-        await asyncio.gather(*acknowledged)
+    async def _wanted(self, held: HeldKeys, rows: list[OutboxRow]) -> list[OutboxRow]:
+        gone = await self._gone(rows)
+        there = [row for row in rows if row.type in TOLD_OF_THE_GONE or gone.isdisjoint(people_of(row))]
+        self.left_out["somebody is gone"] += len(rows) - len(there)
+        free = [row for row in there if held.passes(row)]
+        self.left_out["it waits in quarantine, or was given up there"] += len(there) - len(free)
+        return free
+
+    async def _send(self, rows: list[OutboxRow], unsent: dict[str, int]) -> None:
+        """Send rows as the relay does, and note from where on those of a key cannot be sent."""
+        if self._producer is None:
+            return
+
+        async def refuse(refusal: Refusal) -> None:
+            unsent[refusal.row.key] = refusal.row.sequence
+
+        passes = functools.partial(_is_before, unsent)
+        await Publisher(self._producer, passes=passes, refuse=refuse, alone=set()).publish(rows)
 
     async def _gone(self, rows: Iterable[OutboxRow]) -> frozenset[str]:
         """Give those in the rows who are deleted or not there any more, and ids that were made under another key."""
@@ -100,12 +109,9 @@ class Replay:
         return f"{self.sent.total()} facts {done}, {self.left_out.total()} left out"
 
 
-async def send(producer: AIOKafkaProducer, row: OutboxRow) -> asyncio.Future[object]:
-    """Hand a row to the producer as the relay does; the future ends when the broker has it."""
-    sent: asyncio.Future[object] = await producer.send(
-        topic_of(row), row.payload, key=row.key.encode(), headers=headers_of(row)
-    )
-    return sent
+def _is_before(ends: Mapping[str, int], row: OutboxRow) -> bool:
+    """Tell whether a row comes before the one at which its key ends."""
+    return row.sequence < ends.get(row.key, row.sequence + 1)
 
 
 def people_of(row: OutboxRow) -> frozenset[str]:
@@ -151,7 +157,8 @@ async def replay(database: Database, bootstrap: str, wish: Wish, say: Say, *, dr
         run = Replay(database, None, say)
         await run.run(wish)
     else:
-        async with open_producer(bootstrap) as producer:
+        async with open_admin(bootstrap) as admin, open_producer(bootstrap) as producer:
+            await ensure_topics(admin)
             run = Replay(database, producer, say)
             await run.run(wish)
     for name, number in sorted(run.sent.items()):

@@ -34,13 +34,19 @@ class Session:
     """Publishes the partitions that are led, until the broker fails or begins a new life."""
 
     def __init__(
-        self, cell: Cell, leadership: Leadership, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer
+        self,
+        cell: Cell,
+        leadership: Leadership,
+        admin: AIOKafkaAdminClient,
+        producer: AIOKafkaProducer,
+        *,
+        alone: set[int],
     ) -> None:
         self._cell = cell
         self._leadership = leadership
         self._admin = admin
         self._held = HeldKeys(cell)
-        self._publisher = Publisher(producer, passes=self._held.passes, refuse=self._held.refuse)
+        self._publisher = Publisher(producer, passes=self._held.passes, refuse=self._held.refuse, alone=alone)
         self._refeed = Refeed(cell, leadership, self._publisher.publish)
         self._greeted: dict[int, Led] = {}
         self._looked_at = 0.0
@@ -69,7 +75,7 @@ class Session:
 
     async def _greet(self) -> None:
         """Get to know the partitions taken since the last turn, and have those fed again that this life knows not."""
-        led = self._leadership.led
+        led = dict(self._leadership.led)  # more may be taken meanwhile, which nothing is known of
         new = {number for number, one in led.items() if self._greeted.get(number) is not one}
         self._greeted = {number: one for number, one in self._greeted.items() if led.get(number) is one}
         if not new:
@@ -79,15 +85,16 @@ class Session:
         topics = await fetch_topics(self._admin)
         strange = {number for number in new if not _is_known(led[number].broker, topics)}
         if strange:
-            await self._begin_life(strange)
-        self._greeted = dict(led)
+            led |= await self._begin_life(strange)
+        self._greeted = {number: one for number, one in led.items() if self._leadership.led.get(number) is one}
 
-    async def _begin_life(self, numbers: set[int]) -> None:
+    async def _begin_life(self, numbers: set[int]) -> dict[int, Led]:
         life = uuid.uuid4()
         _LOG.info("cell %d feeds a new life of the broker", self._cell.number)
-        for led in await outbox_leases.begin_life(self._cell, self._leadership.holder, numbers, life):
-            self._leadership.led[led.number] = led
+        begun = await outbox_leases.begin_life(self._cell, self._leadership.holder, numbers, life)
+        self._leadership.led.update(fed := {led.number: led for led in begun})
         await mark_life(self._admin, life)
+        return fed
 
     async def _look(self) -> None:
         """See once a second whether the broker lives the same life, and what operators have decided."""

@@ -22,6 +22,13 @@ ON CONFLICT (owner_id, consumer, event_id) DO NOTHING
 RETURNING true
 """
 
+# Whoever is purged has no row of counters any more, and is to leave none here; it goes before the inbox does.
+_LET_GO: Final = """
+INSERT INTO inbox (owner_id, consumer, event_id)
+SELECT c.user_id, $2, $3 FROM user_counts c WHERE c.user_id = $1 FOR KEY SHARE
+ON CONFLICT (owner_id, consumer, event_id) DO NOTHING
+"""
+
 _FORGET: Final = "DELETE FROM inbox WHERE had_at < $1"
 
 Effect = Callable[[Connection], Awaitable[None]]
@@ -48,6 +55,11 @@ async def have_once(database: Database, owner_id: int, consumer: str, event_id: 
         return await database.shards.home(owner_id).transact(work)
     except _AlreadyHad:
         return False
+
+
+async def pass_over(connection: Connection, owner_id: int, consumer: str, event_id: uuid.UUID) -> None:
+    """Take a fact for had, in the caller's transaction, that is not to have an effect: now, or when it comes again."""
+    await connection.execute(_LET_GO, owner_id, consumer, event_id)
 
 
 async def forget_had(cell: Cell, before: dt.datetime) -> None:

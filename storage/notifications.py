@@ -13,7 +13,11 @@ from domain.notifications import Notification, NotificationKind
 from domain.relationships import Relationship
 from storage.cells import Connection, Record
 from storage.database import Database
+from storage.inbox import pass_over
 from storage.relationships import hold_relationship
+
+CONSUMER: Final = "notifications"
+"""The name in the inbox, where it stands what an owner did not want to be told."""
 
 KEPT: Final = 10_000
 """How many of the latest numbers of each owner are kept whatever their age."""
@@ -44,7 +48,11 @@ ON CONFLICT (owner_id, filtered, burst, kind) DO UPDATE SET total = g.total + 1,
 
 _NOTE_TRIM: Final = "INSERT INTO notification_trims (owner_id) VALUES ($1) ON CONFLICT (owner_id) DO NOTHING"
 
-_IS_TOLD: Final = "SELECT FROM notifications WHERE owner_id = $1 AND event_id = $2"
+_IS_DEALT_WITH: Final = """
+SELECT FROM notifications WHERE owner_id = $1 AND event_id = $2
+UNION ALL
+SELECT FROM inbox WHERE owner_id = $1 AND consumer = $3 AND event_id = $2
+"""
 
 _WITHDRAW: Final = """
 UPDATE notifications SET withdrawn = true
@@ -93,12 +101,15 @@ class NewNotification:
     created_at: dt.datetime
 
 
-Decide = Callable[[Relationship], NotificationTreatment]
-"""What becomes of a notification, by the owner's side of the pair as it is when the row is written."""
+Decide = Callable[[Relationship], NotificationTreatment | None]
+"""What becomes of a notification, by the owner's side of the pair as it is when the row is written.
+
+None where it tells what is not so any more, and never will be: that need not be remembered.
+"""
 
 
 class _NotTold(KithError):
-    """Roll back: this event has had its effect, is not to have one, or its owner is gone."""
+    """Roll back: this event has had its effect, tells what is not so, or its owner is gone."""
 
 
 def accept(_side: Relationship) -> NotificationTreatment:
@@ -109,15 +120,19 @@ def accept(_side: Relationship) -> NotificationTreatment:
 async def add_notification(
     database: Database, new: NewNotification, decide: Decide = accept
 ) -> NotificationTreatment | None:
-    """Store a notification once per event; None when it was there before, is dropped, or the owner is gone.
+    """Store a notification once per event; None when it was there before, is not so, or the owner is gone.
 
     The pair is held until the commit: whatever ends what is told here either is seen by `decide`, or finds the row.
+    What the owner does not want is dropped for good: the event may come again when other wishes hold.
     """
 
     async def work(connection: Connection) -> NotificationTreatment:
         treatment = decide(await hold_relationship(connection, new.owner_id, new.actor_id))
-        if treatment is NotificationTreatment.DROP:
+        if treatment is None:
             raise _NotTold
+        if treatment is NotificationTreatment.DROP:
+            await pass_over(connection, new.owner_id, CONSUMER, new.event_id)
+            return treatment
         await _write(connection, new, filtered=treatment is NotificationTreatment.FILTER)
         return treatment
 
@@ -127,9 +142,9 @@ async def add_notification(
         return None
 
 
-async def is_told(database: Database, owner_id: int, event_id: uuid.UUID) -> bool:
-    """Tell whether an event has had its effect: the cheap look before the work, for events that are fed again."""
-    return bool(await database.shards.home(owner_id).fetch(_IS_TOLD, owner_id, event_id))
+async def is_dealt_with(database: Database, owner_id: int, event_id: uuid.UUID) -> bool:
+    """Tell whether an event was told or dropped: the cheap look before the work, for events that are fed again."""
+    return bool(await database.shards.home(owner_id).fetch(_IS_DEALT_WITH, owner_id, event_id, CONSUMER))
 
 
 async def _write(connection: Connection, new: NewNotification, *, filtered: bool) -> None:

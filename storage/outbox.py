@@ -20,6 +20,8 @@ from domain.events import Event, encode_payload
 from storage.cells import Cell, Connection
 
 CHANNEL: Final = "outbox"
+PARTITIONS: Final = range(8)
+"""By a hash of the key, as the table computes it; each has a relay's position of its own."""
 RETENTION: Final = dt.timedelta(hours=24)
 """How far back a broker that has lost its disk is fed again, and for how long rows are kept at least."""
 

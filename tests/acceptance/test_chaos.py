@@ -44,8 +44,8 @@ def test_the_accounts_tell_what_is_wrong(told: list[Expected], account: Account)
     assert found == account
 
 
-def test_whoever_is_not_told_of_or_told_of_twice_is_counted() -> None:
-    assert told_once({"a": 1, "b": 3}, ["a", "b", "c"]) == (1, 2)
+def test_whoever_is_not_told_of_or_told_of_twice_or_in_vain_is_counted() -> None:
+    assert told_once({"a": 1, "b": 3, "d": 1}, ["a", "b", "c"]) == (1, 2, 1)
 
 
 def test_a_seed_gives_one_schedule() -> None:

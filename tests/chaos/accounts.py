@@ -56,7 +56,7 @@ def other_of(payload: Any) -> str | None:
             return None
 
 
-def told_once(told: Mapping[str, int], wanted: Sequence[str]) -> tuple[int, int]:
-    """Count who of those wanted was not told of, and how often anybody was told of more than once."""
+def told_once(told: Mapping[str, int], wanted: Sequence[str]) -> tuple[int, int, int]:
+    """Count who of those wanted was not told of, how often anybody was told of again, and who should not have been."""
     missing = sum(told.get(name, 0) == 0 for name in wanted)
-    return missing, sum(times - 1 for times in told.values() if times > 1)
+    return missing, sum(times - 1 for times in told.values() if times > 1), len(told.keys() - set(wanted))

@@ -73,6 +73,10 @@ class Actor:
             await self._change_tie(session, self.chance.choice(self.others))
         self.tally.acknowledged += 1
 
+    def follows(self, other: Person) -> bool:
+        """Tell whether this one follows another, by all that was acknowledged."""
+        return self._ties.get(other.id, _Tie()).follows
+
     async def _change_tie(self, session: aiohttp.ClientSession, other: Person) -> None:
         tie = self._ties.setdefault(other.id, _Tie())
         name, events = self._choose(tie)

@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -60,8 +60,14 @@ class Figures:
     doubled_after_deduplication: int = 0
     order_violations: int = 0
     records_repeated: int = 0
+    events_heard: int = 0
+    """Different ones about the actors, in the sink."""
+    notifications_wanted: int = 0
+    """Every fan's of the owner, and of the follows among the others those that hold in the end."""
     notifications_missing: int = 0
     notifications_twice: int = 0
+    notifications_unfounded: int = 0
+    """Of follows that hold no longer."""
     mutations_while_the_broker_was_frozen: int = 0
     errors_while_the_broker_was_frozen: int = 0
     errors_in_as_long_before: int = 0
@@ -81,6 +87,7 @@ class Figures:
                 self.order_violations,
                 self.notifications_missing,
                 self.notifications_twice,
+                self.notifications_unfounded,
                 self.errors_by_the_frozen_broker,
             )
         )
@@ -119,9 +126,9 @@ class _Chaos:
         self.job: MainJob = people.job
         self.tally = Tally()
         chance = random.Random(plan.seed)
-        others = [people.take() for _ in range(OTHERS)]
+        self.others = [people.take() for _ in range(OTHERS)]
         self.actors = [
-            Actor(people.take(), others, random.Random(chance.random()), self.tally) for _ in range(plan.actors)
+            Actor(people.take(), self.others, random.Random(chance.random()), self.tally) for _ in range(plan.actors)
         ]
         self.owner = people.take()
         self.fans = [people.take() for _ in range(plan.fans)]
@@ -236,26 +243,40 @@ class _Chaos:
         figures.wrong_answers = len(self.tally.wrong)
         figures.acknowledged_lost, figures.doubled_after_deduplication = account.lost, account.doubled
         figures.order_violations, figures.records_repeated = account.disordered, self.sink.repeats
-        wanted = [fan.name for fan in self.fans]
-        began = monotonic()
-        figures.notifications_missing = len(wanted)
-        while figures.notifications_missing and monotonic() - began < DRAINED_WITHIN_S:
+        figures.events_heard = sum(len(self._heard(actor)) for actor in self.actors)
+        began, is_settled = monotonic(), False
+        while not is_settled and monotonic() - began < DRAINED_WITHIN_S:
             with contextlib.suppress(Refused, *AWAY, TransportError):  # the last fault may have been the web server's
-                told = await self._told()
-                figures.notifications_missing, figures.notifications_twice = told_once(told, wanted)
+                is_settled = await self._account_for_notifications()
             await asyncio.sleep(0.2)
 
-    async def _told(self) -> "collections.Counter[str]":
-        """Count how often the owner's notifications name each fan."""
-        told: collections.Counter[str] = collections.Counter()
-        after = None
-        while True:
-            page = (await self.owner.ask(_NOTIFICATIONS, after=after))["viewer"]["notifications"]
-            for edge in page["edges"]:
-                told.update(one["actor"]["username"] for one in edge["group"]["notifications"]["nodes"])
-            after = page["pageInfo"]["endCursor"]
-            if not page["pageInfo"]["hasNextPage"]:
-                return told
+    async def _account_for_notifications(self) -> bool:
+        """Count what people were told against what they must have been; False where that is not so, or not yet."""
+        wanted = {self.owner.name: [fan.name for fan in self.fans]}
+        for other in self.others:
+            wanted[other.name] = [actor.person.name for actor in self.actors if actor.follows(other)]
+        who = {*[fan.name for fan in self.fans], *[actor.person.name for actor in self.actors]}
+        counts = [told_once(await _told(one, who), wanted[one.name]) for one in (self.owner, *self.others)]
+        missing, twice, unfounded = map(sum, zip(*counts, strict=True))
+        figures = self.figures
+        figures.notifications_wanted = sum(map(len, wanted.values()))
+        figures.notifications_missing, figures.notifications_twice = missing, twice
+        figures.notifications_unfounded = unfounded
+        return missing == unfounded == 0
+
+
+async def _told(owner: Person, who: Collection[str]) -> "collections.Counter[str]":
+    """Count how often somebody's notifications name each of some followers."""
+    told: collections.Counter[str] = collections.Counter()
+    after = None
+    while True:
+        page = (await owner.ask(_NOTIFICATIONS, after=after))["viewer"]["notifications"]
+        for edge in page["edges"]:
+            actors = [one["actor"] for one in edge["group"]["notifications"]["nodes"]]
+            told.update(actor["username"] for actor in actors if actor is not None and actor["username"] in who)
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return told
 
 
 def say(line: str) -> None:

@@ -5,13 +5,16 @@ import datetime as dt
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from unittest import mock
 
 import noida_db
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, RequestTimedOutError
 
 from embedded import Addresses
+from events import broker as broker_module
+from events import publisher as publisher_module
 from events.broker import ensure_topics, open_admin, open_producer
 from events.held_keys import HeldKeys
 from events.metrics import RELAY_IDEMPOTENT
@@ -21,6 +24,7 @@ from storage.outbox import OutboxRow
 from storage.outbox_quarantine import fetch_all_held
 from storage.outbox_reading import fetch_of_keys
 from tests.conftest import eventually
+from tests.integration.brokers import open_broker, read_all
 from tests.integration.outboxes import append, open_cell
 
 PROGRAM: Final = Path(noida_db.__file__).with_name("noida-db")
@@ -99,7 +103,7 @@ async def test_what_only_the_broker_refuses_holds_its_key_before_anything_of_it_
     held = HeldKeys(own)
     rows = await rows_of(own, "ana")
     async with open_producer(bootstrap, max_bytes=3_000_000) as producer:
-        publisher = Publisher(producer, passes=held.passes, refuse=held.refuse)
+        publisher = Publisher(producer, passes=held.passes, refuse=held.refuse, alone=set())
         assert await publisher.publish(rows) == 1
     [waiting] = await fetch_all_held(own, 10)
     assert (waiting.key, waiting.sequence, waiting.reason) == ("ana", rows[1].sequence, "MessageSizeTooLargeError")
@@ -117,6 +121,58 @@ async def test_a_producer_that_has_lost_its_sequence_is_given_up_and_another_goe
     rows = sorted(await rows_of(own, "ana", *(f"bo{n}" for n in range(30))), key=lambda row: row.sequence)
     with pytest.raises(KafkaError, match="OutOfOrderSequenceNumber"):
         async with open_producer(bootstrap, max_bytes=3_000_000) as producer:
-            await Publisher(producer, passes=held.passes, refuse=held.refuse).publish(rows)
+            await Publisher(producer, passes=held.passes, refuse=held.refuse, alone=set()).publish(rows)
     async with open_producer(bootstrap, max_bytes=3_000_000) as producer:
-        assert await Publisher(producer, passes=held.passes, refuse=held.refuse).publish(rows) == 30
+        assert await Publisher(producer, passes=held.passes, refuse=held.refuse, alone=set()).publish(rows) == 30
+
+
+MANY: Final = """
+INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload)
+SELECT gen_random_uuid(), 'users', $1, 'user.updated', jsonb_build_object('userId', repeat('x', $3))
+FROM generate_series(1, $2)
+"""
+
+
+async def test_nothing_of_a_key_arrives_behind_a_row_that_was_lost_on_its_way(
+    cell: tuple[Cell, str], short_folder: Path
+) -> None:
+    """The one request that is lost is given up by the client, which goes on with what it has."""
+    own, _ = cell
+    await own.fetch(MANY, "ana", 150, 20)
+    held, lost = HeldKeys(own), 0
+    async with open_broker(short_folder) as services, open_producer(services.addresses.kafka_bootstrap) as producer:
+        send = producer.client.send
+
+        async def lose(node: int, request: Any, **options: Any) -> Any:
+            nonlocal lost
+            if type(request).__name__.startswith("Produce") and not lost:
+                lost += 1
+                raise RequestTimedOutError
+            return await send(node, request, **options)
+
+        publisher = Publisher(producer, passes=held.passes, refuse=held.refuse, alone=set())
+        with (
+            mock.patch.object(producer.client, "send", lose),
+            mock.patch.object(producer._message_accumulator, "_batch_ttl", 0),
+            pytest.raises(KafkaError),
+        ):
+            await publisher.publish(await rows_of(own, "ana"))
+        await producer.flush()
+        assert (lost, await read_all(services.addresses.kafka_bootstrap)) == (1, [])
+
+
+async def test_rows_that_the_broker_refuses_only_together_are_sent_one_by_one(
+    cell: tuple[Cell, str], bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, _ = cell
+    monkeypatch.setattr(broker_module, "BATCH_BYTES", 3_000_000)
+    monkeypatch.setattr(publisher_module, "FLIGHT_BYTES", 3_000_000)
+    await own.fetch(MANY, "ana", 120, 10_000)
+    rows, held, alone = await rows_of(own, "ana"), HeldKeys(own), set[int]()
+    with pytest.raises(KafkaError, match="together"):
+        async with open_producer(bootstrap, max_bytes=3_000_000) as producer:
+            await Publisher(producer, passes=held.passes, refuse=held.refuse, alone=alone).publish(rows)
+    assert alone == {row.sequence for row in rows}
+    async with open_producer(bootstrap, max_bytes=3_000_000) as producer:
+        assert await Publisher(producer, passes=held.passes, refuse=held.refuse, alone=alone).publish(rows) == 120
+    assert (alone, await fetch_all_held(own, 10)) == (set(), [])

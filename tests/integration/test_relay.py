@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 import itertools
 import json
 import os
@@ -17,24 +18,35 @@ from typing import Final
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from embedded import Addresses, Part, Services
 from events import broker as broker_module
 from events import refeed
+from events.leadership import Leadership
+from events.metrics import RELAYED
 from events.quarantine import list_held, retry, show, skip
 from events.relay import Relay
+from events.session import Session
 from storage import outbox_quarantine
 from storage.cells import Cell, ShardMap
 from storage.outbox import Bell
+from storage.outbox_quarantine import Refusal
+from storage.outbox_reading import fetch_of_keys
 from tests.conftest import eventually
-from tests.integration.outboxes import PARTITIONS, append, open_cell
+from tests.integration.outboxes import PARTITIONS, append, open_cell, partition_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KEYS: Final = 50
 TAKE_OVER_WITHIN_S: Final = 5.0
 FROZEN_S: Final = float(os.environ.get("KITH_FROZEN_S", "8"))
 """Longer than any request to the broker may take."""
+DAY: Final = dt.timedelta(days=1)
+LEND: Final = """
+UPDATE relay_positions SET holder = gen_random_uuid(), lease_until = $2::text::timestamptz
+WHERE partition = ANY($1::smallint[])
+"""
 POISON: Final = """
 INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload)
 VALUES ($2, 'users', $1, 'user.updated', jsonb_build_object('version', 1, 'userId', repeat('x', $3), 'userVersion', 0))
@@ -263,6 +275,46 @@ async def test_a_row_that_the_broker_refuses_holds_its_key_and_nothing_else_unti
         assert world.sink.versions["ana"] == [0, 1, 2, 3, 4]
         assert await retry(operated, "ana") == 1
         assert poison not in world.sink.seen
+
+
+async def test_a_partition_that_is_taken_while_another_is_got_to_know_keeps_what_is_held_back_in_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await append(world.cell, "ana", 3)
+    [refused, *_] = await fetch_of_keys(world.cell, ["ana"], after=0, until=99, retention=DAY, limit=1)
+    await outbox_quarantine.hold(world.cell, [Refusal(refused, "Reason")])
+    its_own = await partition_of(world.cell, "ana")
+    other = (its_own + 1) % len(PARTITIONS)
+    leadership = Leadership(world.cell)
+
+    async def lend(*numbers: int, to_others: bool) -> None:
+        until = "infinity" if to_others else "-infinity"
+        await world.cell.fetch(LEND, list(numbers), until)
+
+    await lend(its_own, other, to_others=True)
+    await leadership.tend()
+    ensure_topics = broker_module.ensure_topics
+
+    async def take_meanwhile(admin: AIOKafkaAdminClient) -> None:
+        await ensure_topics(admin)
+        await lend(its_own, to_others=False)
+        await leadership.tend()
+
+    async with (
+        broker_module.open_admin(world.bootstrap) as admin,
+        broker_module.open_producer(world.bootstrap) as producer,
+    ):
+        session = Session(world.cell, leadership, admin, producer, alone=set())
+        await session.turn()
+        await lend(other, to_others=False)
+        await leadership.tend()
+        assert its_own not in leadership.led
+        monkeypatch.setattr("events.session.ensure_topics", take_meanwhile)
+        relayed = RELAYED._value.get()
+        await session.turn()
+        await session.turn()
+    assert its_own in leadership.led
+    assert RELAYED._value.get() == relayed
 
 
 async def decided(cell: Cell) -> None:

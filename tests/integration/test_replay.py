@@ -1,5 +1,6 @@
 """Facts sent once more: those that are wanted, under their ids, in order per key, and none about the gone."""
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
@@ -11,17 +12,24 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from domain.events import EventType
 from domain.users import UserState
-from events import replay as replaying
+from events.publisher import Publisher
 from events.reading import Record
 from events.records import read_record
 from events.replay import find_person, replay
 from resolvers import blocks, follows
+from storage import outbox_quarantine
+from storage.cells import Cell
 from storage.database import Database
 from storage.departures import depart
 from storage.outbox import OutboxRow
+from storage.outbox_quarantine import Held, Refusal
+from storage.outbox_reading import fetch_of_keys
 from storage.outbox_replay import Wish
 from tests.conftest import MakePerson, Person
 from tests.integration.brokers import open_broker, read_all
+
+DAY = dt.timedelta(days=1)
+LAST = 2**63 - 1
 
 
 @pytest.fixture
@@ -118,19 +126,51 @@ async def test_a_key_ends_where_a_fact_cannot_be_sent_and_the_others_go_on(
     ana, bo = await make_person(), await make_person()
     await back_and_forth(ana, bo, 1)
     await back_and_forth(bo, ana, 1)
-    send = replaying.send
+    send = Publisher._send
 
-    async def failing(producer: object, row: OutboxRow) -> object:
+    async def failing(publisher: Publisher, row: OutboxRow) -> object:
         if row.key == ana.opaque_id and row.type == "follow.created":
             raise MessageSizeTooLargeError
-        return await send(producer, row)
+        return await send(publisher, row)
 
-    with mock.patch.object(replaying, "send", failing):
+    with mock.patch.object(Publisher, "_send", failing):
         run = await replay(database, broker, Wish(stream="social", person=bo.opaque_id), quiet, dry_run=False)
     records = await read_all(broker)
     assert told(records, ana) == []
     assert told(records, bo) == ["follow.created", "follow.removed"]
     assert run.left_out.total() == 2
+
+
+async def test_what_was_given_up_is_left_out_alone_and_what_waits_in_quarantine_with_all_behind_it(
+    database: Database, broker: str, make_person: MakePerson
+) -> None:
+    given_up, waiting, other = [await make_person() for _ in range(3)]
+    async with contextlib.AsyncExitStack() as stack:
+        for person in (given_up, waiting):
+            await back_and_forth(person, other, 1)
+            cell, held = await hold_first_follow(database, person)
+            stack.push_async_callback(outbox_quarantine.free, cell, held)
+            if person is given_up:
+                assert await outbox_quarantine.skip(cell, held)
+                await outbox_quarantine.free(cell, held)
+        run = await replay(database, broker, Wish(stream="social", person=other.opaque_id), quiet, dry_run=False)
+    records = await read_all(broker)
+    assert told(records, given_up) == ["follow.removed"]
+    assert told(records, waiting) == []
+    assert run.left_out.total() == 3
+
+
+async def hold_first_follow(database: Database, person: Person) -> tuple[Cell, Held]:
+    """Put a person's key into quarantine at the first follow."""
+    for cell in database.shards.cells:
+        rows = await fetch_of_keys(cell, [person.opaque_id], after=0, until=LAST, retention=DAY, limit=9)
+        for row in rows:
+            if row.type == "follow.created":
+                await outbox_quarantine.hold(cell, [Refusal(row, "Reason")])
+                held = await outbox_quarantine.find_held(cell, person.opaque_id)
+                assert held is not None
+                return cell, held
+    raise AssertionError
 
 
 async def test_nobody_is_found_by_a_name_that_nobody_has(database: Database) -> None:
