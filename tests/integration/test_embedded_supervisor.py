@@ -66,7 +66,7 @@ async def test_a_killed_child_is_started_again_and_the_reason_is_told(tmp_path: 
         await supervisor.spawn(shell(tmp_path, SLEEP))
         _, first = await ready.get()
         os.kill(first, signal.SIGKILL)
-        _, second = await asyncio.wait_for(ready.get(), 5)
+        _, second = await asyncio.wait_for(ready.get(), 60)
 
         assert supervisor.pid("child") == second != first
     assert "child is down: killed by SIGKILL; starting it again in 0.1 s" in lines
@@ -79,7 +79,7 @@ async def test_a_child_that_keeps_dying_is_started_at_growing_intervals(tmp_path
         await supervisor.spawn(shell(tmp_path, "exit 3"))
         downs: list[str] = []
         while len(downs) < 3:
-            line = await asyncio.wait_for(lines.get(), 5)
+            line = await asyncio.wait_for(lines.get(), 60)
             downs += [line] if "is down" in line else []
 
     assert [line.rsplit(" ", 2)[1] for line in downs] == ["0.1", "0.2", "0.4"]

@@ -23,7 +23,7 @@ from storage.departures import depart
 from storage.redis_client import CacheUnavailable, Redis
 from tests.conftest import MakePerson, Person, eventually
 
-CUT_OFF_WITHIN_S = 2.0
+CUT_OFF_WITHIN_S = 4.0
 
 
 class Connection:
