@@ -9,6 +9,7 @@ PY := $(VENV)/bin/python
 DATA := $(or $(KITH_DATA_DIR),.kith)
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
+WORKERS ?= 3  # most of a test is waiting; each worker has parts of its own
 EXPLORER := graphiql/dist/manifest.json
 SPECS := tests/contract/node_modules/.package-lock.json
 CLIENTS := tests/acceptance/clients/node_modules/.package-lock.json
@@ -21,7 +22,7 @@ run: ## Start everything on this machine and serve GraphiQL on http://127.0.0.1:
 .PHONY: test
 test: ## Run the whole test suite on the real parts
 	@$(MAKE) --silent -j2 $(TEST_STAMP) $(EXPLORER) $(SPECS) $(CLIENTS)
-	@exec $(PY) -m pytest $(PYTEST)
+	@exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 .PHONY: check
 check: $(TEST_STAMP) ## Check style, types, the direction of imports and the committed contracts
