@@ -2,7 +2,8 @@
 
 Requests are due at random moments of a mean rate. A latency counts from the moment a request was due, so that one that
 had to wait because the server was slow with others is as late as its client found it. Without `--rate` the highest rate
-is looked for at which 99 of 100 are answered within 100 ms; then come the runs, and what each kind costs by itself.
+is looked for at which none fails and 99 of 100 of each kind are answered within 100 ms; then come the runs, and what
+each kind costs by itself. Runs are shorter than asked for where they would not fit into `--minutes`.
 """
 
 import argparse
@@ -24,7 +25,6 @@ import psutil
 import redis.asyncio as aioredis
 
 from benchmarks.requests import used
-from embedded import Addresses
 from embedded.lock import running as running_in
 from tests.acceptance.main_job import HOST, MainJob, running
 
@@ -34,6 +34,12 @@ GIVE_UP_S: Final = 5.0
 _FIRST_RATE: Final = 20.0
 _STEP: Final = 1.5
 _LOOK_S: Final = 4.0
+_HALVINGS: Final = 2
+_REHEARSAL: Final = 0.1
+"""Of a run: at a rate that does not hold for so long it is not begun."""
+_LESS: Final = 0.85
+_BESIDE_MIN: Final = 2.5
+"""What everything beside the runs takes."""
 QUERIES: Final = {
     "profile": '{ user(username: "star") { id username displayName bio avatarUrl createdAt followersCount '
     "followingCount isPrivate viewerIsFollowing } }",
@@ -59,6 +65,11 @@ class Outcome:
     def all(self) -> list[float]:
         """Give the latencies of all kinds."""
         return [latency for latencies in self.latencies.values() for latency in latencies]
+
+    @property
+    def held(self) -> bool:
+        """Tell whether none failed, and 99 of 100 of each kind were in time."""
+        return not self.failed and all(_quantile(kind, 0.99) <= BOUND_S for kind in self.latencies.values())
 
 
 class Load:
@@ -144,34 +155,54 @@ async def _subject(job: MainJob) -> str:
 
 
 async def _highest_rate(load: Load) -> float:
-    """Find, in steps, the highest rate at which 99 of 100 are answered in time."""
+    """Find the highest rate at which 99 of 100 are answered in time: in steps, then by halves."""
     rate = _FIRST_RATE
-    while True:
-        outcome = await load.run(MIX, rate * _STEP, int(rate * _STEP * _LOOK_S))
-        if outcome.failed or _quantile(outcome.all, 0.99) > BOUND_S:
-            return rate
+    while await _is_in_time(load, rate * _STEP):
         rate *= _STEP
+    low, high = rate, rate * _STEP
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if await _is_in_time(load, middle) else (low, middle)
+    return low
+
+
+async def _is_in_time(load: Load, rate: float) -> bool:
+    outcome = await load.run(MIX, rate, int(rate * _LOOK_S))
+    return not outcome.failed and _quantile(outcome.all, 0.99) <= BOUND_S
+
+
+async def _rehearsed(load: Load, rate: float, requests: int) -> float:
+    """Give the rate, or the next lower one, that holds for a part of a run."""
+    while not (await load.run(MIX, rate, int(requests * _REHEARSAL))).held and rate > _FIRST_RATE:
+        rate *= _LESS
+    return rate
 
 
 def _quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-async def measure_load(folder: Path, *, rate: float | None, requests: int, runs: int) -> list[tuple[str, str]]:
+async def measure_load(
+    folder: Path, *, rate: float | None, requests: int, runs: int, minutes: float = 12.0
+) -> list[tuple[str, str]]:
     """Give the rate, the latencies of each kind over the runs, and what each kind costs."""
     async with running(folder) as job:
         load = Load(job, await _subject(job))
         try:
             await load.run(MIX, _FIRST_RATE, int(_FIRST_RATE * _LOOK_S))
-            rate = rate or await _highest_rate(load)
-            outcomes = [await load.run(MIX, rate, requests) for _ in range(runs)]
+            rate = rate or await _rehearsed(load, await _highest_rate(load), requests)
+            number = min(requests, int((minutes - _BESIDE_MIN) * 60 * rate / runs))
+            before = await _spent(job)
+            outcomes = [await load.run(MIX, rate, number) for _ in range(runs)]
+            whole = _figures(before, await _spent(job), number * runs)
             costs = [await _cost(job, load, kind, rate / 2) for kind in QUERIES]
         finally:
             load.close()
-    rows = [(f"open loop: requests per second, {runs} runs of {requests}", f"{rate:.0f}")]
+    held = sum(outcome.held for outcome in outcomes)
+    rows = [(f"open loop: requests per second; of {runs} runs of {number} held", f"{rate:.0f}; {held}")]
     rows += [(f"  {kind}: P50, P99, P99.9, worst of the runs", _latencies(kind, outcomes)) for kind in QUERIES]
     failed = sum(outcome.failed for outcome in outcomes)
-    return [*rows, ("  without a good answer", str(failed)), *costs]
+    return [*rows, ("  without a good answer", str(failed)), (f"  all of them: {_MEANT}", whole), *costs]
 
 
 def _latencies(kind: str, outcomes: list[Outcome]) -> str:
@@ -180,28 +211,39 @@ def _latencies(kind: str, outcomes: list[Outcome]) -> str:
     return ", ".join(f"{figure:.1f}" for figure in worst) + " ms"
 
 
+_MEANT: Final = "CPU of the server per 1,000; transactions and Redis round trips of all processes per request"
+
+
 async def _cost(job: MainJob, load: Load, kind: str, rate: float) -> tuple[str, str]:
     """Send one kind for a while; what the processes behind do meanwhile is counted with it."""
+    number = max(20, int(rate * _LOOK_S))
+    before = await _spent(job)
+    await load.run({kind: 1}, rate, number)
+    return f"  {kind}: the same", _figures(before, await _spent(job), number)
+
+
+Spent = tuple[float, int, int]
+
+
+def _figures(before: Spent, after: Spent, number: int) -> str:
+    seconds, transactions, trips = (now - then for now, then in zip(after, before, strict=True))
+    return f"{seconds * 1000 / number:.2f} s, {transactions / number:.1f}, {trips / number:.1f}"
+
+
+async def _spent(job: MainJob) -> Spent:
+    """Give the CPU seconds of the server, how many transactions the database has ended, and how often Redis was read
+    from: what is sent in one go counts once.
+    """
     addresses = running_in(job.data_dir)
     if addresses is None:
         raise RuntimeError("the main job has ended")
-    web, number = psutil.Process(job.children()["web"]), max(20, int(rate * _LOOK_S))
-    cpu, before = used(web), await _counted(addresses)
-    await load.run({kind: 1}, rate, number)
-    seconds, after = used(web) - cpu, await _counted(addresses)
-    statements, commands = ((after[place] - before[place]) / number for place in (0, 1))
-    figures = f"{seconds * 1000 / number:.2f} s, {statements:.1f}, {commands:.1f}"
-    return f"  {kind}: CPU per 1,000; transactions and Redis commands of all per request", figures
-
-
-async def _counted(addresses: Addresses) -> tuple[int, int]:
-    """Give how many transactions the database has ended, and how many commands Redis has run."""
     connection = await asyncpg.connect(addresses.postgres_dsns[0])
     client = aioredis.from_url(addresses.redis_url)
     try:
         await connection.execute("SELECT pg_stat_clear_snapshot()")
         ended = await connection.fetchval("SELECT sum(xact_commit + xact_rollback)::bigint FROM pg_stat_database")
-        return int(ended), int((await client.info("stats"))["total_commands_processed"])
+        trips = int((await client.info("stats"))["total_reads_processed"])
+        return used(psutil.Process(job.children()["web"])), int(ended), trips
     finally:
         await connection.close()
         await client.aclose()
@@ -212,11 +254,13 @@ async def _main() -> None:
     parser.add_argument("--rate", type=float, help="requests per second; by default the highest that holds")
     parser.add_argument("--requests", type=int, default=60_000, help="of each run (60000)")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=12.0, help="that all of it takes at most, about (12)")
     given = parser.parse_args()
+    asked = {"rate": given.rate, "requests": given.requests, "runs": given.runs, "minutes": given.minutes}
     with tempfile.TemporaryDirectory(prefix="kb-", ignore_cleanup_errors=True) as folder:
         base = Path(folder) / "load"
-        for name, figure in await measure_load(base, rate=given.rate, requests=given.requests, runs=given.runs):
-            sys.stdout.write(f"{name:80} {figure:>24}\n")
+        for name, figure in await measure_load(base, **asked):
+            sys.stdout.write(f"{name:100} {figure:>24}\n")
 
 
 if __name__ == "__main__":

@@ -36,11 +36,16 @@ _SCALARS: Final[dict[str, dict[str, Any]]] = {
 _PROBLEMS: Final = {
     "400": "The request is malformed.",
     "401": "There is no access token, or it is not valid.",
+    "403": "The access token does not allow this.",
     "404": "The person is not available: whatever the reason, the answer is the same.",
     "409": "The request with this `Idempotency-Key` is still running; `Retry-After` says when to send it again.",
+    "413": "The body is larger than 128 KiB.",
+    "415": "The body is none of `application/json`, or in a coding that is not understood.",
     "422": "The request is understood and cannot be done; `code` says why.",
     "429": "Too many requests; `Retry-After` says when to come back.",
+    "500": "Something went wrong; `errorId` leads to the log.",
     "503": "The service is busy; `Retry-After` says when to come back.",
+    "504": "The request took longer than it was given.",
 }
 
 Node = dict[str, Any]
@@ -93,6 +98,19 @@ def _parameters(route: Route) -> Iterator[Node]:
         "schema": {"type": "string"},
         "description": "What an earlier change gave: this request then sees no less.",
     }
+    yield {
+        "name": "Request-Timeout",
+        "in": "header",
+        "schema": {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,6})?$"},
+        "description": "How many seconds you are going to wait; the work ends then, if not before.",
+    }
+    if not route.is_mutation:
+        yield {
+            "name": "If-None-Match",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "The `ETag` of what you have: where it has not changed, it is not sent again.",
+        }
     if route.is_mutation:
         yield {
             "name": "Idempotency-Key",
@@ -120,7 +138,7 @@ def _answers(route: Route) -> Node:
 
 def _problems(route: Route) -> Node:
     content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    left_out = {"409", "422"} if not route.is_mutation else set()
+    left_out = {"409", "413", "415", "422"} if not route.is_mutation else set()
     if route.field == "me":
         left_out.add("404")
     return {
@@ -132,7 +150,15 @@ def _problems(route: Route) -> Node:
 
 def _problem() -> Node:
     text, number = {"type": "string"}, {"type": "integer"}
-    named = {"type": text, "title": text, "status": number, "detail": text, "code": text, "retryAfter": number}
+    named = {
+        "type": text,
+        "title": text,
+        "status": number,
+        "detail": text,
+        "code": text,
+        "retryAfter": number,
+        "errorId": text,
+    }
     return {"type": "object", "required": ["type", "title", "status", "detail", "code"], "properties": named}
 
 

@@ -127,7 +127,9 @@ class Rest:
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Put the routes, and their OpenAPI document, into a router."""
         for route in ROUTES:
-            router.add_route(route.method, route.path, self._handler(route))
+            methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+            for method in methods:
+                router.add_route(method, route.path, self._handler(route))
         router.add_get(OPENAPI, _serve_openapi, allow_head=False)
 
     def _handler(self, route: Route) -> Any:
@@ -171,7 +173,7 @@ def _shown(route: Route, request: web.Request, person: Mapping[str, Any] | None)
     body = orjson.dumps(person)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, **private()}
-    if any(tag in value for value in request.headers.getall("If-None-Match", [])):
+    if any(value.strip() == "*" or tag in value for value in request.headers.getall("If-None-Match", [])):
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, headers={"Content-Type": "application/json", **headers})
 

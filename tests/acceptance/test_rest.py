@@ -63,8 +63,19 @@ async def test_what_has_not_changed_is_not_sent_again(people: People) -> None:
     assert first.json["username"] == "ana"
     again = await call(people.ana, "GET", "/v1/users/me", If_None_Match=first.headers["ETag"])
     assert (again.status, again.body) == (304, b"")
+    for known in (f'"a", W/{first.headers["ETag"]}', "*"):
+        assert (await call(people.ana, "GET", "/v1/users/me", If_None_Match=known)).status == 304
     other = await call(people.ana, "GET", "/v1/users/me", If_None_Match='"another"')
     assert other.status == 200
+
+
+@pytest.mark.parametrize("name", ["ana", "nobody.here"])
+async def test_the_head_of_an_answer_is_that_of_the_answer(people: People, name: str) -> None:
+    shown, head = [await call(people.ana, method, f"/v1/users/{name}") for method in ("GET", "HEAD")]
+    assert (head.status, head.body) == (shown.status, b"")
+    assert {name: head.headers[name] for name in ("Content-Type", "Content-Length", "Cache-Control")} == {
+        name: shown.headers[name] for name in ("Content-Type", "Content-Length", "Cache-Control")
+    }
 
 
 async def test_following_twice_gives_the_identical_answer_and_so_does_taking_it_back(people: People) -> None:
