@@ -386,6 +386,9 @@ MORE_TO_SAY: Final = {
     "another request behind it": SAID + SAID,
     "a body that is not all there": SAID[:-1],
     "a line that ends otherwise": SAID.replace(b"Host: x\r\n", b"Host: x\r\nA: b\n"),
+    "a header behind a line that ends otherwise": SAID.replace(
+        b"Host: x\r\n", b"Host: x\r\nA: b\nTransfer-Encoding: chunked\r\n"
+    ),
     "two lengths": SAID.replace(b"Host: x\r\n", b"Host: x\r\nContent-Length: 5\r\n"),
     "chunks": SAID.replace(b"Host: x\r\n", b"Host: x\r\nTransfer-Encoding: chunked\r\n"),
     "a page of a site": SAID.replace(b"Host: x\r\n", b"Host: x\r\nOrigin: https://a.example\r\n"),
