@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from domain.errors import Overloaded
-from events.metrics import OUTBOX_AGE, OUTBOX_LAG, RELAY_FAILURES, RELAY_LEADS
+from events.metrics import OUTBOX_AGE, OUTBOX_LAG, QUARANTINED, RELAY_FAILURES, RELAY_LEADS
 from events.process import backoffs
 from storage import outbox_leases
 from storage.cells import Cell
@@ -104,6 +104,7 @@ class Leadership:
             self.leads.set()
         else:
             self.leads.clear()
+            QUARANTINED.labels(self._cell.number).set(0)  # whoever leads now tells
 
     async def _measure(self) -> None:
         if not self.led:

@@ -19,6 +19,7 @@ from storage.outbox_quarantine import Held
 _MOST_LISTED: Final = 1000
 _CHARACTERS: Final = 300
 _NOT_FOUND: Final = 1
+_SEVERAL: Final = 2
 
 
 async def list_held(shards: ShardMap) -> int:
@@ -60,10 +61,12 @@ async def skip(shards: ShardMap, name: str) -> int:
 
 
 async def _find(shards: ShardMap, name: str) -> tuple[Cell, Held] | None:
-    for cell in shards.cells:
-        if held := await outbox_quarantine.find_held(cell, name):
-            return cell, held
-    return None
+    """Find what is called so; a key may wait in several cells, and is then named by the event it waits at."""
+    held = [(cell, one) for cell in shards.cells if (one := await outbox_quarantine.find_held(cell, name))]
+    if len(held) > 1:
+        sys.stderr.write(f"kith: {name} waits in {len(held)} cells; name one of the events instead.\n")
+        raise SystemExit(_SEVERAL)
+    return held[0] if held else None
 
 
 def _line(cell: Cell, held: Held) -> str:

@@ -8,10 +8,13 @@ import pytest
 
 from embedded import Addresses
 from events.leadership import Leadership, LeaseLost
-from storage import outbox_leases
-from storage.cells import Cell
+from events.metrics import QUARANTINED
+from events.quarantine import skip
+from storage import outbox_leases, outbox_quarantine
+from storage.cells import Cell, ShardMap
 from storage.outbox_leases import begin_life, claim, leave, meet, release, renew, save
-from storage.outbox_reading import Position
+from storage.outbox_quarantine import Refusal
+from storage.outbox_reading import Position, fetch_of_keys
 from tests.conftest import eventually
 from tests.integration.outboxes import PARTITIONS, append, open_cell
 
@@ -84,6 +87,27 @@ async def test_a_relay_that_lost_a_partition_stops_leading_it(cell: Cell) -> Non
     await cell.fetch("UPDATE relay_positions SET holder = gen_random_uuid() WHERE partition = 5")
     await one.tend()
     assert set(one.led) == set(PARTITIONS) - {2, 5}
+
+
+async def test_a_relay_that_leads_nothing_tells_of_no_keys_in_quarantine(cell: Cell) -> None:
+    one, held = Leadership(cell), QUARANTINED.labels(cell.number)
+    await one.tend()
+    held.set(3)
+    await cell.fetch("UPDATE relay_positions SET holder = gen_random_uuid(), lease_until = 'infinity'")
+    await one.tend()
+    assert (one.led, held._value.get()) == ({}, 0)
+
+
+async def test_a_key_that_waits_in_two_cells_is_decided_on_by_its_event(
+    cell: Cell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await append(cell, "ana", 1)
+    [row] = await fetch_of_keys(cell, ["ana"], after=0, until=99, retention=dt.timedelta(days=1), limit=1)
+    await outbox_quarantine.hold(cell, [Refusal(row, "Reason")])
+    with pytest.raises(SystemExit):
+        await skip(ShardMap((cell, cell)), "ana")  # the same one twice stands for two
+    assert "ana waits in 2 cells" in capsys.readouterr().err
+    assert await skip(ShardMap((cell,)), str(row.id)) == 0
 
 
 async def test_a_new_life_of_the_broker_is_fed_again_up_to_the_last_number_and_the_first_one_is_not(cell: Cell) -> None:
