@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import hmac
 import itertools
+import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -23,7 +24,7 @@ _BLOCK_BYTES: Final = 16
 _TAG_BYTES: Final = 8
 _BLOCKS: Final = struct.Struct(f"{_BLOCK_BYTES}s")
 _TAGS: Final = struct.Struct(f"{_TAG_BYTES}s{_BLOCK_BYTES - _TAG_BYTES}x")
-_CURSOR_CHARACTERS: Final = (_BLOCK_BYTES + _TAG_BYTES) // 3 * 4
+_CURSORS: Final[re.Pattern[str]] = re.compile(f".{{{(_BLOCK_BYTES + _TAG_BYTES) // 3 * 4}}}")
 
 T = TypeVar("T")
 
@@ -121,8 +122,9 @@ class Cursors:
         blocks = self._sealing(_whiten(plain, white))
         tags = self._tagging(_whiten(blocks, tag_white))
         pairs = zip(_BLOCKS.iter_unpack(blocks), _TAGS.iter_unpack(tags), strict=True)
-        text = base64.urlsafe_b64encode(b"".join([block + tag for (block,), (tag,) in pairs])).decode()
-        return [text[at : at + _CURSOR_CHARACTERS] for at in range(0, len(text), _CURSOR_CHARACTERS)]
+        flat = itertools.chain.from_iterable
+        text = base64.urlsafe_b64encode(b"".join(flat(flat(pairs)))).decode()
+        return _CURSORS.findall(text)
 
     def decode(self, scope: str, text: str) -> Position:
         """Read a cursor that `encode` made for the same scope.

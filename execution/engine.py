@@ -1,12 +1,12 @@
 """Runs operations: by a plan where there is one, else by graphql-core. Both call the same fields of the one schema."""
 
 import asyncio
-import dataclasses
 import enum
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
+import msgspec
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -41,8 +41,7 @@ Response = dict[str, Any]
 """A GraphQL response: `data` where something was executed, `errors` where something failed."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class GraphQLRequest:
+class GraphQLRequest(msgspec.Struct, frozen=True):
     """What a client asks to be run; `query` is empty where it names the document in another way."""
 
     query: str
@@ -63,8 +62,7 @@ class PlanMode(enum.StrEnum):
     SHADOW = "shadow"
 
 
-@dataclasses.dataclass(slots=True)
-class Operation:
+class Operation(msgspec.Struct):
     """A request that is ready to run: valid, within the limits, its variables coerced."""
 
     definition: OperationDefinitionNode

@@ -1,11 +1,12 @@
 """Documents that are named instead of sent: by a hash that clients keep them under, or by the operator's manifest."""
 
 import collections
-import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from domain.errors import KithError
 from execution.documents import MAX_REMEMBERED_CHARACTERS
@@ -90,7 +91,7 @@ class PersistedDocuments:
             raise NotSupported if persisted is not None else DocumentNotTrusted
         if persisted is None:
             return request
-        return dataclasses.replace(request, query=await self._find_kept(persisted, request.query))
+        return msgspec.structs.replace(request, query=await self._find_kept(persisted, request.query))
 
     async def keep(self, request: GraphQLRequest) -> None:
         """Keep the document of a request that can be run, where its client sends both it and its hash.
@@ -110,7 +111,7 @@ class PersistedDocuments:
         document = self._trusted.get(request.document_id or "")
         if document is None:
             raise DocumentNotTrusted
-        return dataclasses.replace(request, query=document)
+        return msgspec.structs.replace(request, query=document)
 
     async def _find_kept(self, sha256: str, given: str) -> str:
         known = self._kept.get(sha256)

@@ -14,7 +14,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails
 
-from schema.fields import Protected, Source
+from schema.fields import LevelFunction, Protected, Source
 
 Build = Callable[[Sequence[Any], Sequence[Any], Sequence[int]], list[dict[str, Any]]]
 """(objects, columns, masks) of a level to its output; raises wherever something is not as it should be."""
@@ -56,6 +56,8 @@ class Entry:
     """How many lists are around `named`."""
     source: Source | None = None
     """None for `__typename`."""
+    function: LevelFunction | None = None
+    """What answers for a whole level, where that is the source."""
     guard: Protected | None = None
     convert: Callable[[dict[str, Any]], dict[str, Any]] = _unconverted
     read: Callable[[Any], Any] = _unread

@@ -32,7 +32,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 
 from execution.builder import make_build, serializer
 from execution.plan import MAX_ENTRIES, Entry, Outline, Plan, Selection, Unplannable
-from schema.fields import Attribute, Derived
+from schema.fields import Attribute, Derived, Level
 from schema.seam import NoSeam, Seam, read_seam
 
 _CONDITIONS: Final = frozenset({"skip", "include"})
@@ -150,7 +150,9 @@ def _read_seam(work: _Work, entry: Entry) -> None:
         raise Unplannable("resolver") from None
     entry.source, entry.guard, entry.convert = seam.source, seam.guard, seam.convert
     _plain_variables(entry, seam)
-    if isinstance(entry.source, Attribute):
+    if isinstance(entry.source, Level):
+        entry.function = entry.source.function
+    elif isinstance(entry.source, Attribute):
         entry.read = operator.attrgetter(entry.source.path)
     elif isinstance(entry.source, Derived):
         entry.read = entry.source.function

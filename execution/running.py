@@ -15,7 +15,6 @@ from execution.plan import Entry
 from execution.shaping import shape
 from execution.tidying import tidy
 from loaders.waiting import Begun, begin
-from schema.fields import Level as LevelSource
 
 _WAITING: Final = (Begun, Awaitable)
 Waiting = Awaitable[None] | None
@@ -93,6 +92,9 @@ async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, show
 
 def settle(run: Run, level: Level, entry: Entry, answers: list[Any]) -> Waiting:
     """Keep what a field gave, and run the levels that it leads to."""
+    if entry.is_leaf and entry.depth == 0 and entry.function is not None:
+        level.columns[entry.column] = answers
+        return None
     values = tidy(entry, answers)
     if values.__class__ is not list:
         return _settle_tidied(run, level, entry, values)
@@ -131,8 +133,9 @@ def _shown(level: Level, entry: Entry) -> list[int] | None:
     if entry.guard is None:
         return None
     bit = entry.guard.bit
-    shown = [index for index, mask in enumerate(level.masks) if mask & bit]
-    return None if len(shown) == len(level.objects) else shown
+    if all(map(bit.__and__, level.masks)):
+        return None
+    return [index for index, mask in enumerate(level.masks) if mask & bit]
 
 
 def _spread(values: list[Any], shown: list[int] | None, number: int) -> list[Any]:
@@ -147,16 +150,16 @@ def _spread(values: list[Any], shown: list[int] | None, number: int) -> list[Any
 
 def _ask(run: Run, entry: Entry, objects: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
     """Give the answers as a list, or what has to be awaited for them."""
-    source = entry.source
-    if not isinstance(source, LevelSource):
+    function = entry.function
+    if function is None:
         return _read_all(entry, objects)
     try:
-        answers = source.function(run.context.app, objects, **arguments)
+        answers = function(run.context.app, objects, **arguments)
         if answers.__class__ is CoroutineType:
             answers = begin(answers)
-        if answers.__class__ is not list and isinstance(answers, _WAITING):
+        if answers.__class__ is list and len(answers) == len(objects):
             return answers
-        return _checked(answers, len(objects))
+        return answers if isinstance(answers, _WAITING) else _checked(answers, len(objects))
     except Exception as error:  # noqa: BLE001 - told as the error of each object
         return [error] * len(objects)
 

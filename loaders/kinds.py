@@ -2,8 +2,9 @@
 
 import dataclasses
 import datetime as dt
+import itertools
 import struct
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -57,6 +58,10 @@ class Side:
     def to(self, other_id: int) -> Relationship:
         """Give what the viewer is to somebody."""
         return self.pairs.get(other_id, STRANGERS)
+
+    def to_all(self, other_ids: Sequence[int]) -> list[Relationship]:
+        """Give what the viewer is to many people."""
+        return list(map(self.pairs.get, other_ids, itertools.repeat(STRANGERS)))
 
     def hidden_at(self, now: dt.datetime) -> tuple[int, ...]:
         """Give everybody whom a block, either way, hides from the viewer."""

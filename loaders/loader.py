@@ -1,6 +1,7 @@
 """One question asked for many keys at once, within one operation."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -14,8 +15,8 @@ MAX_BATCH: Final = 500
 
 Begin = Callable[[], Awaitable[object] | None]
 """Learns what may be used of all that is remembered; what it gives the first time has to be awaited."""
-Recall = Callable[[Sequence[K]], Mapping[K, V]]
-"""Gives what is remembered of some keys, at once."""
+Recall = Callable[[Sequence[K], dict[K, V]], None]
+"""Puts what is remembered of some keys into a mapping, at once."""
 
 
 class _Batch(Generic[K]):
@@ -65,27 +66,24 @@ class Loader(Generic[K, V]):
         waiting = self._begin()
         if waiting is not None:
             await waiting
-        lacking = self._lacking(keys)
-        if lacking:
-            for batch in self._ask(lacking):
-                await asyncio.shield(batch.done)
+        values = self.recall(keys)
+        if values is not None:
+            return values
         known = self._known
+        for batch in self._ask([key for key in keys if key not in known]):
+            await asyncio.shield(batch.done)
         return [known[key] for key in keys]
 
     def recall(self, keys: Sequence[K]) -> list[V] | None:
         """Give the values of many keys at once, or None where one of them is not known; only after `begin`."""
-        if self._lacking(keys):
+        known = self._known
+        lacking = list(itertools.filterfalse(known.__contains__, keys)) if known else keys
+        if lacking:
+            self._remembered(lacking, known)
+        try:
+            return list(map(known.__getitem__, keys))
+        except KeyError:
             return None
-        known = self._known
-        return [known[key] for key in keys]
-
-    def _lacking(self, keys: Sequence[K]) -> list[K]:
-        known = self._known
-        unknown = [key for key in keys if key not in known] if known else keys
-        if not unknown:
-            return []
-        known.update(self._remembered(unknown))
-        return [key for key in unknown if key not in known]
 
     def _ask(self, keys: Iterable[K]) -> list[_Batch[K]]:
         """Give the batches that keys are in; what is not under way goes into the one that starts next."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import datetime as dt
+import operator
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from itertools import repeat
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from domain.personal import NO_DETAILS, PersonalDetails
 from domain.relationships import STRANGERS, FollowState, ListKind, Relationship
@@ -33,6 +35,9 @@ class Floors(NamedTuple):
     positions: Positions | None = None
 
 
+# Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
+_OTHER_ID: Final[Callable[[PairKey], int]] = operator.itemgetter(2)
+_OWNER_ID: Final[Callable[[HiddenKey], int]] = operator.itemgetter(0)
 NO_FLOORS: Final = Floors({}, {}, {})
 """What is shown may be as old as anything ever is."""
 
@@ -60,11 +65,12 @@ class Loaders:
         self._positions = floors.positions
         self._begun = False
         self._epoch: bytes | None = None
+        self._side: Side | None = None
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
         self._positions = None
-        self._begun, self._epoch = False, None
+        self._begun, self._epoch, self._side = False, None, None
         for name in _LOADERS:
             vars(self).pop(name, None)
 
@@ -98,7 +104,7 @@ class Loaders:
 
     @Lazy
     def _sides(self) -> Loader[int, Side]:
-        return Loader(self.begin, self._recall_sides, self._load_sides, missing=self._caches.sides.kind.missing)
+        return Loader(self.begin, _recall_nothing, self._load_sides, missing=self._caches.sides.kind.missing)
 
     @Lazy
     def _pairs(self) -> Loader[int, Relationship]:
@@ -120,9 +126,11 @@ class Loaders:
     def _over(self, reader: ReadThrough[K, V], is_old: Callable[[K, V], bool] | None = None) -> Loader[K, V]:
         """Ask this operation's questions of one kind; what `is_old` is read from the cells."""
 
-        def recall(keys: Sequence[K]) -> Mapping[K, V]:
-            found = reader.recall(keys) if self._epoch is not None else {}
-            return found if is_old is None else {key: value for key, value in found.items() if not is_old(key, value)}
+        def recall(keys: Sequence[K], found: dict[K, V]) -> None:
+            if self._epoch is not None:
+                reader.recall(keys, found)
+                for key in [key for key in keys if key in found and is_old(key, found[key])] if is_old else ():
+                    del found[key]
 
         async def load(keys: Sequence[K]) -> Mapping[K, V]:
             found = await reader.load(keys, direct=self._epoch is None)
@@ -141,23 +149,39 @@ class Loaders:
             and any(side.to(other_id).version < version for other_id, version in self._floors.pairs.items())
         )
 
-    def _recall_sides(self, viewer_ids: Sequence[int]) -> Mapping[int, Side]:
-        if self._epoch is None:
-            return {}
-        found = self._caches.sides.recall([self._side_key(viewer_id) for viewer_id in viewer_ids])
-        return {key.viewer_id: side for key, side in found.items() if not self._is_old_side(side)}
+    def _recall_side(self, viewer_id: int) -> Side | None:
+        if self._side is None and self._epoch is not None:
+            side = self._caches.sides.recall_one(self._side_key(viewer_id))
+            if side is not None and not self._is_old_side(side):
+                self._side = side
+        return self._side
 
-    def _recall_pairs(self, other_ids: Sequence[int]) -> Mapping[int, Relationship]:
-        if self._epoch is None:
-            return {}
-        found = self._caches.pairs.recall([self._pair_key(other_id) for other_id in other_ids])
-        return {key.other_id: pair for key, pair in found.items()}
+    async def _fetch_side(self, viewer_id: int) -> Side:
+        if not self._begun:
+            await self._begin()
+        side = self._recall_side(viewer_id)
+        if side is None:
+            loader = self._sides
+            side = await loader.load(viewer_id)
+            if self._sides is loader:  # else a mutation has made all of this anew meanwhile
+                self._side = side
+        return side
 
-    def _recall_hidden_counts(self, owner_ids: Sequence[int]) -> Mapping[int, Counts]:
+    def _recall_pairs(self, other_ids: Sequence[int], found: dict[int, Relationship]) -> None:
         if self._epoch is None:
-            return {}
-        found = self._caches.hidden.recall([self._hidden_key(owner_id) for owner_id in owner_ids])
-        return {key.owner_id: counts for key, counts in found.items()}
+            return
+        pairs: dict[PairKey, Relationship] = {}
+        keys = zip(repeat(self._viewer_id or 0), repeat(self._epoch), other_ids)
+        self._caches.pairs.recall(cast("list[PairKey]", list(keys)), pairs)
+        found.update(zip(map(_OTHER_ID, pairs), pairs.values(), strict=True))
+
+    def _recall_hidden_counts(self, owner_ids: Sequence[int], found: dict[int, Counts]) -> None:
+        if self._epoch is None:
+            return
+        counts: dict[HiddenKey, Counts] = {}
+        keys = zip(owner_ids, repeat(self._viewer_id or 0), repeat(self._epoch))
+        self._caches.hidden.recall(cast("list[HiddenKey]", list(keys)), counts)
+        found.update(zip(map(_OWNER_ID, counts), counts.values(), strict=True))
 
     def begin(self) -> Awaitable[None] | None:
         """Learn what may be used of all that is remembered; None once that is known."""
@@ -172,41 +196,45 @@ class Loaders:
         """Give many people, and what the viewer is to each of them."""
         if not self._begun:
             await self._begin()
-        users, relationships = self.users.recall(user_ids), self._recall_relationships(user_ids)
-        if users is not None and relationships is not None:
-            return users, relationships
+        found = self.recall_people(user_ids)
+        if found is not None:
+            return found
         return await asyncio.gather(self.users.load_many(user_ids), self.fetch_relationships(user_ids))
+
+    def recall_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]] | None:
+        """Give the same at once; None where not all of it is remembered, or it is not known what may be used."""
+        if not self._begun:
+            return None
+        users, relationships = self.users.recall(user_ids), self._recall_relationships(user_ids)
+        return (users, relationships) if users is not None and relationships is not None else None
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> list[Relationship]:
         """Give what the viewer is to many people: everything about the viewer at once, where it is not too much."""
         if self._viewer_id is None:
             return [STRANGERS] * len(other_ids)
-        side = await self._sides.load(self._viewer_id)
-        if side.complete:
-            return [side.to(other_id) for other_id in other_ids]
-        return await self._pairs.load_many(other_ids)
+        side = await self._fetch_side(self._viewer_id)
+        return side.to_all(other_ids) if side.complete else await self._pairs.load_many(other_ids)
 
     def _recall_relationships(self, other_ids: Sequence[int]) -> list[Relationship] | None:
         if self._viewer_id is None:
             return [STRANGERS] * len(other_ids)
-        sides = self._sides.recall([self._viewer_id])
-        if sides is None:
+        side = self._recall_side(self._viewer_id)
+        if side is None:
             return None
-        side = sides[0]
-        return [side.to(other_id) for other_id in other_ids] if side.complete else self._pairs.recall(other_ids)
+        return side.to_all(other_ids) if side.complete else self._pairs.recall(other_ids)
 
     async def fetch_blocked_ids(self) -> Sequence[int]:
         """Give everybody whom a block, either way, hides from the viewer."""
         if self._viewer_id is None:
             return ()
-        side = await self._sides.load(self._viewer_id)
+        side = await self._fetch_side(self._viewer_id)
         return side.hidden_at(self._now) if side.complete else await self._blocked.load(self._viewer_id)
 
     async def fetch_followed_ids(self) -> Sequence[int]:
         """Give whom the viewer follows."""
         if self._viewer_id is None:
             return ()
-        side = await self._sides.load(self._viewer_id)
+        side = await self._fetch_side(self._viewer_id)
         if not side.complete:
             return await self._followed.load(self._viewer_id)
         return [other_id for other_id, pair in side.pairs.items() if pair.follows is FollowState.ACTIVE]
@@ -290,12 +318,14 @@ class Loaders:
 _LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, Lazy)]
 
 
-def _recall_nothing(_keys: Sequence[int]) -> Mapping[int, Any]:
-    return {}
+def _recall_nothing(_keys: Sequence[int], _found: dict[int, Any]) -> None:
+    pass
 
 
 def _within(head: Head, span: Span) -> list[ListEntry] | None:
     """Pick a span out of the newest rows; None where it reaches beyond them."""
+    if span.beyond is None and not span.without:
+        return list(head.entries[: span.limit]) if head.whole or len(head.entries) >= span.limit else None
     without = frozenset(span.without)
     rows = [
         entry

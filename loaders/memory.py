@@ -1,8 +1,9 @@
 """The memory of this process (L1): answers at once, bounded in entries and bytes, and forgets by itself."""
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -59,21 +60,19 @@ class Memory:
         held = self._held.get(key)
         return None if held is None or self.is_off or held.until <= self._clock() else held
 
-    def recall(self, kind: str, keys: Iterable[K]) -> tuple[dict[K, Any], list[K]]:
-        """Give what is remembered of some keys of a kind, and which of them are hot and soon forgotten."""
-        found: dict[K, Any] = {}
+    def recall(self, kind: str, keys: Sequence[K], found: dict[K, Any]) -> list[K]:
+        """Put what is remembered of some keys of a kind into `found`; gives those that are hot and soon forgotten."""
         ending: list[K] = []
         if not self.is_off:
-            now, everything = self._clock(), self._held
+            now, held_of = self._clock(), self._held.get
             soon = now + ENDING_S
-            for key in keys:
-                held = everything.get((kind, key))
-                if held is not None and held.until > now:
+            for key, held in zip(keys, map(held_of, zip(itertools.repeat(kind), keys, strict=False)), strict=True):
+                if held is not None and (until := held.until) > now:
                     held.hits += 1
                     found[key] = held.value
-                    if held.until < soon and held.hits >= HOT:
+                    if until < soon and held.hits >= HOT:
                         ending.append(key)
-        return found, ending
+        return ending
 
     def usable(self) -> list[tuple[Any, Any]]:
         """Give the keys and values that would be given now."""

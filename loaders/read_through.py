@@ -77,12 +77,17 @@ class ReadThrough(Generic[K, V]):
         self._flying: dict[K, Batch[K, V]] = {}
         self._brought: list[Brought[K, V]] = []
 
-    def recall(self, keys: Sequence[K]) -> dict[K, V]:
-        """Give what memory holds of some keys, at once; what is hot and soon forgotten is read again meanwhile."""
-        found, ending = self._memory.recall(self.kind.name, keys)
+    def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
+        """Put what memory holds of some keys into `found`; what is hot and soon forgotten is read again meanwhile."""
+        ending = self._memory.recall(self.kind.name, keys, found)
         if ending and self.kind.shared:
             self._ask([key for key in ending if key not in self._flying], direct=False, times=CROWD)
-        return found
+
+    def recall_one(self, key: K) -> V | None:
+        """Give what memory holds of one key, for kinds whose value is never None."""
+        held = self._memory.get((self.kind.name, key))
+        value: V | None = held.value if held is not None else None
+        return value
 
     async def load(self, keys: Sequence[K], *, direct: bool, fetch: Fetch[K, V] | None = None) -> dict[K, V]:
         """Give the values of keys; `direct` asks the cells alone, and joins nothing that is under way.

@@ -10,7 +10,7 @@ _LINK: Final = 60
 FACT: Final = 400
 """What a small value of a fixed size takes at most."""
 _LIST: Final = 240
-_LIST_ENTRY: Final = 145
+_LIST_ENTRY: Final = 265
 _PAIR: Final = 480
 
 

@@ -75,25 +75,38 @@ class Visible(msgspec.Struct, frozen=True):
 
 def see(viewer_id: int | None, target: User, relationship: Relationship, now: dt.datetime) -> Visible | None:
     """Decide whether the viewer may meet the target; None is all that anybody learns of a denial."""
-    bits = _bits(viewer_id, target, relationship, now)
-    return Visible(target, relationship, viewer_id, now, bits ^ _MEET) if bits & _MEET else None
+    [seen] = see_all(viewer_id, [target], [relationship], now)
+    return seen
+
+
+def see_all(
+    viewer_id: int | None, targets: Sequence[User | None], relationships: Sequence[Relationship], now: dt.datetime
+) -> list[Visible | None]:
+    """Decide about many people, and what the viewer is to each of them; None stands for nobody."""
+    seen: list[Visible | None] = []
+    for target, relationship in zip(targets, relationships, strict=True):
+        if target is None:
+            seen.append(None)
+            continue
+        case = target.policy.terms << WIDTH | standing_of(viewer_id, target, relationship, now)
+        bits = _REMEMBERED.get(case)
+        if bits is None:
+            bits = _ask_all(case, Question(viewer_id, target, relationship, now))
+        seen.append(Visible(target, relationship, viewer_id, now, bits ^ _MEET) if bits & _MEET else None)
+    return seen
 
 
 def see_own_block(viewer_id: int, target: User, relationship: Relationship, now: dt.datetime) -> Visible | None:
     """Show a person to whoever blocks that person, as the stub that managing the block needs."""
-    if not decide(Question(viewer_id, target, relationship, now), TO_MANAGE_BLOCK).allowed:
+    question = Question(viewer_id, target, relationship, now)
+    if not decide(question, TO_MANAGE_BLOCK).allowed:
         return None
-    return Visible(target, relationship, viewer_id, now, _bits(viewer_id, target, relationship, now) & ~_MEET)
-
-
-def _bits(viewer_id: int | None, target: User, relationship: Relationship, now: dt.datetime) -> int:
-    """Give the bits of what shows, and of meeting at all: by the rules, which are asked once for equal cases."""
-    case = target.policy.terms << WIDTH | standing_of(viewer_id, target, relationship, now)
-    bits = _REMEMBERED.get(case)
-    return bits if bits is not None else _ask_all(case, Question(viewer_id, target, relationship, now))
+    bits = _ask_all(target.policy.terms << WIDTH | standing_of(viewer_id, target, relationship, now), question)
+    return Visible(target, relationship, viewer_id, now, bits & ~_MEET)
 
 
 def _ask_all(case: int, question: Question) -> int:
+    """Give the bits of what shows, and of meeting at all: by the rules, which are asked once for equal cases."""
     decisions = {_MEET: decide(question, TO_MEET)}
     decisions.update((bit, decide_group(question, group)) for group, bit in GROUP_BITS.items())
     bits = sum(bit for bit, decision in decisions.items() if decision.allowed)

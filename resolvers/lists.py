@@ -154,8 +154,7 @@ async def _meet_all(
 def _keep_visible(
     reading: _Reading, entries: Sequence[ListEntry], met: Mapping[int, Visible | None], limit: int
 ) -> None:
-    visible = ((entry, met[entry.user_id]) for entry in entries)
-    reading.found += [(entry, person) for entry, person in visible if person is not None]
+    reading.found += [(entry, person) for entry in entries if (person := met[entry.user_id]) is not None]
     reading.ended = len(entries) < limit
     reading.beyond = entries[-1].position if entries else reading.beyond
 

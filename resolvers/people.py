@@ -56,8 +56,11 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
     open_ids = [person.user.id for person in people if person.shown & _COUNTS]
     counts = await context.loaders.counts.load_many(open_ids)
     hidden = await context.loaders.hidden_counts.load_many(open_ids)
-    left = dict(zip(open_ids, map(_less, counts, hidden), strict=True))
-    return [left.get(person.user.id) for person in people]
+    left: list[Counts | None] = list(map(_less, counts, hidden))
+    if len(left) == len(people):
+        return left
+    by_id = dict(zip(open_ids, left, strict=True))
+    return [by_id.get(person.user.id) for person in people]
 
 
 async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> list[Counts | None]:
@@ -77,6 +80,8 @@ async def fetch_details(context: Context, people: Sequence[Visible], group: Fiel
 
 
 def _less(counts: Counts, hidden: Counts) -> Counts:
+    if not hidden.followers and not hidden.following:
+        return counts
     return Counts(counts.followers - hidden.followers, counts.following - hidden.following)
 
 

@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from domain.digests import Digests
 from domain.errors import RateLimited
 from domain.rate_limits import RATES, OperationClass, Rate, Standing
@@ -31,16 +33,14 @@ class Terms:
     enforced: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Payer:
+class Payer(msgspec.Struct, frozen=True):
     """Who pays: a person, or the address of somebody who is not signed in; and from where."""
 
     user_id: int | None = None
     address: str = ""
 
 
-@dataclasses.dataclass(slots=True)
-class Charge:
+class Charge(msgspec.Struct):
     """What one operation is charged for."""
 
     payer: Payer

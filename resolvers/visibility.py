@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 
-from privacy.policy import Visible, see, see_own_block
+from privacy.policy import Visible, see_all, see_own_block
 from resolvers.context import Context
 
 
 async def meet(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
     """Decide about many people at once: one load of profiles and one of relationships, whatever their number."""
-    people, relationships = await context.loaders.fetch_people(user_ids)
-    return [
-        see(context.viewer_id, person, relationship, context.now) if person is not None else None
-        for person, relationship in zip(people, relationships, strict=True)
-    ]
+    loaders = context.loaders
+    people, relationships = loaders.recall_people(user_ids) or await loaders.fetch_people(user_ids)
+    return see_all(context.viewer_id, people, relationships, context.now)
 
 
 async def meet_one(context: Context, user_id: int) -> Visible | None:

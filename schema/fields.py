@@ -13,6 +13,7 @@ import typing
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+import msgspec
 import strawberry
 from aiodataloader import DataLoader
 from strawberry.extensions import FieldExtension
@@ -32,6 +33,7 @@ SOURCE: Final = "source"
 """The key of a field's metadata under which its `Source` lies."""
 
 _MAX_LEVEL: Final = 10_000
+_SHOWN: Final[Callable[[Visible], int]] = operator.attrgetter("shown")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,12 +83,11 @@ class Levels:
         return self._waiting[key].load(parent)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OperationContext:
+class OperationContext(msgspec.Struct, frozen=True):
     """What the executor hands to each field."""
 
     app: Context
-    levels: Levels = dataclasses.field(default_factory=Levels)
+    levels: Levels = msgspec.field(default_factory=Levels)
 
 
 class Protected(FieldExtension):
@@ -102,7 +103,7 @@ class Protected(FieldExtension):
     @staticmethod
     def masks(level: Sequence[Visible]) -> list[int]:
         """Give, for each object of a level, the bits of the groups that show."""
-        return [person.shown for person in level]
+        return list(map(_SHOWN, level))
 
     def resolve(self, next_: Callable[..., Any], source: Visible, info: Info[Any, Any], **arguments: Any) -> Any:
         """Answer null, or what the field has to say."""
@@ -138,10 +139,9 @@ def root(
     """Make a root field: of a function that answers for a level, where the caller's token is for this scope."""
 
     @functools.wraps(function)
-    async def within_scope(context: Context, parents: Sequence[object], **arguments: Any) -> Sequence[Any]:
+    def within_scope(context: Context, parents: Sequence[object], **arguments: Any) -> Any:
         context.require(scope)
-        answers = function(context, parents, **arguments)
-        return await answers if isinstance(answers, Awaitable) else answers
+        return function(context, parents, **arguments)
 
     within_scope.scope = scope  # type: ignore[attr-defined] # functions may carry one
     return level(within_scope, size=size, credential=credential)

@@ -15,8 +15,15 @@ from storage.own_lists import OWN_STATEMENTS
 from storage.replicas import Positions
 
 
+class _Placed:
+    """Room for a position beside the fields: not compared, stored or sent."""
+
+    __slots__ = ("_position",)
+    _position: Position
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class ListEntry:
+class ListEntry(_Placed):
     """One row of a list: who, and since when."""
 
     user_id: int
@@ -25,8 +32,13 @@ class ListEntry:
     @property
     def position(self) -> Position:
         """Give the place of this row, time in microseconds since 1970."""
-        age = self.since - _UNIX_EPOCH
-        return Position((age.days * _DAY_S + age.seconds) * 1_000_000 + age.microseconds, self.user_id)
+        try:
+            return self._position
+        except AttributeError:
+            age = self.since - _UNIX_EPOCH
+            micros = (age.days * _DAY_S + age.seconds) * 1_000_000 + age.microseconds
+            object.__setattr__(self, "_position", position := Position(micros, self.user_id))
+            return position
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ def taken(kind: Kind[Any, Any], value: Any) -> tuple[int, int]:
         for number in range(min(ENTRIES, 1 + BYTES // (len(encoded) + 1))):
             found = decode(encoded)
             memory.put((kind.name, FIRST + number), found, size=kind.weigh(found), until=1.0)
+            if isinstance(found, Head):
+                assert all(entry.position for entry in found.entries)  # kept with each entry from then on
         gc.collect()
         return tracemalloc.get_traced_memory()[0] - before, memory.size
     finally:
