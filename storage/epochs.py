@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from domain import deadlines
-from storage.redis_client import CacheUnavailable, Command, Redis
+from storage.exchanges import Command
+from storage.redis_client import CacheUnavailable, Redis
 
 EPOCH_LIVES_S: Final = 86_400
 """Much longer than anything that is remembered under an epoch: an epoch that was lost is never met again."""

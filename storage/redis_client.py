@@ -28,6 +28,7 @@ from redis.exceptions import TimeoutError as SocketTimeout
 from domain import deadlines
 from domain.errors import DeadlineExceeded
 from storage.breakers import Breaker, BreakerOpen
+from storage.exchanges import Command, Exchanges
 from storage.lives import Lives
 from storage.metrics import REDIS_FAILURES
 from storage.timeouts import AnswerWithin
@@ -35,7 +36,6 @@ from storage.timeouts import AnswerWithin
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 Client = aioredis.Redis | aioredis.RedisCluster
-Command = tuple[str | bytes | int, ...]
 
 CALL_TIMEOUT_S: Final = 0.05
 CLUSTER: Final = "+cluster://"
@@ -67,6 +67,7 @@ class Redis:
         self._is_cluster = CLUSTER in url
         self._breaker = Breaker("redis")
         self._calls = asyncio.Semaphore(_MAX_CALLS)
+        self._exchanges = Exchanges()
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = -_REFRESH_EVERY_S
         self._is_closed = False
@@ -103,7 +104,7 @@ class Redis:
         Raises:
             CacheUnavailable: as `run` does.
         """
-        send = _send_to_nodes if self._is_cluster else _send
+        send = _send_to_nodes if self._is_cluster else self._exchanges.send
         return await self.run(lambda client: send(client, commands))
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
@@ -168,19 +169,6 @@ class Redis:
         for _ in range(_MAX_CALLS):
             await self._calls.acquire()
         await self.client.aclose()
-
-
-async def _send(client: aioredis.Redis, commands: Sequence[Command]) -> list[Any]:
-    pool: Any = client.connection_pool
-    connection = await pool.get_connection()
-    try:
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        return [await connection.read_response() for _ in commands]
-    except RedisError:
-        await connection.disconnect(nowait=True)  # answers may be left unread
-        raise
-    finally:
-        await pool.release(connection)
 
 
 async def _send_to_nodes(client: aioredis.RedisCluster, commands: Sequence[Command]) -> list[Any]:

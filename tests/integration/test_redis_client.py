@@ -121,6 +121,39 @@ async def test_no_caller_gets_the_answer_of_another_that_was_cancelled(client: R
     assert client.client.connection_pool._in_use_connections == set()  # type: ignore[union-attr]
 
 
+async def test_no_exchange_gets_the_answer_of_another_that_was_cancelled(client: Redis) -> None:
+    for number in range(50):
+        await command(client, "SET", f"n{number}", number)
+
+    async def ask(number: int) -> tuple[int, list[bytes]]:
+        return number, await client.exchange([("GET", f"n{number % 50}"), ("ECHO", number)])
+
+    for turn in range(5):
+        tasks = [asyncio.create_task(ask(number)) for number in range(turn, turn + 12)]
+        for _ in range(turn + 1):
+            await asyncio.sleep(0)
+        tasks[turn].cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        found = [pair for pair in ended if isinstance(pair, tuple)]
+        assert all(values == [str(number % 50).encode(), str(number).encode()] for number, values in found)
+    await eventually(lambda: answers(client))
+    assert len(client.client.connection_pool._in_use_connections) <= 1  # type: ignore[union-attr]
+
+
+async def test_an_exchange_goes_on_where_its_connection_was_closed_meanwhile(client: Redis) -> None:
+    await eventually(lambda: exchanges(client))
+    kept = client._exchanges._kept
+    await command(client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await eventually(kept.can_read)
+    assert await client.exchange([("ECHO", "again")]) == [b"again"]
+
+
+async def exchanges(client: Redis) -> bool:
+    with contextlib.suppress(CacheUnavailable):
+        return await client.exchange([("ECHO", "once")]) == [b"once"]
+    return False
+
+
 async def test_more_callers_than_connections_wait_for_each_other(client: Redis) -> None:
     with contextlib.suppress(CacheUnavailable):
         await asyncio.gather(*(client.run(lambda found: found.get("k")) for _ in range(300)))

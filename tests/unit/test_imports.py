@@ -94,6 +94,7 @@ COMMANDS = {
 OWNERS = {
     "asyncpg": {"storage", "embedded", "identity", "benchmarks"},
     "redis": {"storage", "benchmarks"},
+    "hiredis": {"storage"},
     "aiokafka": {"events", "embedded", "examples", "identity"},
     "strawberry": {"schema", "benchmarks"},
     "graphql": {"execution", "schema", "transport", "benchmarks"},

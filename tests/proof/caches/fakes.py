@@ -13,7 +13,8 @@ from typing import Any, Final
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
 from storage import entries, generations, relationships, users
-from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable, Command
+from storage.exchanges import Command
+from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable
 from tests.proof.caches.loop import VirtualLoop
 
 POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
