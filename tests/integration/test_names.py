@@ -4,8 +4,10 @@ import asyncio
 import datetime as dt
 import functools
 import itertools
+import os
 import re
 import secrets
+import uuid
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,6 +18,7 @@ from domain.renaming import RenameQuota
 from domain.username_requirements import UsernameRequirementCode
 from domain.usernames import UsernameProblem, username_key, username_skeleton
 from resolvers import usernames
+from resolvers.context import Backend
 from resolvers.people import fetch_by_names
 from storage import renames
 from storage.database import Database
@@ -29,11 +32,13 @@ from storage.renames import (
     let_lapsed_go,
     settle_claims,
 )
+from storage.sign_ups import SignUp, sign_up
 from storage.users import NewUser, create_user, fetch_ids_by_name, fetch_users
 from tests.conftest import MakePerson, Person
 
 FREELY = RenameQuota(most=1000, pause=dt.timedelta(hours=-1))  # changes at once come in no order
 DAY = dt.timedelta(days=1)
+CLAIMS = 1000 if os.environ.get("PROVE") == "long" else 50
 
 
 def now() -> dt.datetime:
@@ -58,10 +63,10 @@ async def name_of(database: Database, person: Person) -> str:
     return (await fetch_users(database, [person.id]))[person.id][0].username
 
 
-def look_alikes(stem: str) -> list[str]:
-    """Give a hundred ways to write what looks like one name."""
-    ways = itertools.product("lLiI1", "o0O", "._", ("m", "rn", "M"))
-    return [f"{stem}{one}{two}{three}x{four}" for one, two, three, four in ways]
+def look_alikes(stem: str, count: int) -> list[str]:
+    """Give so many ways to write what looks like one name; there are 1,350."""
+    ways = itertools.product("lLiI1", "o0O", "._", ("m", "rn", "M"), "1iIlL", "O0o")
+    return ["".join((stem, *way, "x")) for way in itertools.islice(ways, count)]
 
 
 async def patiently(claim: Callable[[], Awaitable[object]]) -> object:
@@ -75,21 +80,30 @@ async def patiently(claim: Callable[[], Awaitable[object]]) -> object:
             await asyncio.sleep(0.05)
 
 
-async def test_of_all_who_claim_look_alikes_at_once_one_has_it(database: Database, make_person: MakePerson) -> None:
-    names = look_alikes(fresh())
-    cells = len(database.shards.cells)
-    people = await asyncio.gather(*(make_person() for _ in range(10)))
-    creating = [
-        patiently(functools.partial(create_user, database, NewUser(name), cell=n % cells, now=now()))
-        for n, name in enumerate(names[10:])
-    ]
-    renaming = [
-        patiently(functools.partial(change_username, database, one.id, name, now=now()))
-        for one, name in zip(people, names[:10], strict=True)
-    ]
-    results = await asyncio.gather(*creating, *renaming)
-    assert results.count(None) == 89
+async def holders_of(database: Database, names: list[str]) -> list[int]:
+    """Give who bears one of these names in a profile, in all cells."""
+    wanted = "SELECT id FROM users WHERE lower(username) = ANY($1)"
+    lowered = [name.lower() for name in names]
+    return [row["id"] for cell in database.shards.cells for row in await cell.fetch(wanted, lowered)]
+
+
+async def test_of_all_who_claim_look_alikes_at_once_one_has_it(backend: Backend, make_person: MakePerson) -> None:
+    database, names = backend.database, look_alikes(fresh(), CLAIMS)
+    people = await asyncio.gather(*(make_person() for _ in range(CLAIMS // 5)))
+
+    async def claim(number: int, name: str) -> object:
+        if number < len(people):
+            return await change_username(database, people[number].id, name, now=now())
+        if number % 2:
+            return await create_user(database, NewUser(name), cell=number // 2 % len(database.shards.cells), now=now())
+        newcomer = SignUp(uuid.uuid4(), name, f"{secrets.token_hex(8)}@example.org")
+        return await sign_up(database, backend.vault, newcomer, now=now())
+
+    claims = [patiently(functools.partial(claim, number, name)) for number, name in enumerate(names)]
+    results = await asyncio.gather(*claims)
+    assert results.count(None) == CLAIMS - 1
     found = await fetch_ids_by_name(database, sorted({username_key(name) or "" for name in names}))
+    assert await holders_of(database, names) == list(set(found.values()))
     assert len(set(found.values())) == 1
 
 
