@@ -44,7 +44,7 @@ _ROOT: Final = Path(__file__).parent
 _WEB_STAGE: Final = 12
 _EVENTS_STAGE: Final = 11
 _WEB_STOPS_WITHIN_S: Final = 15.0
-_IDENTITY_STOPS_WITHIN_S: Final = 8.0
+_IDENTITY_STOPS_WITHIN_S: Final = 12.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

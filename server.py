@@ -10,7 +10,6 @@ import functools
 import gc
 import json
 import os
-import resource
 import signal
 import ssl
 import sys
@@ -62,19 +61,19 @@ from storage.redis_client import Redis, open_redis
 from storage.replicas import open_replicas
 from storage.vault import Vault
 from transport.access import Access
+from transport.admission import ADMISSION
 from transport.app import Parts, make_app
 from transport.connections import ConnectionCaps
+from transport.failures import FORM
 from transport.graphiql import Explorer, Person, SignIn
 from transport.internal import make_internal_app
 from transport.lines import Caps
 from transport.patience import Patience
-from transport.serving import Certificate, Serving
+from transport.serving import Certificate, Serving, want_descriptors
 
 DIST: Final = Path(__file__).parent / "graphiql" / "dist"
 LAST_S: Final = 20.0
 """When a server that cannot close what it works with ends all the same."""
-OTHER_DESCRIPTORS: Final = 500
-"""What a process has open beside its clients' connections: databases, Redis, brokers, files."""
 YOUNG: Final = 20_000
 """How many new objects make the collector look at them: most of what requests leave is freed without it."""
 READ_TIMEOUT_S: Final = 2.0
@@ -194,10 +193,11 @@ async def serve(settings: Settings, sockets: development.Sockets, tell: Callable
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     caps = ConnectionCaps(settings.connections, settings.connections_per_address)
-    _want_descriptors(settings.connections)
+    want_descriptors(settings.connections)
     async with open_parts(settings) as parts:
-        serving = Serving(make_app(parts), caps=caps, tls=_tls(settings))
-        inner = Serving(make_internal_app(parts.backend, load_keys(settings).commands), caps=caps)
+        app = make_app(parts)
+        serving = Serving(app, caps=caps, form=FORM, early=app[ADMISSION].early, tls=_tls(settings))
+        inner = Serving(make_internal_app(parts.backend, load_keys(settings).commands), caps=caps, form=FORM)
         await serving.start(sockets.public)
         await inner.start(sockets.internal)
         # What start-up made stays for good: the collector need not look at it again.
@@ -222,15 +222,6 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     except OSError as error:
         why = getattr(error, "reason", None) or error.strerror or "they are none"
         raise SettingsError(f"The files of KITH_TLS_CERT and KITH_TLS_KEY cannot be used: {why}.") from error
-
-
-def _want_descriptors(connections: int) -> None:
-    """Raise this process's limit of descriptors as far as it may: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_DESCRIPTORS
-    if resource.RLIM_INFINITY != soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def main(arguments: list[str]) -> int:

@@ -18,6 +18,7 @@ class OperationClass(enum.Enum):
     SIGN_IN = "SIGN_IN"
     SECOND_FACTOR = "SECOND_FACTOR"
     RECOVERY = "RECOVERY"
+    TOKEN = "TOKEN"  # noqa: S105 - what is limited
     RENAME = "RENAME"
     AVAILABILITY = "AVAILABILITY"
     FOLLOW = "FOLLOW"
@@ -35,10 +36,15 @@ class Rate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rates:
-    """The rates of a class: what one account may do, and what may come from one address, whoever it is for."""
+    """The rates of a class: what one account may do, and what may come from one address, whoever it is for.
+
+    `client` is what one application may do at one address: an application has no secret, and whoever used up a limit of
+    all its people would keep them out.
+    """
 
     account: tuple[Rate, ...] = ()
     address: tuple[Rate, ...] = ()
+    client: tuple[Rate, ...] = ()
 
 
 RATES: Final[Mapping[OperationClass, Rates]] = {
@@ -50,6 +56,9 @@ RATES: Final[Mapping[OperationClass, Rates]] = {
         account=(Rate(5, 5 * MINUTE_S), Rate(20, DAY_S)), address=(Rate(50, 15 * MINUTE_S),)
     ),
     OperationClass.RECOVERY: Rates(account=(Rate(3, HOUR_S),), address=(Rate(10, HOUR_S),)),
+    OperationClass.TOKEN: Rates(
+        account=(Rate(60, 10 * MINUTE_S),), address=(Rate(600, MINUTE_S),), client=(Rate(300, MINUTE_S),)
+    ),
     OperationClass.RENAME: Rates(account=(Rate(10, HOUR_S), Rate(30, DAY_S))),
     OperationClass.AVAILABILITY: Rates(account=(Rate(60, MINUTE_S),), address=(Rate(120, MINUTE_S),)),
     OperationClass.FOLLOW: Rates(account=(Rate(60, MINUTE_S), Rate(1000, DAY_S)), address=(Rate(600, MINUTE_S),)),
@@ -58,7 +67,7 @@ RATES: Final[Mapping[OperationClass, Rates]] = {
 }
 """A rename counts when it is tried; how many succeed is limited in `domain/renaming.py`. Following and unfollowing
 count together, as do blocking and unblocking. A signed-in account counts for itself and for its address; where an
-account is only claimed, as in signing in, it is the one that is claimed."""
+account is only claimed, as in signing in, it is the one that is claimed; where tokens are renewed, it is the family."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

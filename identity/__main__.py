@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
-from aiohttp import web
 
 from identity.addresses import find_dsn
-from identity.app import make_app
+from identity.app import FORM, make_app
 from identity.parts import open_parts
-from listeners import BACKLOG, CannotListen, Door, bind, inherited, listening, port_of
+from listeners import CannotListen, Door, bind, inherited, listening, port_of
 from logs import configure_logs
 from settings import Service, Settings, leaving_on_bad_settings, load_or_exit
+from transport.connections import ConnectionCaps
+from transport.serving import Serving, want_descriptors
 
-KEEPALIVE_S: Final = 30.0
-SHUTDOWN_S: Final = 3.0
-LAST_S: Final = 8.0
+LAST_S: Final = 12.0
 """When a service that cannot close what it works with ends all the same."""
 
 
@@ -33,18 +32,14 @@ async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Ca
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     url = settings.identity_url or f"http://localhost:{port_of(listeners)}"
     async with open_parts(settings, find_dsn(settings), url) as parts:
-        runner = web.AppRunner(
-            make_app(parts), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S
-        )
-        await runner.setup()
-        try:
-            for listener in listeners:
-                await web.SockSite(runner, listener, backlog=BACKLOG).start()
-            tell()
-            await stop.wait()
-            asyncio.get_running_loop().call_later(LAST_S, os._exit, 1)
-        finally:
-            await runner.cleanup()
+        caps = ConnectionCaps(settings.connections, settings.connections_per_address)
+        want_descriptors(settings.connections)
+        serving = Serving(make_app(parts), caps=caps, form=FORM)
+        await serving.start(listeners)
+        tell()
+        await stop.wait()
+        asyncio.get_running_loop().call_later(LAST_S + settings.drain_delay, os._exit, 1)
+        await serving.stop(notice=settings.drain_delay)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from domain.digests import Digests
+from domain.probes import Ping
 from identity.limits import Limits
 from identity.passwords import Blocklist, Effort, Passwords
 from identity.user_service import UserService, open_user_service
@@ -20,12 +21,16 @@ _NOWHERE: Final = "unix:///nonexistent"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Credentials:
-    """Hashes, judges, counts; `mails` is rung when a mail was queued, and `users` knows which names are to be had."""
+    """Hashes, judges, counts; `mails` is rung when a mail was queued, and `users` knows which names are to be had.
+
+    `ping` asks Redis for a sign of life; without it limits count in this process alone.
+    """
 
     passwords: Passwords
     blocklist: Blocklist
     limits: Limits
     mails: asyncio.Event
+    ping: Ping
     users: UserService | None = None
 
 
@@ -44,7 +49,7 @@ async def open_credentials(settings: Settings, keys: Keys, effort: Effort | None
         users = None
         if settings.internal_url is not None:
             users = await stack.enter_async_context(open_user_service(settings.internal_url, keys.commands))
-        yield Credentials(passwords, blocklist, limits, asyncio.Event(), users)
+        yield Credentials(passwords, blocklist, limits, asyncio.Event(), redis.ping, users)
 
 
 def _redis_of(settings: Settings) -> str:

@@ -99,9 +99,15 @@ async def begin_family(connection: Connection, family: Family, session_id: UUID,
     return token
 
 
+async def fetch_family_id(connection: Connection, token: str) -> UUID | None:
+    """Read whose lineage a refresh token is of, locking nothing."""
+    found: UUID | None = await connection.fetchval(_FAMILY_OF, digest(token))
+    return found
+
+
 async def fetch_presented(connection: Connection, token: str) -> Presented | None:
     """Read a refresh token and lock its family, so that of those who present it at once one comes first."""
-    family_id = await connection.fetchval(_FAMILY_OF, digest(token))
+    family_id = await fetch_family_id(connection, token)
     row = await connection.fetchrow(_LOCK, family_id) if family_id is not None else None
     if row is None:
         return None

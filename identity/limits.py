@@ -32,13 +32,15 @@ class Limits:
     digests: Digests
     is_enforced: bool
 
-    async def count(self, operation: OperationClass, address: str, account: str | None = None) -> Mapping[str, str]:
-        """Count an operation of a class; gives the headers that tell what is left.
+    async def count(
+        self, operation: OperationClass, address: str | None, account: str | None = None, client: str | None = None
+    ) -> Mapping[str, str]:
+        """Count an operation of a class for what is named; gives the headers that tell what is left.
 
         Raises:
             TooOften: this is one too many.
         """
-        limits = self._limits(operation, address, account)
+        limits = self._limits(operation, address, account, client)
         within = await asyncio.gather(*(self.windows.hit(rate, *names) for rate, names in limits))
         standings = await asyncio.gather(*(self.windows.look(rate, *names) for rate, names in limits))
         tightest = _tightest([each for each, is_within in zip(standings, within, strict=True) if not is_within])
@@ -50,13 +52,21 @@ class Limits:
         return _headers(tightest) if tightest is not None else {}
 
     def _limits(
-        self, operation: OperationClass, address: str, account: str | None
+        self, operation: OperationClass, address: str | None, account: str | None, client: str | None
     ) -> list[tuple[Rate, tuple[str, str, str]]]:
         rates, name = RATES[operation], operation.value.lower()
-        limits = [(rate, (name, "address", self._digest(address))) for rate in rates.address]
-        if account is not None:
-            limits += [(rate, (name, "account", self._digest(account))) for rate in rates.account]
-        return limits
+        at = None if address is None or client is None else f"{client} {address}"
+        counted = {
+            "address": (address, rates.address),
+            "account": (account, rates.account),
+            "client": (at, rates.client),
+        }
+        return [
+            (rate, (name, what, self._digest(whose)))
+            for what, (whose, several) in counted.items()
+            if whose is not None
+            for rate in several
+        ]
 
     def _digest(self, text: str) -> str:
         return (self.digests.of(text) or b"").hex()

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.hdrs import ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY
 
+from domain.rate_limits import OperationClass
 from identity.codes import IssuedCode, fetch_code, use_code
 from identity.database import Connection
 from identity.discovery import REVOKE, TOKEN
@@ -15,15 +16,18 @@ from identity.families import (
     Standing,
     begin_family,
     end_families,
+    fetch_family_id,
     fetch_presented,
     new_family,
     rotate,
 )
 from identity.forms import BadForm, read_form
 from identity.grants import Refused, check_client, check_code, check_refresh
+from identity.limits import TooOften
 from identity.metrics import GRANTS, REUSES
 from identity.minting import LIFE, Mint
 from identity.parts import Parts
+from transport.addresses import address_of
 
 Answer = dict[str, object]
 
@@ -34,8 +38,10 @@ def routes(parts: Parts) -> Iterable[web.AbstractRouteDef]:
     return [web.post(TOKEN, _told(parts, tokens.grant)), web.post(REVOKE, _told(parts, tokens.revoke))]
 
 
-Work = Callable[[Mapping[str, str]], Awaitable[Answer]]
+Fields = Mapping[str, str]
+Work = Callable[[Fields], Awaitable[Answer]]
 _STATUS: Final = {"invalid_client": 401}
+_TOO_OFTEN: Final = "temporarily_unavailable"
 
 
 def _told(parts: Parts, work: Work) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -44,16 +50,33 @@ def _told(parts: Parts, work: Work) -> Callable[[web.Request], Awaitable[web.Res
 
     async def serve(request: web.Request) -> web.Response:
         origin = request.headers.get(ORIGIN, "")
-        headers = {VARY: ORIGIN} | ({ACCESS_CONTROL_ALLOW_ORIGIN: origin} if origin in origins else {})
+        headers: dict[str, str] = {VARY: ORIGIN} | ({ACCESS_CONTROL_ALLOW_ORIGIN: origin} if origin in origins else {})
         try:
-            return web.json_response(await work(await read_form(request)), headers=headers)
+            fields = await read_form(request)
+            headers.update(await _count(parts, request, fields))
+            return web.json_response(await work(fields), headers=headers)
         except BadForm:
             refused = Refused("invalid_request")
         except Refused as error:
             refused = error
+        except TooOften as error:
+            return web.json_response({"error": _TOO_OFTEN}, status=429, headers=headers | dict(error.headers))
         return web.json_response({"error": refused.error}, status=_STATUS.get(refused.error, 400), headers=headers)
 
     return serve
+
+
+async def _count(parts: Parts, request: web.Request, fields: Fields) -> Mapping[str, str]:
+    """Count for the address and the application, and then for the family whose token is presented; raises TooOften."""
+    limits, client = parts.credentials.limits, fields.get("client_id")
+    address = address_of(request, parts.settings.proxies)
+    left = await limits.count(OperationClass.TOKEN, address, client=client if client in parts.clients else None)
+    presented = fields.get("refresh_token", fields.get("token"))
+    if presented is None:
+        return left
+    async with parts.database.connection() as connection:
+        family = await fetch_family_id(connection, presented)
+    return left if family is None else await limits.count(OperationClass.TOKEN, None, str(family))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

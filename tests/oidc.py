@@ -6,19 +6,22 @@ import dataclasses
 import datetime as dt
 import hashlib
 import secrets
-import socket
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
-from aiohttp import web
 
 from identity.accounts import TABLE, Account, insert_account
-from identity.app import make_app
+from identity.app import FORM, make_app
 from identity.parts import Parts
 from identity.sessions import begin_session
+from listeners import bind, listening, port_of
+from settings import load
+from tests.acceptance.main_job import free_port
+from transport.connections import ConnectionCaps
+from transport.serving import Serving
 
 REDIRECT_URI: Final = "http://127.0.0.1:8000/graphql"
 SCOPE: Final = "openid kith:read kith:social"
@@ -147,20 +150,18 @@ async def sign_up(parts: Parts, subject: str, password: str | None = None) -> Br
 
 
 @contextlib.asynccontextmanager
-async def open_application(parts: Parts) -> AsyncIterator[Application]:
+async def open_application(parts: Parts, caps: ConnectionCaps | None = None) -> AsyncIterator[Application]:
     """Serve the auth service at an address of its own, with a clock that is set by hand."""
     clock = Clock()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        served = dataclasses.replace(parts, url=url, clock=clock)
-        runner = web.AppRunner(make_app(served), access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+    with listening(bind(load({"KITH_PORT": str(free_port())}))) as listeners:
+        served = dataclasses.replace(parts, url=f"http://127.0.0.1:{port_of(listeners)}", clock=clock)
+        serving = Serving(make_app(served), caps=caps or ConnectionCaps(), form=FORM)
+        await serving.start(listeners)
         try:
-            await web.SockSite(runner, listener).start()
             async with aiohttp.ClientSession() as http:
                 yield Application(served, http, clock)
         finally:
-            await runner.cleanup()
+            await serving.stop()
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:

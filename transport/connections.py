@@ -13,12 +13,17 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from prometheus_client import Counter, Gauge
 
 from domain.errors import Overloaded
-from execution.errors import masked
 from transport.addresses import network_of
-from transport.failures import refusal, refusal_bytes
-from transport.metrics import CONNECTIONS, TURNED_AWAY
+
+CONNECTIONS: Final = Gauge("kith_connections", "Open connections of any kind.", multiprocess_mode="livesum")
+TURNED_AWAY: Final = Counter(
+    "kith_connections_turned_away_total",
+    "Connections that the server ended: too many (`total`, `address`), slow (`head`, `answer`), `body`, `unreadable`.",
+    ["why"],
+)
 
 HEAD_TIMEOUT_S: Final = 10.0
 KEEPALIVE_S: Final = 30.0
@@ -32,6 +37,18 @@ _PIECE_BYTES: Final = 64 * 1024
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Early = Callable[[bytes], bytes | None]
 """Gives the answer to what is refused before it is parsed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Form:
+    """How an application tells what it turns away: by a status and a sentence."""
+
+    answer: Callable[[int, str], web.Response]
+    """Writes the last answer of a connection."""
+    written: Callable[[int, str], bytes]
+    """Writes the same as it is sent, where there is nothing that could send it."""
+    broken: Callable[[BaseException], web.Response]
+    """Tells of a fault of ours, and logs it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,9 +69,11 @@ class Connections:
         *,
         draining: asyncio.Event,
         early: Early,
+        form: Form,
     ) -> None:
         self._server = server
         self._early = early
+        self.form = form
         self._caps = caps
         self._open: set[Connection] = set()
         self._by_address: collections.Counter[str] = collections.Counter()
@@ -107,7 +126,7 @@ class Connections:
             try:
                 response = await handler(request)
             except web.HTTPException as error:
-                return refusal(error.status, error.reason)
+                return self.form.answer(error.status, error.reason)
             if self._draining.is_set() and not response.prepared:
                 response.force_close()
             return response
@@ -150,7 +169,7 @@ class Connection(web.RequestHandler):
             self._expect_head()
         else:
             self._force_close = True
-            _turn_away(transport, why, 503, str(Overloaded()), Overloaded.code)
+            self._turn_away(transport, why, 503, str(Overloaded()))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
@@ -190,10 +209,9 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("An answer is under way already.")
         if status >= 500 and exc is not None:  # noqa: PLR2004 - faults of ours
-            masked(exc)
-            return refusal(500, "Internal error.", "INTERNAL_SERVER_ERROR")
+            return self._connections.form.broken(exc)
         TURNED_AWAY.labels("unreadable").inc()
-        return refusal(*_fault(exc))
+        return self._connections.form.answer(*_fault(exc))
 
     def log_exception(self, *args: Any, **details: Any) -> None:
         """Log what went wrong, unless it is a body that could not be read: its client has been told."""
@@ -211,7 +229,7 @@ class Connection(web.RequestHandler):
 
     def _head_is_late(self) -> None:
         if self.is_idle and self.transport is not None:
-            _turn_away(self.transport, "head", 408, "The request did not arrive in time.")
+            self._turn_away(self.transport, "head", 408, "The request did not arrive in time.")
             self.force_close()
 
     def _take(self, data: bytes) -> None:
@@ -271,6 +289,12 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
+    def _turn_away(self, transport: Any, why: str, status: int, message: str) -> None:
+        """Say why, in one write, and close."""
+        TURNED_AWAY.labels(why).inc()
+        transport.write(self._connections.form.written(status, message))
+        transport.close()
+
     def _stop_timers(self) -> None:
         self._head_is_there()
         if self._taking is not None:
@@ -284,10 +308,3 @@ def _fault(error: BaseException | None) -> tuple[int, str]:
     if isinstance(error, ContentEncodingError):
         return 415, "Of content codings only `gzip` and `deflate` are understood."
     return 400, "This is no request that can be read."
-
-
-def _turn_away(transport: Any, why: str, status: int, message: str, code: str = "BAD_REQUEST") -> None:
-    """Say why, in one write, and close."""
-    TURNED_AWAY.labels(why).inc()
-    transport.write(refusal_bytes(status, message, code))
-    transport.close()

@@ -8,10 +8,11 @@ import orjson
 from aiohttp import web
 
 from domain import traces
-from domain.errors import KithError, Unauthenticated
+from domain.errors import KithError, Overloaded, Unauthenticated
 from execution.engine import Response
 from execution.errors import masked
 from transport.bodies import BadRequest
+from transport.connections import Form
 from transport.heads import check_head
 from transport.metrics import REFUSALS
 from transport.problems import PREFIX, problem
@@ -21,6 +22,7 @@ SERVER: Final = "kith"
 _JSON: Final = "application/json"
 _PRIVATE: Final = "private, no-store"
 _ALLOWED: Final = "GET, POST"
+_CODES: Final = {500: "INTERNAL_SERVER_ERROR", 503: Overloaded.code}
 
 
 @web.middleware
@@ -68,23 +70,32 @@ def respond(response: Response, media_type: str, *, status: int = 200) -> web.Re
     return web.Response(body=orjson.dumps(response), status=status, headers=headers)
 
 
-def refusal(status: int, message: str, code: str = BadRequest.code) -> web.Response:
+def _refuse(status: int, message: str) -> web.Response:
     """Write what is answered where there is no request yet, or none that can be read; the connection ends with it."""
-    headers, body = _refusal(message, code)
+    headers, body = _refusal(status, message)
     response = web.Response(status=status, body=body, headers=headers)
     response.force_close()
     return response
 
 
-def refusal_bytes(status: int, message: str, code: str = BadRequest.code) -> bytes:
-    """Write the same as it is sent, where there is nothing that could send it."""
-    headers, body = _refusal(message, code)
+def _refuse_in_bytes(status: int, message: str) -> bytes:
+    headers, body = _refusal(status, message)
     headers.update({"Content-Length": str(len(body)), "Connection": "close"})
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def _refusal(message: str, code: str) -> tuple[dict[str, str], bytes]:
+def _broken(error: BaseException) -> web.Response:
+    masked(error)
+    return _refuse(500, "Internal error.")
+
+
+FORM: Final = Form(answer=_refuse, written=_refuse_in_bytes, broken=_broken)
+"""What is turned away before it is a request, told as all else."""
+
+
+def _refusal(status: int, message: str) -> tuple[dict[str, str], bytes]:
+    code = _CODES.get(status, BadRequest.code)
     REFUSALS.labels(code).inc()
     headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
     return {**headers, **identity(traces.continued(()))}, orjson.dumps(_failed(message, {"code": code}))

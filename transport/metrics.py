@@ -30,12 +30,6 @@ CLOSINGS: Final = Counter(
     "Ends of WebSockets and event streams, by close code; `peer` where the other side went.",
     ["transport", "code"],
 )
-CONNECTIONS: Final = Gauge("kith_connections", "Open connections of any kind.", multiprocess_mode="livesum")
-TURNED_AWAY: Final = Counter(
-    "kith_connections_turned_away_total",
-    "Connections that the server ended: too many (`total`, `address`), slow (`head`, `answer`), `body`, `unreadable`.",
-    ["why"],
-)
 SUBSCRIPTIONS: Final = Gauge("kith_subscriptions", "Running subscriptions.", multiprocess_mode="livesum")
 DELIVERED: Final = Counter("kith_delivered_events_total", "Events that were sent to subscribers.")
 DROPPED: Final = Counter("kith_dropped_events_total", "Events that subscribers chose to lose by taking them late.")

@@ -6,6 +6,7 @@ is none it waits.
 
 import asyncio
 import dataclasses
+import resource
 import socket
 import ssl
 from collections.abc import Sequence
@@ -14,8 +15,7 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from transport.admission import ADMISSION
-from transport.connections import ConnectionCaps, Connections
+from transport.connections import ConnectionCaps, Connections, Early, Form
 from transport.health import DRAINING
 
 BACKLOG: Final = 1024
@@ -23,6 +23,8 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_S: Final = 2.0
 """How long a connection without a request is kept while draining, for the request that may be on its way."""
 SHUTDOWN_S: Final = 5.0
+OTHER_DESCRIPTORS: Final = 500
+"""What a process has open beside its clients' connections: databases, Redis, brokers, files."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,9 +55,19 @@ def _parse_everything(_data: bytes) -> None:
 class Serving:
     """An application on its sockets."""
 
-    def __init__(self, app: web.Application, *, caps: ConnectionCaps, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        caps: ConnectionCaps,
+        form: Form,
+        early: Early = _parse_everything,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._app = app
         self._caps = caps
+        self._form = form
+        self._early = early
         self._tls = tls
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         self._connections: Connections | None = None
@@ -65,9 +77,9 @@ class Serving:
         """Accept connections from now on."""
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
-        admission = self._app.get(ADMISSION)
-        early = admission.early if admission is not None else _parse_everything
-        self._connections = Connections(server, self._caps, draining=self._app[DRAINING], early=early)
+        self._connections = Connections(
+            server, self._caps, draining=self._app[DRAINING], early=self._early, form=self._form
+        )
         loop = asyncio.get_running_loop()
         timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None
         for listener in listeners:
@@ -89,3 +101,12 @@ class Serving:
         if self._connections is not None:
             await asyncio.gather(self._app.shutdown(), self._connections.idle_gone(IDLE_S))
         await self._runner.cleanup()
+
+
+def want_descriptors(connections: int) -> None:
+    """Raise this process's limit of descriptors as far as it may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_DESCRIPTORS
+    if resource.RLIM_INFINITY != soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -13,11 +13,11 @@ from typing import Final
 
 from aiohttp import web
 
+from identity.forms import BadForm, read_post
 from identity.secret_values import digest
 
 FIELD: Final = "form"
 MAX_EMAIL: Final = 254
-_FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _EMAIL: Final = re.compile(r"[^\s@<>\x00-\x1f\x7f]{1,64}@[^\s@<>.\x00-\x1f\x7f]+(\.[^\s@<>.\x00-\x1f\x7f]+)+")
 _NEXT: Final = re.compile(r"/(?:authorize\?|account)[!-\[\]-~]{0,4000}")
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -61,13 +61,13 @@ async def read_form(request: web.Request, origin: str, token: str | None) -> Map
         Forged: it does not come from a page of ours that was shown in this browser.
         TooLarge: it is too large.
     """
-    if not _is_ours(request, origin) or request.content_type != _FORM_TYPE:
+    if not _is_ours(request, origin):
         raise Forged
     try:
-        sent = await request.post()
+        sent = await read_post(request)
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge from None
-    except ValueError:
+    except BadForm:
         raise Forged from None
     form: dict[str, str] = {}
     for name, value in sent.items():

@@ -23,10 +23,9 @@ from transport import connections
 from transport import serving as serving_module
 from transport.addresses import network_of
 from transport.admission import ADMISSION, Admission
-from transport.connections import ConnectionCaps
-from transport.failures import errors_middleware, mark
+from transport.connections import TURNED_AWAY, ConnectionCaps
+from transport.failures import FORM, errors_middleware, mark
 from transport.health import DRAINING
-from transport.metrics import TURNED_AWAY
 from transport.serving import Certificate, Serving
 
 HOST: Final = "127.0.0.1"
@@ -84,7 +83,7 @@ async def serving(caps: ConnectionCaps = NO_CAPS, tls: ssl.SSLContext | None = N
     app[DRAINING] = asyncio.Event()
     app[ADMISSION] = admission = Admission("/said", most=1)
     app.on_response_prepare.append(mark)
-    server = Serving(app, caps=caps, tls=tls)
+    server = Serving(app, caps=caps, form=FORM, early=admission.early, tls=tls)
     with listening(bind(load({"KITH_PORT": str(free_port())}))) as listeners:
         served = Served(server, port_of(listeners), admission)
         app.router.add_get("/", hello)

@@ -68,6 +68,9 @@ EDGES = {
         "storage.rate_windows",  # the same windows in Redis
         "storage.redis_client",
         "transport.addresses",  # the same reading of who asks
+        "transport.connections",  # the same bounds of connections
+        "transport.health",  # the same two answers
+        "transport.serving",  # the same way to serve, and to stop
         "events.records",  # the form of facts
         "events.groups",  # how a group reads them
         "events.broker",
