@@ -31,7 +31,7 @@ COPY --from=explorer /explorer/dist graphiql/dist
 RUN python -m compileall -q .
 
 USER kith
-EXPOSE 8000
+EXPOSE 8000 8100
 STOPSIGNAL SIGTERM
 # Of the web server; a relay or a consumer is asked for /metrics instead, as docker-compose.yml does.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

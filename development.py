@@ -1,7 +1,7 @@
 """The main job: embedded parts where no address is set, migrations, the named world, tokens, and all processes.
 
 In production nothing is embedded, migrated or seeded: only the web servers run, as many as `KITH_WORKERS` says.
-`python -m development seed` migrates, makes the named world and writes its tokens, and leaves the rest to others.
+`python -m development seed` migrates, makes the named world, accounts and tokens, and leaves the rest to others.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ from storage.migrate import MigrationError, migrate
 from storage.named_world import ABOUT, seed_named_world
 
 TOKENS_FILE: Final = "tokens.json"
+_STANDARD_OUTPUT: Final = 1
 _STANDARD_ERROR: Final = Path("/dev/stderr")
 _ROOT: Final = Path(__file__).parent
 _WEB_STAGE: Final = 12
@@ -226,16 +227,18 @@ def _background(settings: Settings, name: str, environment: Mapping[str, str]) -
 
 def _identity(settings: Settings, environment: Mapping[str, str], doors: Sequence[socket.socket]) -> Child:
     serves = Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / "identity.serves"
+    console = os.dup(_STANDARD_OUTPUT)  # mails are shown where this process is watched, not where its log is
     # It is one process, and counts for itself.
     own = {name: value for name, value in environment.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     child = Child(
         name="identity",
-        argv=(sys.executable, "-m", "identity"),
+        argv=(sys.executable, "-m", "identity", "--console", str(console)),
         log=settings.data_dir.resolve() / "logs" / "identity.log",
         env=own,
         cwd=_ROOT,
         stop_timeout=_IDENTITY_STOPS_WITHIN_S,
         stage=_WEB_STAGE,
+        passed=(console,),
     )
     return _serving(child, serves, doors)
 
@@ -280,7 +283,8 @@ def _greet(settings: Settings, tokens: Mapping[str, str], address: str, identity
     sys.stdout.write(
         f"\nAccess tokens (also in {settings.data_dir / TOKENS_FILE}):\n{people}\n\n"
         f"Sign-in is at {identity_url}\n"
-        f"There each person is name@{DOMAIN} with the password {PASSWORD}; mails are at {identity_url}/mails\n"
+        f"There each person is name@{DOMAIN} with the password {PASSWORD}; "
+        f"mails are shown here and at {identity_url}/mails\n"
         f"Kith runs: open {address}/graphql and choose who you are. Ctrl-C stops it.\n"
     )
     sys.stdout.flush()
@@ -289,7 +293,10 @@ def _greet(settings: Settings, tokens: Mapping[str, str], address: str, identity
 async def _seed(settings: Settings) -> None:
     async with open_addresses(settings, parts=frozenset({Part.POSTGRES}), report=say) as addresses:
         await migrate(addresses.postgres_dsns, say)
-        _write_tokens(settings, await _prepare_world(settings, addresses))
+        identity_dsn = await _prepare_identity(settings, addresses)
+        subjects = await _prepare_world(settings, addresses)
+        await seed_accounts(settings, identity_dsn, subjects)
+        _write_tokens(settings, subjects)
     say(f"The named world is there; its tokens are in {settings.data_dir / TOKENS_FILE}")
 
 

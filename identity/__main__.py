@@ -23,15 +23,22 @@ from transport.serving import Serving, want_descriptors
 
 LAST_S: Final = 12.0
 """When a service that cannot close what it works with ends all the same."""
+_NICENESS: Final = 5
+"""On a machine that it shares, whoever signs in can wait a little, requests to the API cannot."""
 
 
-async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, and then let running requests finish; calls `tell` once connections are taken."""
+async def serve(
+    settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None], console: int | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, and then let running requests finish; calls `tell` once connections are taken.
+
+    In development mails are shown on `console`, a descriptor.
+    """
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     url = settings.identity_url or f"http://localhost:{port_of(listeners)}"
-    async with open_parts(settings, find_dsn(settings), url) as parts:
+    async with open_parts(settings, find_dsn(settings), url, console) as parts:
         caps = ConnectionCaps(settings.connections, settings.connections_per_address)
         want_descriptors(settings.connections)
         serving = Serving(make_app(parts), caps=caps, form=FORM)
@@ -45,6 +52,7 @@ async def serve(settings: Settings, listeners: Sequence[socket.socket], tell: Ca
 def main(arguments: Sequence[str]) -> int:
     """Run the service; gives the exit status."""
     asked = _read(arguments)
+    os.nice(_NICENESS)
     settings = load_or_exit(service=Service.IDENTITY)
     configure_logs()
     try:
@@ -53,13 +61,15 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"kith: {error}\n")
         return 1
     with leaving_on_bad_settings(), listening(listeners):
-        uvloop.run(serve(settings, listeners, lambda: None if asked.serves is None else asked.serves.touch()))
+        told = asked.serves.touch if asked.serves is not None else lambda: None
+        uvloop.run(serve(settings, listeners, told, asked.console))
     return 0
 
 
 def _read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m identity", description="Run the auth service.")
     parser.add_argument("--listen", metavar="FD,…", help="listening sockets that were handed on")
+    parser.add_argument("--console", metavar="FD", type=int, help="a terminal that was handed on, to show mails on")
     parser.add_argument("--serves", metavar="FILE", type=Path, help="a file to make once connections are accepted")
     return parser.parse_args(arguments)
 

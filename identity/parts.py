@@ -23,7 +23,10 @@ def _now() -> dt.datetime:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
-    """What requests and tasks are done with; `url` is the service's address as browsers see it, and its issuer."""
+    """What requests and tasks are done with; `url` is the service's address as browsers see it, and its issuer.
+
+    `console` is a terminal on which mails are shown in development.
+    """
 
     settings: Settings
     url: str
@@ -35,11 +38,12 @@ class Parts:
     signing_keys: SigningKeys
     cookie: Cookie
     credentials: Credentials
+    console: int | None = None
     clock: Callable[[], dt.datetime] = _now
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, dsn: str, url: str) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, dsn: str, url: str, console: int | None = None) -> AsyncIterator[Parts]:
     """Open everything; closed in reverse order."""
     keys, clients = load_keys(settings), load_clients(settings)
     signing_keys = SigningKeys(keys.signing_keys)
@@ -63,4 +67,5 @@ async def open_parts(settings: Settings, dsn: str, url: str) -> AsyncIterator[Pa
             signing_keys=signing_keys,
             cookie=Cookie(secure=url.startswith("https:")),
             credentials=credentials,
+            console=console,
         )

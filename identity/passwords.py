@@ -141,6 +141,13 @@ class Passwords:
         self._places = threading.BoundedSemaphore(self._effort.threads + self._effort.waiting)
         self._nobodys = _hash_of_nothing(self._effort)
 
+    def expect_room(self) -> None:
+        """Raise Busy where too many others are waiting, before anything is done for one more."""
+        if not self._places.acquire(blocking=False):
+            PASSWORDS_REFUSED.inc()
+            raise Busy
+        self._places.release()
+
     async def hash(self, password: str) -> str:
         """Hash a password; raises TooLong and Busy."""
         form = prepared(password)

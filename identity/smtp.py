@@ -1,6 +1,9 @@
-"""Handing mails on to a server by SMTP; in development they stay where the page `/mails` shows them."""
+"""Handing mails on to a server by SMTP; in development they stay where the page `/mails` and the terminal show them."""
 
+import asyncio
+import contextlib
 import logging
+import os
 import ssl
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -65,3 +68,19 @@ def by_smtp(url: str, sender: str) -> Send:
 async def to_page(mail: Mail) -> None:
     """Leave a mail to the page `/mails`; a log may hold neither an address nor a link."""
     _LOG.info("a mail is to be read on the page /mails: %s", mail.letter.kind)
+
+
+def to_console(console: int) -> Send:
+    """Show mails on a terminal, by its descriptor, as well as on the page."""
+
+    def show(text: bytes) -> None:
+        with contextlib.suppress(OSError):  # nobody looks any more
+            os.write(console, text)
+
+    async def send(mail: Mail) -> None:
+        letter = mail.letter
+        text = f"\n--- mail to {letter.to}: {letter.subject}\n{letter.text}---\n"
+        # A terminal that was halted takes nothing for a while.
+        await asyncio.to_thread(show, text.encode())
+
+    return send

@@ -36,6 +36,7 @@ async def show_sign_in(visit: Visit) -> web.Response:
 async def sign_in(visit: Visit) -> web.Response:
     """Check a password: with one hash, and the same answer, whether it is wrong or there is no such account."""
     address, password = visit.field("email"), visit.field("password")
+    visit.parts.credentials.passwords.expect_room()
     await visit.count(OperationClass.SIGN_IN, normalised(address))
     account = await fetch_claimed(visit, address)
     stored = account.password_hash if account is not None and account.may_sign_in else None

@@ -44,6 +44,7 @@ async def show_sign_up(visit: Visit) -> web.Response:
 
 async def sign_up(visit: Visit) -> web.Response:
     """Begin a sign-up. Whether the address has an account shows in nothing: only its mailbox is told."""
+    visit.parts.credentials.passwords.expect_room()
     await visit.count(OperationClass.SIGN_UP, normalised(visit.field("email")))
     address, username = clean_email(visit.field("email")), visit.field("username").strip()
     problems = [*([_NO_ADDRESS] if address is None else []), *_problems_of_name(username)]

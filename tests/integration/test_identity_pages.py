@@ -211,6 +211,7 @@ async def test_what_is_too_much_at_once_is_told_to_come_back(site: Site) -> None
     async with serving(dataclasses.replace(site.parts, credentials=credentials)) as busy:
         answer = await (await busy.browser()).sign_in("ana@example.org")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert "x-ratelimit-remaining" not in answer.headers, "nothing was done for it, and so nothing counts"
     full._places.release()
     full.close()
 

@@ -10,10 +10,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from auth.discovery import is_trustworthy
 from domain.events import TOPICS
 from events.consumer import READ_TOPICS, SESSION_TIMEOUT_MS
 from settings import _REQUIRED_IN_PRODUCTION, _SET_IN_PRODUCTION, PREFIX, Settings, load
@@ -25,6 +27,8 @@ DOCKERFILE: Final = (ROOT / "Dockerfile").read_text()
 IGNORED: Final = (ROOT / ".dockerignore").read_text().splitlines()
 GUIDE: Final = (ROOT / "deploy" / "README.md").read_text()
 ONE_SHOT: Final = {"citus-setup", "migrate", "seed"}
+SHOWN: Final = {"server", "identity"}
+"""What people open in a browser."""
 OURS: Final = {name for name, service in SERVICES.items() if service.get("build") == "."}
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -52,10 +56,11 @@ def test_the_same_parts_run_as_in_make_run() -> None:
         "valkey",
         "kafka",
         "server",
+        "identity",
         "relay",
         "consumer",
     }
-    assert {"migrate", "seed", "server", "relay", "consumer"} == OURS
+    assert {"migrate", "seed", "server", "identity", "relay", "consumer"} == OURS
 
 
 @our_service
@@ -101,7 +106,7 @@ def test_what_a_service_runs_is_in_the_image(name: str) -> None:
 def test_only_this_machine_reaches_a_published_port(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
     assert all(isinstance(port, str) and port.startswith("127.0.0.1:") for port in ports)
-    assert bool(ports) is (name == "server")
+    assert bool(ports) is (name in SHOWN)
     assert "network_mode" not in SERVICES[name]
 
 
@@ -174,6 +179,19 @@ def test_the_addresses_are_those_of_the_services() -> None:
     assert set(re.findall(r"citus-\w+", setup)) == {"citus-coordinator", "citus-worker"}
 
 
+def test_the_auth_service_and_the_server_find_each_other_where_browsers_find_the_one() -> None:
+    identity, server = environment("identity"), environment("server")
+    at = urlsplit(identity["KITH_IDENTITY_URL"])
+    assert is_trustworthy(identity["KITH_IDENTITY_URL"])
+    assert server["KITH_IDENTITY_URL"] == identity["KITH_IDENTITY_URL"]
+    assert SERVICES["identity"]["networks"]["default"]["aliases"] == [at.hostname]
+    assert SERVICES["identity"]["ports"] == [f"127.0.0.1:{at.port}:{identity['KITH_IDENTITY_PORT']}"]
+    commands = urlsplit(identity["KITH_INTERNAL_URL"])
+    assert commands.hostname == server["KITH_INTERNAL_HOST"] == "server"
+    assert str(commands.port) == server["KITH_INTERNAL_PORT"]
+    assert not any(port.endswith(server["KITH_INTERNAL_PORT"]) for port in SERVICES["server"]["ports"])
+
+
 def test_the_broker_takes_our_consumer_and_makes_no_topic_by_itself() -> None:
     broker = environment("kafka")
     assert int(broker["KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS"]) <= SESSION_TIMEOUT_MS
@@ -219,11 +237,11 @@ def run_check(words: list[str], environ: dict[str, str] | None = None) -> int:
     return subprocess.run([sys.executable, *words[1:]], env=environ, stderr=subprocess.DEVNULL, check=False).returncode
 
 
-@pytest.mark.parametrize("name", ["server", "relay", "consumer"])
+@pytest.mark.parametrize("name", ["server", "identity", "relay", "consumer"])
 def test_a_health_check_tells_well_from_unwell(name: str, port: int) -> None:
     *check, its_port, path = SERVICES[name]["healthcheck"]["test"][1:]
     assert its_port == environment(name).get("KITH_METRICS_PORT", SERVICES[name].get("ports", [":"])[0].split(":")[-1])
-    assert path == ("/readyz" if name == "server" else "/metrics")
+    assert path == ("/readyz" if name in SHOWN else "/metrics")
     assert run_check([*check, str(port), path]) == 0
     assert run_check([*check, str(port), "/elsewhere"]) != 0
     assert run_check([*check, "1", path]) != 0

@@ -116,10 +116,13 @@ async def test_what_would_wait_behind_too_many_others_is_refused_at_once(passwor
             for _ in range(500):
                 with pytest.raises(Busy):
                     await passwords.verify(None, GOOD)
+                with pytest.raises(Busy):
+                    passwords.expect_room()
         assert hashes() == before + most
     finally:
         gate.set()
     await asyncio.gather(*waiting)
+    passwords.expect_room()
     assert await passwords.hash(GOOD)
 
 
