@@ -90,6 +90,26 @@ class Standings(Command, frozen=True, kw_only=True):
     standings: list[Standing]
 
 
+class AskPeople(Command, frozen=True, kw_only=True):
+    """Ask for people who were made for sign-ups: a page of them, behind where the one before has ended."""
+
+    after: uuid.UUID | None = None
+
+
+class Made(Command, frozen=True, kw_only=True):
+    """Somebody who was made for a sign-up, and is there."""
+
+    sign_up_id: uuid.UUID
+    user_id: PersonId
+
+
+class People(Command, frozen=True, kw_only=True):
+    """A page of people, which may be empty; `last` is where the next one begins, and none behind the end."""
+
+    people: list[Made]
+    last: uuid.UUID | None
+
+
 class AskName(Command, frozen=True, kw_only=True):
     """Ask whether a newcomer could have a name, as it is written."""
 
@@ -116,3 +136,4 @@ def email_path(user_id: str) -> str:
 NAMES: Final = "/internal/names"
 REVOCATIONS: Final = "/internal/revocations"
 STANDINGS: Final = "/internal/standings"
+PEOPLE: Final = "/internal/people"

@@ -31,6 +31,9 @@ DEPARTURES: Final = Counter(
 ORPHANS: Final = Gauge(
     "kith_identity_orphans", "Accounts whose person the user service has never heard of, at the last look."
 )
+PEOPLE_ALONE: Final = Gauge(
+    "kith_identity_people_without_account", "People who were made for a sign-up that has no account, at the last look."
+)
 
 
 async def serve_metrics(_request: web.Request) -> web.Response:

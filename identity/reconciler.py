@@ -1,7 +1,9 @@
-"""The reconciler: looks again and again whether every account has its person, and every sign-up its courier.
+"""The reconciler: looks again and again whether every account has its person, each person an account, and every
+sign-up its courier.
 
 Deliveries and facts do all of it, as long as no row is lost. This finds what a restored backup, or a hand in the
-database, has left: what can be put right is, and an account whose person nobody knows is counted, and left alone.
+database, has left: what can be put right is. An account whose person nobody knows is counted, and left alone, and so is
+a person whose account is not here: it may be the account that is missing, and not the person who is too much.
 """
 
 import asyncio
@@ -14,12 +16,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 from uuid import UUID
 
-from domain.sign_ups import Standing
+from domain.sign_ups import Made, Standing
 from identity.commands import CommandKind, queue_command
 from identity.database import Connection, Database, Unavailable
 from identity.erasures import erase_account
 from identity.events import write_event
-from identity.metrics import ORPHANS
+from identity.metrics import ORPHANS, PEOPLE_ALONE
 from identity.parts import Parts
 from identity.tasks import running
 from identity.user_service import NotReached, NotUnderstood, UserService, open_user_service
@@ -33,6 +35,13 @@ WHERE s.state = 'ASKED' AND NOT EXISTS (SELECT FROM commands c WHERE c.subject_i
 ORDER BY s.id LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 _ACCOUNTS: Final = "SELECT id, subject FROM accounts WHERE id > $1 AND state <> 'ERASED' ORDER BY id LIMIT $2"
+_ALONE: Final = """
+SELECT p.attempt FROM unnest($1::uuid[], $2::text[]) AS p (attempt, subject)
+WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.subject = p.subject)
+AND NOT EXISTS (SELECT FROM sign_ups s WHERE s.attempt = p.attempt AND s.state = 'ASKED')
+AND NOT EXISTS (SELECT FROM commands c WHERE c.subject_id = p.attempt AND c.kind = 'TAKE_BACK')
+"""
+_TOLD: Final = 10
 _FIRST: Final = uuid.UUID(int=0)
 _LOG: Final = logging.getLogger(__name__)
 
@@ -50,6 +59,7 @@ class Reconciler:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.look_around(dt.datetime.now(dt.UTC))
+                await self.find_people_alone()
             except (Unavailable, NotReached, NotUnderstood) as error:
                 _LOG.warning("accounts are not compared: %s", type(error).__name__)
             except Exception:  # noqa: BLE001 - it goes on, whatever is wrong with one
@@ -67,6 +77,26 @@ class Reconciler:
             last = rows[-1][0]
         ORPHANS.set(orphans)
         return orphans
+
+    async def find_people_alone(self) -> set[UUID]:
+        """Find people without an account here, whom nothing is on its way to: by the ids under which they were made."""
+        alone, after = set[UUID](), None
+        while True:
+            page = await self.users.fetch_people(after)
+            alone |= await self._fetch_alone(page.people)
+            after = page.last
+            if after is None:
+                break
+        PEOPLE_ALONE.set(len(alone))
+        if alone:
+            some = ", ".join(map(str, sorted(alone)[:_TOLD]))
+            _LOG.error("%d people have no account, made for the sign-ups %s …", len(alone), some)
+        return alone
+
+    async def _fetch_alone(self, people: Sequence[Made]) -> set[UUID]:
+        attempts, subjects = [made.sign_up_id for made in people], [made.user_id for made in people]
+        async with self.database.connection() as connection:
+            return {row["attempt"] for row in await connection.fetch(_ALONE, attempts, subjects)}
 
     async def _ask_again(self, connection: Connection) -> None:
         for row in await connection.fetch(_LEFT_ALONE, BATCH):

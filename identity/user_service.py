@@ -60,6 +60,10 @@ class UserService:
         command = commands.AskStandings(user_ids=list(subjects))
         return (await self._ask("POST", commands.STANDINGS, command, commands.Standings)).standings
 
+    async def fetch_people(self, after: uuid.UUID | None) -> commands.People:
+        """Fetch a page of the people who were made for sign-ups."""
+        return await self._ask("POST", commands.PEOPLE, commands.AskPeople(after=after), commands.People)
+
     async def fetch_name_standing(self, username: str) -> commands.NameStanding:
         """Fetch whether a newcomer could have a name."""
         return await self._ask("POST", commands.NAMES, commands.AskName(username=username), commands.NameStanding)

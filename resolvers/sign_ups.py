@@ -11,7 +11,7 @@ from domain.events import EventType
 from domain.ids import NodeType
 from domain.personal import PersonalDetails, is_email
 from domain.revocations import Revocation, RevocationKind
-from domain.sign_ups import CreateUser, NameStanding, Refusal, Revoke, SetEmail, SignedUp, Standing
+from domain.sign_ups import CreateUser, Made, NameStanding, People, Refusal, Revoke, SetEmail, SignedUp, Standing
 from domain.username_requirements import Account, requirements_for
 from domain.usernames import is_claimable, username_key, written_username
 from domain.users import User, UserState
@@ -20,11 +20,21 @@ from resolvers.usernames import fetch_availability
 from storage.cells import Connection
 from storage.personal import change_details
 from storage.revocations import revoke
-from storage.sign_ups import SignUp, SignUpReused, fetch_made, sign_up, take_back
+from storage.sign_ups import SignUp, SignUpReused, fetch_made, fetch_page, sign_up, take_back
 from storage.users import change_user, fetch_states
 
-__all__ = ["SignUpReused", "create_user", "end_sessions", "fetch_standings", "set_email", "take_user_back"]
+__all__ = [
+    "SignUpReused",
+    "create_user",
+    "end_sessions",
+    "fetch_people",
+    "fetch_standings",
+    "set_email",
+    "take_user_back",
+]
 
+PAGE: Final = 100
+_FIRST: Final = uuid.UUID(int=0)
 _NO_EMAIL: Final = "`email` is no address."
 _THERE: Final = frozenset({UserState.ACTIVE, UserState.SUSPENDED, UserState.DELETED})
 _STANDINGS: Final = {
@@ -119,6 +129,19 @@ async def fetch_standings(backend: Backend, opaque_ids: Sequence[str]) -> list[S
     ids = [backend.database.ids.decode(NodeType.USER, opaque_id) or NOBODY for opaque_id in opaque_ids]
     states = await fetch_states(backend.database, ids)
     return [_STANDINGS[states[user_id]] if user_id in states else Standing.UNKNOWN for user_id in ids]
+
+
+async def fetch_people(backend: Backend, after: uuid.UUID | None) -> People:
+    """Fetch a page of the people who were made for sign-ups and are neither deleted nor purged."""
+    made = await fetch_page(backend.database, after or _FIRST, PAGE)
+    states = await fetch_states(backend.database, list(made.values()))
+    encode = backend.database.ids.encode
+    there = [
+        Made(sign_up_id=sign_up_id, user_id=encode(NodeType.USER, user_id))
+        for sign_up_id, user_id in made.items()
+        if user_id in states and _STANDINGS[states[user_id]] is Standing.PRESENT
+    ]
+    return People(people=there, last=list(made)[-1] if len(made) == PAGE else None)
 
 
 def _as_it_is(user: User) -> User:

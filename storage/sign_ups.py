@@ -39,6 +39,8 @@ _FETCH: Final = "SELECT user_id, wanted, outcome FROM sign_ups WHERE id = $1 FOR
 
 _FETCH_MADE: Final = "SELECT user_id FROM sign_ups WHERE id = $1 AND outcome = 1"
 
+_FETCH_PAGE: Final = "SELECT id, user_id FROM sign_ups WHERE id > $1 AND outcome = 1 ORDER BY id LIMIT $2"
+
 _ANSWER: Final = "UPDATE sign_ups SET outcome = $2 WHERE id = $1 AND outcome = 0"
 
 _GIVE_ANOTHER_ID: Final = "UPDATE sign_ups SET user_id = $3 WHERE id = $1 AND user_id = $2 AND outcome = 0"
@@ -88,6 +90,12 @@ async def fetch_made(database: Database, sign_up_id: uuid.UUID) -> int | None:
     """Fetch who was made for a sign-up."""
     rows = await database.shards.directory.fetch(_FETCH_MADE, sign_up_id, priority=Priority.FACT)
     return rows[0]["user_id"] if rows else None
+
+
+async def fetch_page(database: Database, after: uuid.UUID, limit: int) -> dict[uuid.UUID, int]:
+    """Fetch who was made for the next sign-ups in the order of their ids."""
+    rows = await database.shards.directory.fetch(_FETCH_PAGE, after, limit, priority=Priority.LIST)
+    return {row["id"]: row["user_id"] for row in rows}
 
 
 async def take_back(database: Database, user_id: int, now: dt.datetime) -> None:

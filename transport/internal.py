@@ -105,6 +105,7 @@ class _Commands:
             web.post(commands.NAMES, self._tell_name),
             web.post(commands.REVOCATIONS, self._revoke),
             web.post(commands.STANDINGS, self._tell_standings),
+            web.post(commands.PEOPLE, self._tell_people),
         ]
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -130,6 +131,10 @@ class _Commands:
         asked = await _read(request, commands.AskStandings)
         standings = await sign_ups.fetch_standings(self._backend, asked.user_ids)
         return _answer(commands.Standings(standings=standings))
+
+    async def _tell_people(self, request: web.Request) -> web.Response:
+        asked = await _read(request, commands.AskPeople)
+        return _answer(await sign_ups.fetch_people(self._backend, asked.after))
 
 
 async def _read(request: web.Request, command: type[C]) -> C:

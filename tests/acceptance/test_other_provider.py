@@ -141,7 +141,7 @@ async def its_tokens_count_by_its_name_alone(provider: Provider) -> None:
             claims = await verifier.check(token)
             assert (claims.subject, claims.scopes) == ("machine", frozenset({"kith:read"}))
             assert await is_refused(verifier, token[:-8] + "AAAAAAAA")
-        assert await is_refused(Verifier(issuers.all, audience="other"), token)
+            assert await is_refused(Verifier(issuers.all, audience="other"), token)
 
 
 async def passes(verifier: Verifier, token: str) -> bool:

@@ -33,7 +33,15 @@ from identity.mails import fetch_latest
 from identity.parts import Parts
 from identity.reconciler import Reconciler
 from identity.sessions import begin_session, fetch_sessions
-from identity.sign_ups import NewSignUp, SignUpState, begin_sign_up, choose_name, confirm_email, fetch_sign_up
+from identity.sign_ups import (
+    NewSignUp,
+    SignUpState,
+    begin_sign_up,
+    choose_name,
+    confirm_email,
+    fetch_asked,
+    fetch_sign_up,
+)
 from identity.tasks import running
 from identity.user_service import NotReached, UserService
 from resolvers.context import Backend
@@ -117,6 +125,21 @@ class World:
         shards, ids = self.backend.database.shards, self.backend.database.ids
         rows = [row["id"] for cell in shards.cells for row in await cell.fetch(_PEOPLE, list(names))]
         return sorted(ids.encode(NodeType.USER, user_id) for user_id in rows)
+
+    async def attempts(self, *names: str) -> set[uuid.UUID]:
+        """Give the ids under which the people of some names were made."""
+        ids = [self.backend.database.ids.decode(NodeType.USER, subject) for subject in await self.people(*names)]
+        made = "SELECT id FROM sign_ups WHERE user_id = ANY($1)"
+        return {row["id"] for row in await self.backend.database.shards.directory.fetch(made, ids)}
+
+    async def make_person_alone(self, token: str) -> None:
+        """Have the person of a confirmed sign-up made, and let the answer get lost."""
+        async with self.parts.database.transaction() as connection:
+            sign_up = await fetch_sign_up(connection, token, now())
+            assert sign_up is not None
+            asked = await fetch_asked(connection, self.parts.emails, sign_up.id)
+        assert asked is not None
+        assert (await self.users.create_user(asked.attempt, asked.command)).user_id is not None
 
     async def expect_one_thing(self, name: str) -> None:
         """Make sure that there is one account with its person."""
@@ -513,6 +536,29 @@ async def test_a_purge_that_the_broker_tells_of_is_had_and_acknowledged(
             await eventually(is_acknowledged, within=60)
     async with identity_parts.database.connection() as connection:
         assert await accounts.fetch_account(connection, account_id) is None
+
+
+async def test_people_without_an_account_are_found_and_left_alone(world: World) -> None:
+    reconciler = Reconciler(world.parts.database, world.users)
+    name, under_way, taken_back = fresh(), fresh(), fresh()
+    await world.confirm(await world.begin(name))
+    await world.deliver()
+    for other in (under_way, taken_back):
+        token = await world.begin(other)
+        await world.confirm(token)
+        await world.make_person_alone(token)
+    [attempt] = await world.attempts(taken_back)
+    before = await reconciler.find_people_alone()
+    assert before.isdisjoint(await world.attempts(name, under_way, taken_back)), "something is on its way to them"
+    async with world.parts.database.connection() as connection:
+        await connection.execute("DELETE FROM sign_ups WHERE attempt = $1", attempt)
+        await connection.execute("DELETE FROM accounts WHERE subject = ANY($1)", await world.people(name))
+    assert await reconciler.find_people_alone() == before | {attempt, *await world.attempts(name)}
+    assert len(await world.people(name, taken_back)) == 2
+    await world.users.take_back(attempt)
+    await world.deliver()
+    assert await reconciler.find_people_alone() == before | await world.attempts(name)
+    await world.expect_one_thing(under_way)
 
 
 async def test_the_person_of_a_purged_account_is_found_by_the_reconciler_too(world: World) -> None:
