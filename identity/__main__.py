@@ -23,8 +23,6 @@ from transport.serving import Serving, want_descriptors
 
 LAST_S: Final = 12.0
 """When a service that cannot close what it works with ends all the same."""
-_NICENESS: Final = 5
-"""On a machine that it shares, whoever signs in can wait a little, requests to the API cannot."""
 
 
 async def serve(
@@ -52,7 +50,6 @@ async def serve(
 def main(arguments: Sequence[str]) -> int:
     """Run the service; gives the exit status."""
     asked = _read(arguments)
-    os.nice(_NICENESS)
     settings = load_or_exit(service=Service.IDENTITY)
     configure_logs()
     try:
