@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 import secrets
 import uuid
 from email import message_from_bytes
@@ -222,3 +223,15 @@ async def test_a_mail_goes_to_a_server_by_smtp_and_what_it_refuses_is_put_off() 
     with pytest.raises(mails.Undeliverable) as refused:
         await send(mail)
     assert not isinstance(refused.value.__cause__, SMTPServerDisconnected)
+
+
+async def test_in_development_a_mail_is_shown_on_the_terminal_while_somebody_looks() -> None:
+    mail = mails.Mail(uuid.uuid4(), letters.recover("ana@example.org", LINK), 1, dt.datetime.now(dt.UTC))
+    looks, console = os.pipe()
+    await smtp.to_console(console)(mail)
+    shown = os.read(looks, 4096).decode()
+    assert "mail to ana@example.org" in shown
+    assert LINK in shown
+    os.close(looks)
+    await smtp.to_console(console)(mail)
+    os.close(console)
