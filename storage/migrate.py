@@ -16,6 +16,7 @@ import asyncpg
 
 from embedded.configured import find_addresses
 from settings import load_or_exit
+from storage.outbox_restores import start_over_if_restored
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _CITUS: Final = MIGRATIONS / "citus.sql"
@@ -83,6 +84,8 @@ async def _migrate_cell(number: int, dsn: str, report: Report) -> int:
             await connection.execute(_GRANTS.read_text())
         # A cell that was off for days has none of today: nothing may be written before there is one.
         await connection.execute(_MAKE_DAYS)
+        if await start_over_if_restored(connection):
+            report(f"cell {number}: restored from a dump: all facts that the outbox retains are published again")
         return count
     finally:
         await connection.close(timeout=5)

@@ -13,8 +13,10 @@ from domain.events import Event, EventType, UserPayload
 from embedded import Addresses
 from storage import outbox
 from storage.cells import Cell, Connection
+from storage.migrate import migrate
 from storage.outbox import RETENTION, Bell, OutboxRow
 from storage.outbox_reading import Batch, Position, fetch_batch, fetch_latest_keys, fetch_of_keys
+from tests.conftest import eventually
 from tests.integration.outboxes import PARTITIONS, append, open_cell, partition_of
 
 WRITERS, EACH = 8, 24
@@ -129,6 +131,31 @@ async def test_a_long_interval_is_read_in_batches_whole_and_in_order(cell: Cell)
         read += sequences(batch)
     assert read == sorted(read)
     assert len(read) == 25
+
+
+async def test_a_cell_restored_where_transactions_have_lower_numbers_is_published_again(addresses: Addresses) -> None:
+    said: list[str] = []
+    async with open_cell(addresses) as (cell, dsn):
+        await append(cell, "ana", 3)
+        await cell.fetch("UPDATE outbox SET transaction_id = '900000000000'")
+        await cell.fetch("UPDATE relay_positions SET low = '900000000001', high = '900000000001'")
+        await append(cell, "ana", 1, first=3)
+        assert await waiting_for_a_relay(cell) == []
+        for _ in range(2):  # a second time there is nothing to do
+            await migrate([dsn], said.append)
+
+        async def is_all_new() -> bool:
+            return await waiting_for_a_relay(cell) == [1, 2, 3, 4]
+
+        await eventually(is_all_new, within=60)
+    assert len(said) == 1
+
+
+async def waiting_for_a_relay(cell: Cell) -> list[int]:
+    """Give the numbers that whoever leads all partitions would publish now."""
+    rows = await cell.fetch("SELECT partition, low::text, high::text, sequence FROM relay_positions")
+    positions = {row["partition"]: Position(row["low"], row["high"], row["sequence"]) for row in rows}
+    return sequences(await fetch_batch(cell, positions, 10))
 
 
 async def another_key(cell: Cell, number: int) -> str:
