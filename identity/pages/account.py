@@ -17,12 +17,16 @@ from identity.pages.visits import Message, Problem, Visit
 from identity.sessions import end_sessions, fetch_sessions
 
 _SIGNED_OUT: Final = Message("You are signed out", "In all browsers, and in all applications.")
+_DONE: Final = {
+    "password": "Your password is changed. Other browsers are signed out.",
+    "email": "Look into the mails of the new address: a link in one of them makes it yours.",
+}
 _WRONG: Final = Problem("current", "This is not your password.")
 
 
 async def show_account(visit: Visit) -> web.Response:
-    """Show the page."""
-    return await show_with(visit)
+    """Show the page, with what was done by the form that led here."""
+    return await show_with(visit, done=_DONE.get(visit.request.query.get("done", ""), ""))
 
 
 async def show_with(visit: Visit, problems: Sequence[Problem] = (), done: str = "") -> web.Response:
@@ -67,7 +71,7 @@ async def change_password(visit: Visit) -> web.Response:
         await write_event(connection, "password.changed", account=account.id, session=session.id)
         await queue_mail(connection, parts.emails, letters.notice(address, "Your password was changed.", parts.url))
     parts.credentials.mails.set()
-    return await show_with(visit, done="Your password is changed. Other browsers are signed out.")
+    return visit.go("/account?done=password")
 
 
 async def end_session(visit: Visit) -> web.Response:

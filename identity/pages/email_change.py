@@ -19,7 +19,6 @@ _PURPOSE: Final = LinkPurpose.EMAIL
 _TABLE: Final = "mail_links"
 _COLUMN: Final = "email_box"
 _NO_ADDRESS: Final = Problem("email", "This is not an e-mail address.")
-_SENT: Final = "Look into the mails of the new address: a link in one of them makes it yours."
 _ENDED: Final = Message(
     "This link has ended",
     "It was used before, is too old, or was asked for by another account than the one that is signed in.",
@@ -41,7 +40,7 @@ async def ask_email(visit: Visit) -> web.Response:
         letter = letters.confirm_email(address, f"{visit.parts.url}/account/email/{token}")
         await queue_mail(connection, visit.parts.emails, letters.email_known(address) if is_known else letter)
     visit.parts.credentials.mails.set()
-    return await show_with(visit, done=_SENT)
+    return visit.go("/account?done=email")
 
 
 async def show_confirm_email(visit: Visit) -> web.Response:

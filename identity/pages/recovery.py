@@ -13,15 +13,12 @@ from identity.mail_links import LinkPurpose, MailLink, end_links, fetch_link, ma
 from identity.mails import queue_mail
 from identity.pages.forms import clean_email
 from identity.pages.sign_in import fetch_claimed
+from identity.pages.sign_up import SENT
 from identity.pages.visits import Message, Problem, Visit
 from identity.sessions import end_sessions
 
 _PURPOSE: Final = LinkPurpose.RECOVERY
 _NO_ADDRESS: Final = Problem("email", "This is not an e-mail address.")
-_SENT: Final = Message(
-    "Look into your mails",
-    "If you can receive mails at this address, one says in a moment how to go on.",
-)
 _ENDED: Final = Message("This link has ended", "It was used before, or is too old. Ask for another one.")
 _CHANGED: Final = Message(
     "Your password is changed",
@@ -48,7 +45,7 @@ async def ask_recovery(visit: Visit) -> web.Response:
         unknown = letters.recovery_unknown(address, visit.parts.url)
         await queue_mail(connection, visit.parts.emails, letters.recover(address, url) if link is not None else unknown)
     visit.parts.credentials.mails.set()
-    return visit.tell(_SENT)
+    return visit.go(SENT)
 
 
 async def show_new_password(visit: Visit) -> web.Response:

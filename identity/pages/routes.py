@@ -18,6 +18,7 @@ _SHOWN: Final = 50
 SHOWN: Final[dict[str, Handle]] = {
     "/sign-up": sign_up.show_sign_up,
     "/sign-up/confirm": sign_up.show_confirmation,
+    sign_up.SENT: sign_up.show_sent,
     "/sign-in": sign_in.show_sign_in,
     "/sign-in/second": sign_in.show_second,
     "/sign-in/passkey": sign_in.show_passkey,
@@ -53,10 +54,17 @@ SENT: Final[dict[str, Handle]] = {
 def routes(parts: Parts) -> Iterable[web.AbstractRouteDef]:
     """Serve the pages and what they show; in development, the mails as well."""
     found = [web.get(path, page(parts, handle)) for path, handle in SHOWN.items()]
-    found += [web.post(path, page(parts, handle)) for path, handle in SENT.items()]
+    found += [
+        web.post(path, page(parts, handle, None if path in SHOWN else "/account")) for path, handle in SENT.items()
+    ]
     if not parts.settings.is_production:
         found.append(web.get("/mails", page(parts, _show_mails)))
-    return [*found, *(_file(path) for path in sorted(_STATIC.iterdir()))]
+    return [web.get("/", page(parts, _begin)), *found, *(_file(path) for path in sorted(_STATIC.iterdir()))]
+
+
+async def _begin(visit: Visit) -> web.Response:
+    """Lead whoever knows nothing but the service's name to the account, or to signing in."""
+    return visit.go("/account")
 
 
 async def _show_mails(visit: Visit) -> web.Response:

@@ -26,8 +26,12 @@ from identity.user_service import NotReached, NotUnderstood
 _NO_ADDRESS: Final = Problem("email", "This is not an e-mail address.")
 _NO_NAME: Final = Problem("username", "Use 2 to 30 letters and digits, with single dots or underscores inside.")
 _TAKEN: Final = Problem("username", "This name is not available.")
+SENT: Final = "/mail-sent"
+"""A page of its own, for signing up and for a forgotten password: whoever loads it again sends nothing again."""
 _SENT: Final = Message(
-    "Look into your mails", "A mail says in a moment how to go on. It may be among those that are taken for junk."
+    "Look into your mails",
+    "If you can receive mails at this address, one says in a moment how to go on. "
+    "It may be among those that are taken for junk.",
 )
 _ENDED: Final = Message(
     "This link has ended", "It was used before, is too old, or its address has an account. Sign in, or sign up again."
@@ -61,6 +65,11 @@ async def sign_up(visit: Visit) -> web.Response:
         new = NewSignUp(address, username, stored)
         await begin_sign_up(connection, visit.parts.emails, new, visit.parts.url, visit.now)
     visit.parts.credentials.mails.set()
+    return visit.go(SENT)
+
+
+async def show_sent(visit: Visit) -> web.Response:
+    """Tell that a mail is on its way, whatever it says."""
     return visit.tell(_SENT)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from domain.rate_limits import OperationClass
 from identity.accounts import Account, fetch_account
+from identity.database import Unavailable
 from identity.limits import TooOften
 from identity.pages import forms
 from identity.parts import Parts
@@ -24,6 +26,7 @@ CONTINUE: Final = "continue"
 """The field that says where to go on after signing in."""
 FRESH: Final = dt.timedelta(minutes=10)
 """How old a sign-in may be for what a forgotten session must not do."""
+_LOG: Final = logging.getLogger(__name__)
 _TEMPLATES: Final = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -43,10 +46,12 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """What a page says that asks for nothing."""
+    """What a page says that asks for nothing, and where its link leads."""
 
     title: str
     text: str
+    onward: str = "/sign-in"
+    way: str = "Sign in"
 
 
 class NotSignedIn(Exception):
@@ -131,7 +136,7 @@ class Visit:
 
     def tell(self, message: Message, status: int = 200) -> web.Response:
         """Answer with a page that says something, and asks for nothing."""
-        return self.show("message.html", status=status, title=message.title, text=message.text)
+        return self.show("message.html", status=status, message=message)
 
     def go(self, path: str) -> web.Response:
         """Answer by leading on to another page."""
@@ -161,32 +166,58 @@ class Visit:
 Handle = Callable[[Visit], Awaitable[web.Response]]
 
 
-def page(parts: Parts, handle: Handle) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """Make a request's handler of a page's: it knows the visitor, has read the form, and tells what went wrong."""
+def page(
+    parts: Parts, handle: Handle, reopen: str | None = None
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Make a request's handler of a page's: it knows the visitor, has read the form, and tells what went wrong.
+
+    Whose form has ended is led on to `reopen`, where that is another address than the form's own.
+    """
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        visit = await _arrive(parts, request)
         try:
-            if request.method == "POST":
-                known = None if visit.is_new else visit.token
-                visit.form = await forms.read_form(request, parts.url, known)
-            return await handle(visit)
-        except TooOften as refused:
-            visit.headers.update(refused.headers)
-            return visit.tell(_TOO_OFTEN, 429)
-        except Busy:
-            visit.headers["Retry-After"] = "2"
-            return visit.tell(_BUSY, 503)
-        except (TooLong, forms.TooLarge):
-            return visit.tell(_TOO_LONG, 400)
-        except forms.Forged:
-            return visit.tell(_FORGED, 403)
-        except NotSignedIn as error:
-            again = "&again=1" if error.lately else ""
-            target = request.path if request.method == "GET" else "/account"
-            return visit.go(f"/sign-in?{CONTINUE}={quote(target, safe='')}{again}")
+            return await _answer(await _arrive(parts, request), handle, reopen or request.raw_path)
+        except web.HTTPException:
+            raise
+        except Unavailable:
+            return _say(parts, _AWAY, 503, {"Retry-After": "2"})
+        except Exception:  # noqa: BLE001 - whatever it was, it is logged, and nobody is told
+            _LOG.exception("a request failed")
+            return _say(parts, _BROKEN, 500)
 
     return serve
+
+
+async def _answer(visit: Visit, handle: Handle, reopen: str) -> web.Response:
+    parts, request = visit.parts, visit.request
+    try:
+        if request.method == "POST":
+            known = None if visit.is_new else visit.token
+            visit.form = await forms.read_form(request, parts.url, known)
+        return await handle(visit)
+    except TooOften as refused:
+        visit.headers.update(refused.headers)
+        return visit.tell(_TOO_OFTEN, 429)
+    except Busy:
+        visit.headers["Retry-After"] = "2"
+        return visit.tell(_BUSY, 503)
+    except (TooLong, forms.TooLarge):
+        return visit.tell(_TOO_LONG, 400)
+    except forms.Forged:
+        return visit.tell(dataclasses.replace(_FORGED, onward=reopen), 403)
+    except NotSignedIn as error:
+        again = "&again=1" if error.lately else ""
+        target = request.path if request.method == "GET" else "/account"
+        return visit.go(f"/sign-in?{CONTINUE}={quote(target, safe='')}{again}")
+
+
+def _say(parts: Parts, message: Message, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with a page that says something, knowing nothing of who asks."""
+    text = _TEMPLATES.get_template("message.html").render(message=message, problems={})
+    policy = {"Content-Security-Policy": _policy(parts)}
+    return web.Response(
+        text=text, status=status, content_type="text/html", charset="utf-8", headers={**(headers or {}), **policy}
+    )
 
 
 async def _arrive(parts: Parts, request: web.Request) -> Visit:
@@ -227,5 +258,8 @@ _BUSY: Final = Message("A moment, please", "Many people are signing in. Try agai
 _TOO_LONG: Final = Message("Too long", "What was sent is too long. A password has at most 1,024 bytes.")
 _FORGED: Final = Message(
     "Please try again",
-    "This form has ended, or cookies are switched off. Go back, load the page again, and send it once more.",
+    "This page was open for too long, or cookies are switched off. Open it again, and fill it in once more.",
+    way="Open the page again",
 )
+_AWAY: Final = Message("A moment, please", "This cannot be done right now. Try again in a few seconds.")
+_BROKEN: Final = Message("Something went wrong", "It is not your fault, and is looked into. Try again a little later.")

@@ -26,6 +26,7 @@ from identity.parts import Parts
 from identity.passwords import Effort, Passwords
 from identity.sessions import fetch_sessions
 from tests.authenticator import Authenticator
+from tests.faulty import Faulty
 
 PASSWORD: Final = "seven lamps in a cellar"
 OTHER_PASSWORD: Final = "eight lamps in an attic"
@@ -276,6 +277,35 @@ async def test_a_form_without_its_token_or_with_anothers_is_refused(site: Site) 
     assert answer.status == 403  # shown before the sign-in
 
 
+async def test_whoever_knows_the_services_name_alone_is_led_to_signing_in(site: Site) -> None:
+    browser = await site.browser()
+    assert (await browser.get("/")).leads_to == "/account"
+    assert (await browser.get("/account")).leads_to == "/sign-in?continue=%2Faccount"
+
+
+async def test_whose_page_was_open_for_too_long_is_led_to_it_again(site: Site) -> None:
+    browser = await site.browser()
+    for path, onward in (
+        ("/sign-up", "/sign-up"),
+        ("/sign-up/confirm?token=x", None),
+        ("/account/password", "/account"),
+    ):
+        refused = await browser._ask("POST", path, {"form": "0" * 64}, {})
+        assert refused.status == 403
+        assert f'<a href="{onward or path}">Open the page again</a>' in refused.text
+
+
+@pytest.mark.parametrize(("fault", "status"), [("away", 503), ("begin", 500)])
+async def test_what_fails_is_told_to_people_in_words(site: Site, fault: str, status: int) -> None:
+    database = Faulty(site.parts.database.pool, fault, "a secret")
+    async with serving(dataclasses.replace(site.parts, database=database)) as broken:
+        answer = await (await broken.browser()).send("/sign-in", email="ana@example.org", password=PASSWORD)
+        assert answer.status == status
+        assert re.search("<h1>(A moment, please|Something went wrong)</h1>", answer.text)
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "a secret" not in answer.text
+
+
 @pytest.mark.parametrize("path", ["/sign-up", "/sign-in", "/sign-in/passkey", "/recovery", "/mails"])
 async def test_pages_say_strictly_what_they_may_do_and_hold_nothing_inline(site: Site, path: str) -> None:
     page = await (await site.browser()).get(path)
@@ -422,7 +452,7 @@ async def test_a_forgotten_password_is_changed_by_a_link_that_is_good_once(site:
     signed_in, browser = await site.browser(), await site.browser()
     await signed_in.sign_in(email)
     asked = [await browser.send("/recovery", email=address) for address in (email, f"x{email}")]
-    assert asked[0].status == 200
+    assert [answer.leads_to for answer in asked] == ["/mail-sent"] * 2
     assert asked[0].body == asked[1].body
     assert [len(await site.mail_to(address)) for address in (email, f"x{email}")] == [1, 1]
     assert "there is no account" in (await site.mail_to(f"x{email}"))[0]
@@ -456,7 +486,7 @@ async def test_a_new_password_signs_other_browsers_out(site: Site) -> None:
     ).status == 400
     assert (await browser.send("/account/password", "/account", current=PASSWORD, password=email)).status == 400
     answer = await browser.send("/account/password", "/account", current=PASSWORD, password=OTHER_PASSWORD)
-    assert "Your password is changed" in answer.text
+    assert "Your password is changed" in (await browser.get(answer.leads_to)).text
     assert (await browser.get("/account")).status == 200
     assert (await other.get("/account")).status == 303
     assert (await other.sign_in(email, OTHER_PASSWORD)).leads_to == "/account"
@@ -496,7 +526,7 @@ async def test_signing_up_with_an_address_that_has_an_account_differs_in_nothing
         answers.append(await browser.send("/sign-up", None, None, **fields))
         made.append(hashes() - before)
     assert made == [1, 1]
-    assert answers[0].status == 200
+    assert [answer.leads_to for answer in answers] == ["/mail-sent"] * 2
     assert answers[0].body == answers[1].body
     assert "You have one already" in (await site.mail_to(known))[0]
     link = await site.link_to(f"x{known}")

@@ -16,13 +16,13 @@ from typing import Any, Final
 import pytest
 from prometheus_client import generate_latest
 
-from identity.database import Connection, Database, Unavailable
 from identity.pages import forms
 from identity.pages.routes import SENT, SHOWN
 from identity.parts import Parts
 from identity.passwords import Passwords
 from logs import JsonFormatter
 from storage.redis_client import CacheUnavailable, Redis
+from tests.faulty import Faulty
 from tests.integration.test_identity_pages import CHEAP, Browser, Site, enable_totp
 from tests.oidc import Application, open_application
 
@@ -32,28 +32,6 @@ FIELDS: Final = (
 ).split()
 LONG: Final = os.environ.get("PROVE") == "long"
 OTHERS: Final = ("/token", "/revoke", "/authorize", "/jwks.json", "/readyz", "/metrics", "/mails", "/nowhere")
-
-
-class Crash(Exception):
-    """Something nobody thought of, whose text holds all that was at hand."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Faulty(Database):
-    """A database that is away, or that fails at the beginning or at the end of what is done with it."""
-
-    fault: str
-    text: str
-
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        if self.fault == "away":
-            raise Unavailable from OSError(self.text)
-        if self.fault == "begin":
-            raise Crash(self.text)
-        async with super(Faulty, self).connection() as connection:
-            yield connection
-        raise Crash(self.text)
 
 
 @dataclasses.dataclass(slots=True)
