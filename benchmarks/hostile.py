@@ -7,6 +7,7 @@ only adds. Run by itself: `python -m benchmarks.hostile`.
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import gzip
 import json
 import sys
@@ -14,10 +15,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.acceptance.main_job import HOST, MainJob, running
-from tests.hostile import HOSTILE
+from tests.hostile import HOSTILE, HOSTILE_VARIABLES
 
 TIMES: Final = 3
 ALLOWED_S: Final = 0.05
@@ -31,6 +32,10 @@ _CHUNKED: Final = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 def _post(body: bytes, extra: bytes = b"") -> bytes:
     return _HEAD + extra + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def _asked(query: str, variables: dict[str, Any]) -> bytes:
+    return _post(json.dumps({"query": query, "variables": variables}).encode())
 
 
 RAW: Final[dict[str, Callable[[], bytes]]] = {
@@ -52,6 +57,7 @@ RAW: Final[dict[str, Callable[[], bytes]]] = {
     "200,000 empty lines": lambda: b"\r\n" * 200_000 + _post(SIMPLE),
     "a token of 200 KB": lambda: _post(SIMPLE, b"Authorization: Bearer " + b"a" * 200_000 + b"\r\n"),
     "a token of 8 KB": lambda: _post(SIMPLE, b"Authorization: Bearer " + b"a.b" * 2_700 + b"\r\n"),
+    **{f"in variables: {name}": functools.partial(_asked, *asked) for name, asked in HOSTILE_VARIABLES.items()},
     "2,000 media types": lambda: _post(SIMPLE, b"Accept: " + b"a/b," * 2_000 + b"\r\n"),
 }
 

@@ -14,6 +14,8 @@ SEND_TIMEOUT_S: Final = 15.0
 CLOSE_TIMEOUT_S: Final = 4.0
 ANSWER_TIMEOUT_S: Final = 2.0
 LINGER_S: Final = 5.0
+_FIRST_LOOK_S: Final = 0.01
+_LAST_LOOK_S: Final = 0.32
 
 
 class _Response(web.WebSocketResponse):
@@ -114,7 +116,10 @@ class Wire:
         await self._gone()
 
     async def _gone(self) -> None:
+        """Wait until the client has closed its side; ever less often looking, since in a drain all sockets do so."""
+        wait = _FIRST_LOOK_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while self._request.transport is not None:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(wait)
+                    wait = min(2 * wait, _LAST_LOOK_S)

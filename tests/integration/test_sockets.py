@@ -35,6 +35,7 @@ from transport.app import Parts, make_app
 from transport.health import DRAINING
 from transport.lines import Caps
 from transport.metrics import SOCKETS
+from transport.operations import Operations
 
 LONG: Final = os.environ.get("PROVE") == "long"
 RESETS: Final = 1000 if LONG else 100
@@ -430,6 +431,63 @@ async def test_a_drain_says_when_to_come_back(served: Served, make_person: MakeP
         assert said[0] == "retry:"
         assert 500 <= int(said[1]) <= 5000
         assert "complete" not in said
+        await draining
+
+
+class Slow:
+    """Runs operations in the place of the service: each waits until the test lets all of them end."""
+
+    def __init__(self) -> None:
+        self.ends = asyncio.Event()
+        self.at_once = self.most = 0
+
+    async def run(self, *_asked: object, **_named: object) -> dict[str, Any]:
+        """Answer in the end."""
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await self.ends.wait()
+        self.at_once -= 1
+        return {"data": {"slow": True}}
+
+    async def begun(self, number: int) -> None:
+        """Wait until so many run at once, and a while for one too many."""
+
+        async def run() -> bool:
+            return self.at_once >= number
+
+        await eventually(run, within=60)
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_socket_runs_so_many_queries_at_once_and_the_others_later(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Operations, "run", (slow := Slow()).run)
+    async with served.socket() as socket:
+        await socket.write(b"".join(subscribe(str(number), "{ __typename }") for number in range(7)))
+        await slow.begun(conversation.MAX_ANSWERS)
+        slow.ends.set()
+        answers = [await socket.read_frame() for _ in range(1 + 2 * 7)]
+    assert slow.most == conversation.MAX_ANSWERS
+    assert sum(b'"next"' in payload for _, payload in answers) == 7
+
+
+async def test_in_a_drain_a_query_is_answered_before_its_socket_closes(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "FINISH_S", 60.0)
+    monkeypatch.setattr(Operations, "run", (slow := Slow()).run)
+    async with served.socket() as socket:
+        await socket.write(subscribe("1", "{ __typename }"))
+        await slow.begun(1)
+        draining = asyncio.create_task(served.runner.cleanup())
+        await slow.begun(1)
+        slow.ends.set()
+        said = [await socket.read_frame() for _ in range(4)]
+        assert [opcode for opcode, _ in said] == [TEXT, TEXT, TEXT, CLOSE]
+        assert b'"slow":true' in said[1][1]
+        await socket.write(frame(CLOSE, said[3][1][:2]))
         await draining
 
 
