@@ -427,6 +427,7 @@ async def test_a_drain_says_when_to_come_back(served: Served, make_person: MakeP
         assert (opcode, payload[:2]) == (CLOSE, (1001).to_bytes(2, "big"))
         assert 500 <= json.loads(payload[2:])["retryAfterMs"] <= 5000
         await socket.write(frame(CLOSE, payload[:2]))
+        socket.writer.close()  # the server waits for it
         said = (await stream.content.read()).decode().split()
         assert said[0] == "retry:"
         assert 500 <= int(said[1]) <= 5000
@@ -477,6 +478,7 @@ async def test_in_a_drain_a_query_is_answered_before_its_socket_closes(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation, "FINISH_S", 60.0)
+    monkeypatch.setattr("transport.app.DRAIN_S", 60.0)
     monkeypatch.setattr(Operations, "run", (slow := Slow()).run)
     async with served.socket() as socket:
         await socket.write(subscribe("1", "{ __typename }"))
@@ -488,6 +490,7 @@ async def test_in_a_drain_a_query_is_answered_before_its_socket_closes(
         assert [opcode for opcode, _ in said] == [TEXT, TEXT, TEXT, CLOSE]
         assert b'"slow":true' in said[1][1]
         await socket.write(frame(CLOSE, said[3][1][:2]))
+        socket.writer.close()  # the server waits for it
         await draining
 
 
