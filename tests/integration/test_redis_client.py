@@ -12,6 +12,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from domain import deadlines
+from storage.metrics import REDIS_FAILURES
 from storage.redis_client import CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
@@ -145,7 +146,10 @@ async def test_an_exchange_goes_on_where_its_connection_was_closed_meanwhile(cli
     kept = client._exchanges._kept
     await command(client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     await eventually(kept.can_read)
-    assert await client.exchange([("ECHO", "again")]) == [b"again"]
+    lost = REDIS_FAILURES.labels("lost")
+    before = lost._value.get()
+    await eventually(lambda: exchanges(client))
+    assert lost._value.get() == before
 
 
 async def exchanges(client: Redis) -> bool:
