@@ -34,10 +34,14 @@ check: $(TEST_STAMP) ## Check style, types, the direction of imports and the com
 	@$(PY) -m events.contract --check
 	@$(PY) -m pytest --quiet tests/unit/test_imports.py
 
+# Tests beside those of tests/proof that have a long form.
+PROOFS := tests/acceptance/test_production.py tests/acceptance/test_protocol_mutants.py \
+	tests/acceptance/test_stream_proof.py tests/integration/test_audit.py tests/integration/test_personal.py \
+	tests/integration/test_returns.py tests/integration/test_sockets.py
+
 .PHONY: prove
 prove: $(TEST_STAMP) ## Prove privacy, consistency and delivery at length: model, races, leaks, streams (an hour)
-	@PROVE=long $(PY) -m pytest -rP tests/proof tests/acceptance/test_production.py tests/acceptance/test_protocol_mutants.py \
-		tests/acceptance/test_stream_proof.py tests/integration/test_sockets.py $(PYTEST)
+	@PROVE=long $(PY) -m pytest -rP tests/proof $(PROOFS) $(PYTEST)
 
 .PHONY: leak-hunt
 leak-hunt: $(TEST_STAMP) ## Compare every way to a hidden person with one to nobody; LEAK=gate makes a leak to find

@@ -5,14 +5,17 @@ nothing is refused: connections wait in the socket, which stays open in the proc
 """
 
 import contextlib
+import dataclasses
 import enum
 import errno
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from settings import PREFIX, Settings
+from settings import PREFIX, Settings, SettingsError
 
 _PORTS_TRIED: Final = 50
 BACKLOG: Final = 1024
@@ -39,6 +42,42 @@ class Door(enum.Enum):
         """Give the port that is set."""
         port: int | None = getattr(settings, self.value[0])
         return port
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """The files of a certificate chain and its key, in PEM."""
+
+    chain: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files; raises OSError (which SSLError is) where they are none. TLS 1.3 is the only version."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self.chain, self.key, password=_no_password)
+        return context
+
+
+def _no_password() -> str:
+    """Keep the library from asking at the terminal."""
+    raise OSError("the key is encrypted")
+
+
+def read_certificate(settings: Settings) -> ssl.SSLContext | None:
+    """Read the certificate of what is served, if there is one.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    try:
+        return Certificate(settings.tls_cert, settings.tls_key).context()
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror or "they are none"
+        raise SettingsError(f"The files of KITH_TLS_CERT and KITH_TLS_KEY cannot be used: {why}.") from error
 
 
 class CannotListen(Exception):

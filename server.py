@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -38,7 +37,7 @@ from execution.engine import Engine, PlanMode
 from execution.persisted import PersistedDocuments
 from execution.trusted import BadManifest, read_manifest
 from keys import Keys, load_keys, load_master_keys
-from listeners import CannotListen, bind, bind_internal, inherited, listening
+from listeners import CannotListen, bind, bind_internal, inherited, listening, read_certificate
 from loaders import Bounds, describe, open_caches
 from logs import configure_logs
 from resolvers.consistency import ConsistencyTokens
@@ -69,7 +68,7 @@ from transport.graphiql import Explorer, Person, SignIn
 from transport.internal import make_internal_app
 from transport.lines import Caps
 from transport.patience import Patience
-from transport.serving import Certificate, Serving, want_descriptors
+from transport.serving import Serving, want_descriptors
 
 DIST: Final = Path(__file__).parent / "graphiql" / "dist"
 LAST_S: Final = 20.0
@@ -196,7 +195,7 @@ async def serve(settings: Settings, sockets: development.Sockets, tell: Callable
     want_descriptors(settings.connections)
     async with open_parts(settings) as parts:
         app = make_app(parts)
-        serving = Serving(app, caps=caps, form=FORM, early=app[ADMISSION].early, tls=_tls(settings))
+        serving = Serving(app, caps=caps, form=FORM, early=app[ADMISSION].early, tls=read_certificate(settings))
         inner = Serving(make_internal_app(parts.backend, load_keys(settings).commands), caps=caps, form=FORM)
         await serving.start(sockets.public)
         await inner.start(sockets.internal)
@@ -209,21 +208,6 @@ async def serve(settings: Settings, sockets: development.Sockets, tell: Callable
         await asyncio.gather(serving.stop(notice=settings.drain_delay), inner.stop(notice=settings.drain_delay))
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """Read the certificate, if there is one.
-
-    Raises:
-        SettingsError: it cannot be used.
-    """
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    try:
-        return Certificate(settings.tls_cert, settings.tls_key).context()
-    except OSError as error:
-        why = getattr(error, "reason", None) or error.strerror or "they are none"
-        raise SettingsError(f"The files of KITH_TLS_CERT and KITH_TLS_KEY cannot be used: {why}.") from error
-
-
 def main(arguments: list[str]) -> int:
     """Run one web server (`web`), or the main job."""
     asked = _read(arguments)
@@ -232,7 +216,7 @@ def main(arguments: list[str]) -> int:
         if asked.part == "web" or (settings.is_production and settings.workers == 1):
             return _run_web(settings, asked)
         trusted_documents(settings)  # a child that cannot start would be started again and again
-        _tls(settings)
+        read_certificate(settings)
         return development.run(settings)
 
 

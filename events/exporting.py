@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import IO, Final
 
 import msgspec
 
@@ -54,10 +54,12 @@ class Exporter:
         self._user = user
         self._details = details
         self._now = now
-        self._writers: dict[str, Callable[[], Awaitable[Any]]] = {
+        self._records: dict[str, Callable[[], Awaitable[object]]] = {
             "profile": self._profile,
             "privacy": self._privacy,
             "notification-preferences": self._preferences,
+        }
+        self._lists: dict[str, Callable[[], AsyncIterator[Sequence[object]]]] = {
             "following": self._following,
             "followers": self._followers,
             "blocks": self._blocks,
@@ -72,11 +74,30 @@ class Exporter:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for done, name in enumerate(FILES, start=1):
-                content = msgspec.json.encode(await self._writers[name]())
-                await asyncio.to_thread(archive.writestr, f"{name}.json", content)
-                archive.writestr(f"{name}.schema.json", json.dumps(schema_of(name), indent=2))
+                with archive.open(self._named(f"{name}.json"), "w") as file:
+                    await self._write_one(name, file)
+                archive.writestr(self._named(f"{name}.schema.json"), json.dumps(schema_of(name), indent=2))
                 await note_progress(self._database, export, done)
         return buffer.getvalue()
+
+    def _named(self, name: str) -> zipfile.ZipInfo:
+        """Name a file of the archive, of now."""
+        info = zipfile.ZipInfo(name, self._now.timetuple()[:6])
+        info.compress_type = zipfile.ZIP_DEFLATED
+        return info
+
+    async def _write_one(self, name: str, file: IO[bytes]) -> None:
+        """Write a record, or a list: entry by entry, since those of a celebrity are many."""
+        if name in self._records:
+            file.write(msgspec.json.encode(await self._records[name]()))
+            return
+        before = b"["
+        async for batch in self._lists[name]():
+            if batch:
+                content = before + b",".join(map(msgspec.json.encode, batch))
+                await asyncio.to_thread(file.write, content)
+                before = b","
+        file.write(b"]" if before == b"," else b"[]")
 
     async def _others(self, user_ids: Sequence[int]) -> dict[int, OtherPerson]:
         """Show others: as ids, and by name where the person may meet them now, or blocks them."""
@@ -135,51 +156,53 @@ class Exporter:
             new_account_days=found.new_account_days,
         )
 
-    async def _following(self) -> list[FollowEntry]:
-        return [
-            FollowEntry(person=person, since=row["follows_at"], pending=row["follows"] == FollowState.PENDING)
-            async for row, person in self._sides("follows")
-        ]
+    async def _following(self) -> AsyncIterator[Sequence[object]]:
+        async for sides in self._sides("follows"):
+            yield [
+                FollowEntry(person=person, since=row["follows_at"], pending=row["follows"] == FollowState.PENDING)
+                for row, person in sides
+            ]
 
-    async def _followers(self) -> list[FollowEntry]:
-        return [
-            FollowEntry(person=person, since=row["followed_by_at"], pending=row["followed_by"] == FollowState.PENDING)
-            async for row, person in self._sides("followed_by")
-        ]
+    async def _followers(self) -> AsyncIterator[Sequence[object]]:
+        async for sides in self._sides("followed_by"):
+            yield [
+                FollowEntry(
+                    person=person, since=row["followed_by_at"], pending=row["followed_by"] == FollowState.PENDING
+                )
+                for row, person in sides
+            ]
 
-    async def _blocks(self) -> list[KeptAwayEntry]:
-        return [KeptAwayEntry(person=person, until=row["blocks_until"]) async for row, person in self._sides("blocks")]
+    async def _blocks(self) -> AsyncIterator[Sequence[object]]:
+        async for sides in self._sides("blocks"):
+            yield [KeptAwayEntry(person=person, until=row["blocks_until"]) for row, person in sides]
 
-    async def _mutes(self) -> list[KeptAwayEntry]:
-        return [KeptAwayEntry(person=person, until=row["mutes_until"]) async for row, person in self._sides("mutes")]
+    async def _mutes(self) -> AsyncIterator[Sequence[object]]:
+        async for sides in self._sides("mutes"):
+            yield [KeptAwayEntry(person=person, until=row["mutes_until"]) for row, person in sides]
 
-    async def _sides(self, column: str) -> AsyncIterator[tuple[Record, OtherPerson]]:
-        """Give the rows in which a column says something, with the other person of each."""
+    async def _sides(self, column: str) -> AsyncIterator[list[tuple[Record, OtherPerson]]]:
+        """Give the rows in which a column says something, with the other person of each, in batches."""
         async for rows in read_sides(self._database, self._user.id):
             wanted = [row for row in rows if row[column]]
             shown = await self._others([row["other_id"] for row in wanted])
-            for row in wanted:
-                yield row, shown[row["other_id"]]
+            yield [(row, shown[row["other_id"]]) for row in wanted]
 
-    async def _notifications(self) -> list[NotificationEntry]:
-        entries: list[NotificationEntry] = []
+    async def _notifications(self) -> AsyncIterator[Sequence[object]]:
         last = 0
         while rows := await fetch_after(self._database, self._user.id, last, _BATCH):
             shown = await self._others(sorted({row.actor_id for row in rows}))
-            entries += [
+            yield [
                 NotificationEntry(
                     kind=row.kind.name, actor=shown[row.actor_id], created_at=row.created_at, read_at=row.read_at
                 )
                 for row in rows
             ]
             last = rows[-1].sequence
-        return entries
 
-    async def _consents(self) -> list[ConsentEntry]:
-        entries: list[ConsentEntry] = []
+    async def _consents(self) -> AsyncIterator[Sequence[object]]:
         beyond = None
         while rows := await fetch_consents(self._database, self._user.id, beyond, downward=False, limit=_BATCH):
-            entries += [
+            yield [
                 ConsentEntry(
                     at=row.at,
                     purpose=row.decision.purpose.name,
@@ -190,16 +213,13 @@ class Exporter:
                 for row in rows
             ]
             beyond = Position(rows[-1].number, 0)
-        return entries
 
-    async def _actions(self) -> list[ActionEntry]:
-        entries: list[ActionEntry] = []
+    async def _actions(self) -> AsyncIterator[Sequence[object]]:
         beyond = None
         while rows := await fetch_entries(self._database, self._user.id, beyond, downward=False, limit=_BATCH):
             shown = await self._others(sorted({row.target_id for row in rows if row.target_id is not None}))
-            entries += [ActionEntry(at=row.at, action=row.action, person=shown.get(row.target_id or 0)) for row in rows]
+            yield [ActionEntry(at=row.at, action=row.action, person=shown.get(row.target_id or 0)) for row in rows]
             beyond = rows[-1].position
-        return entries
 
 
 async def make_export(database: Database, vault: Vault, user_id: int, now: dt.datetime) -> bool:

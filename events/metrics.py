@@ -81,4 +81,13 @@ PURGES_DUE: Final = Gauge(
     multiprocess_mode="livemax",
 )
 PURGED: Final = Counter("kith_purges_total", "People who were purged, by what is done: erased, certified.", ["done"])
-PURGES_FAILED: Final = Counter("kith_purge_failures_total", "Pauses of the purge, by reason.", ["reason"])
+PURGES_FAILED: Final = Counter(
+    "kith_purge_failures_total", "Pauses of the purge, and people whose purge was put off, by reason.", ["reason"]
+)
+EXPORTS_OPEN: Final = Gauge(
+    "kith_exports_open", "Exports that are to be made, or under way.", ["cell"], multiprocess_mode="livemax"
+)
+EXPORTED: Final = Counter("kith_exports_total", "Exports that were made.")
+EXPORTS_FAILED: Final = Counter(
+    "kith_export_failures_total", "Pauses of the export worker, and exports that were put off, by reason.", ["reason"]
+)

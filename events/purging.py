@@ -5,26 +5,19 @@ is killed leaves nothing that the next does not go on with.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime as dt
-import logging
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from domain.errors import Overloaded
+from events.leased import Lease, OneByOne, run_leased
 from events.metrics import PURGED, PURGES_DUE, PURGES_FAILED
-from events.process import backoffs
-from storage import leases
 from storage.cells import Cell
 from storage.purges import Purges, count_due, fetch_acknowledged, fetch_due
-from storage.redis_client import CacheUnavailable
 
 LEASE: Final = dt.timedelta(seconds=30)
 _JOB: Final = "purge"
-_LOG: Final = logging.getLogger(__name__)
 
 Clock = Callable[[], dt.datetime]
 
@@ -59,40 +52,27 @@ class Purger:
         self._clock = clock
         self._folder = folder
         self._turns = turns
-        self._holder = uuid.uuid4()
+        self._one_by_one = OneByOne(_JOB, PURGES_FAILED)
 
     async def run(self) -> None:
         """Work until cancelled; whatever fails is tried again, after a growing pause."""
-        pauses = backoffs()
-        try:
-            while True:
-                try:
-                    if await self.is_leading():
-                        await self.take_turn()
-                    pauses = backoffs()
-                    await asyncio.sleep(self._turns.every)
-                except (Overloaded, CacheUnavailable, OSError) as error:
-                    PURGES_FAILED.labels(type(error).__name__).inc()
-                    _LOG.warning("the purge of cell %d pauses: %s", self._cell.number, type(error).__name__)
-                    await asyncio.sleep(next(pauses))
-        finally:
-            with contextlib.suppress(Overloaded):
-                await leases.release(self._cell, _JOB, self._holder)
-
-    async def is_leading(self) -> bool:
-        """Take the lease of the cell, or keep it."""
-        return await leases.claim(self._cell, _JOB, self._holder, LEASE)
+        lease = Lease(self._cell, _JOB, LEASE)
+        await run_leased(lease, self.take_turn, every=self._turns.every, failures=PURGES_FAILED)
 
     async def take_turn(self) -> None:
         """Purge some whose time is over, and certify some whose erasure everybody has acknowledged."""
         PURGES_DUE.labels(self._cell.number).set(await count_due(self._cell, self._clock()))
-        for user_id in await fetch_due(self._cell, self._clock(), self._turns.people):
-            if await self.is_leading() and await self._purges.begin(user_id, self._clock()):
-                await self._purges.erase(user_id, self._clock())
-                PURGED.labels("erased").inc()
-        for user_id in await fetch_acknowledged(self._cell, self._purges.consumers, self._turns.people):
-            if await self.is_leading():
-                await self._certify(user_id)
+        people, one_by_one = self._turns.people, self._one_by_one
+        for user_id in await fetch_due(self._cell, self._clock(), people, but=one_by_one.put_off):
+            await one_by_one.attempt(user_id, self._erase(user_id))
+        consumers = self._purges.consumers
+        for user_id in await fetch_acknowledged(self._cell, consumers, people, but=one_by_one.put_off):
+            await one_by_one.attempt(user_id, self._certify(user_id))
+
+    async def _erase(self, user_id: int) -> None:
+        if await self._purges.begin(user_id, self._clock()):
+            await self._purges.erase(user_id, self._clock())
+            PURGED.labels("erased").inc()
 
     async def _certify(self, user_id: int) -> None:
         document = await self._purges.certify(user_id, self._clock())

@@ -4,17 +4,15 @@ One process at a time does it for a cell, by a lease. Every step is a batch that
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime as dt
 import logging
 import time
-import uuid
 from typing import Final
 
 from domain.certificates import CertificateSigner
-from domain.errors import Overloaded
-from events.exporting import make_export
+from events.export_worker import ExportWorker
+from events.leased import Lease, run_leased
 from events.metrics import (
     AUDIT_UNSEALED,
     COUNTERS_SAMPLED,
@@ -24,16 +22,14 @@ from events.metrics import (
     UPKEEP_DONE,
     UPKEEP_FAILURES,
 )
-from events.process import Process, backoffs, run_process
+from events.process import Process, run_process
 from events.purging import Purger, wall_clock
-from storage import leases
 from storage.audit import Sealer, fetch_lag, seal_new
 from storage.cells import Cell
 from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, repair, sample
 from storage.database import Database
 from storage.departures import fetch_departing, settle_follows
 from storage.expiries import clear_ended
-from storage.exports import expire_exports, fetch_open
 from storage.inbox import KEPT, forget_had
 from storage.notification_retention import Retention, fetch_owners_to_trim, trim_notifications
 from storage.outbox import RETENTION
@@ -44,14 +40,12 @@ from storage.renames import let_lapsed_go, settle_claims
 from storage.repeats import forget_expired
 from storage.requests import fetch_due_owners, settle_requests_of
 from storage.revocations import forget_ended
-from storage.vault import Vault
 
 CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
 
 LEASE: Final = dt.timedelta(seconds=15)
 BATCH: Final = 200
 TRIMMED_OWNERS: Final = 20
-EXPORTED: Final = 5
 TRIMMED_ROWS: Final = 1000
 SAMPLED_EDGES: Final = 100_000
 LOOK_THROUGH_EVERY_S: Final = 600.0
@@ -71,38 +65,21 @@ class Pace:
 
 
 class Upkeep:
-    """Goes over one cell again and again; without a sealer or a vault, log or exports are left to others."""
+    """Goes over one cell again and again; without a sealer the log is left to others."""
 
-    def __init__(
-        self, database: Database, cell: Cell, pace: Pace, sealer: Sealer | None = None, vault: Vault | None = None
-    ) -> None:
+    def __init__(self, database: Database, cell: Cell, pace: Pace, sealer: Sealer | None = None) -> None:
         self._database = database
         self._sealer = sealer
-        self._vault = vault
         self._cell = cell
         self._pace = pace
-        self._holder = uuid.uuid4()
         self._sampled = 0
         self._look_through_at = 0.0
         self._days_at = 0.0
 
     async def run(self) -> None:
         """Work until cancelled; whatever fails is tried again, after a growing pause."""
-        pauses = backoffs()
-        try:
-            while True:
-                try:
-                    if await leases.claim(self._cell, _JOB, self._holder, LEASE):
-                        await self.go_over()
-                    pauses = backoffs()
-                    await asyncio.sleep(self._pace.every)
-                except (Overloaded, OSError) as error:
-                    UPKEEP_FAILURES.labels(type(error).__name__).inc()
-                    _LOG.warning("upkeep of cell %d pauses: %s", self._cell.number, type(error).__name__)
-                    await asyncio.sleep(next(pauses))
-        finally:
-            with contextlib.suppress(Overloaded):
-                await leases.release(self._cell, _JOB, self._holder)
+        lease = Lease(self._cell, _JOB, LEASE)
+        await run_leased(lease, self.go_over, every=self._pace.every, failures=UPKEEP_FAILURES)
 
     async def go_over(self) -> None:
         """Do one batch of everything."""
@@ -116,7 +93,6 @@ class Upkeep:
         for user_id in await fetch_departing(self._cell, BATCH):
             UPKEEP_DONE.labels("departed").inc(await settle_follows(self._database, user_id, now, limit=BATCH))
         await self._trim(now)
-        await self._make_exports(now)
         if self._cell is self._database.shards.directory:
             UPKEEP_DONE.labels("names").inc(await settle_claims(self._database, now, limit=BATCH))
             UPKEEP_DONE.labels("former names").inc(await let_lapsed_go(self._database, now, limit=BATCH))
@@ -133,13 +109,6 @@ class Upkeep:
         for owner_id in await fetch_owners_to_trim(self._cell, retention, now, TRIMMED_OWNERS):
             gone = await trim_notifications(self._database, owner_id, retention, now, limit=TRIMMED_ROWS)
             UPKEEP_DONE.labels("notifications").inc(gone)
-
-    async def _make_exports(self, now: dt.datetime) -> None:
-        await expire_exports(self._cell, now)
-        if self._vault is None:
-            return
-        for user_id in await fetch_open(self._cell, EXPORTED):
-            UPKEEP_DONE.labels("exports").inc(await make_export(self._database, self._vault, user_id, now))
 
     async def _fold(self) -> None:
         if time.monotonic() >= self._look_through_at:
@@ -194,7 +163,8 @@ async def _main(process: Process) -> None:
         purges = Purges(process.database, redis, CertificateSigner(process.keys.certificates), _consumers(process))
         ahead = dt.timedelta(days=process.settings.days_ahead)
         for cell in process.database.shards.cells:
-            group.create_task(Upkeep(process.database, cell, Pace(), sealer, vault).run())
+            group.create_task(Upkeep(process.database, cell, Pace(), sealer).run())
+            group.create_task(ExportWorker(process.database, vault, cell).run())
             folder = process.settings.certificates
             group.create_task(Purger(purges, cell, clock=lambda: wall_clock() + ahead, folder=folder).run())
 

@@ -15,7 +15,7 @@ import uvloop
 from identity.addresses import find_dsn
 from identity.app import FORM, make_app
 from identity.parts import open_parts
-from listeners import CannotListen, Door, bind, inherited, listening, port_of
+from listeners import CannotListen, Door, bind, inherited, listening, port_of, read_certificate
 from logs import configure_logs
 from settings import Service, Settings, leaving_on_bad_settings, load_or_exit
 from transport.connections import ConnectionCaps
@@ -36,10 +36,12 @@ async def serve(
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     url = settings.identity_url or f"http://localhost:{port_of(listeners)}"
+    # Where the address is not one of HTTPS, as in development, the certificate is the web server's alone.
+    tls = read_certificate(settings) if url.startswith("https://") else None
     async with open_parts(settings, find_dsn(settings), url, console) as parts:
         caps = ConnectionCaps(settings.connections, settings.connections_per_address)
         want_descriptors(settings.connections)
-        serving = Serving(make_app(parts), caps=caps, form=FORM)
+        serving = Serving(make_app(parts), caps=caps, form=FORM, tls=tls)
         await serving.start(listeners)
         tell()
         await stop.wait()

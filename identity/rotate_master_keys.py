@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
+from domain.errors import Overloaded
 from identity import accounts, mails, sign_ups
 from identity.addresses import find_dsn
-from identity.database import Database, Record, open_database
+from identity.database import Database, Record, Unavailable, open_database
 from keys import load_master_keys
 from settings import Service, Settings, leaving_on_bad_settings, load_or_exit
 from storage.key_service import KeyServiceAddress, open_master_keys
@@ -48,8 +49,22 @@ class Rotated:
 
 
 async def rotate(database: Database, vault: Vault, say: Callable[[str], None]) -> Rotated:
-    """Wrap the keys of every table anew, in batches, and say how far it is."""
+    """Wrap the keys of every table anew, in batches, and say how far it is.
+
+    It goes through them again until there is nothing left to do: a process that does not know the newest master key yet
+    may have wrapped more meanwhile.
+    """
     rotated, newest = Rotated(), await vault.newest()
+    while await _go_through(database, vault, newest, rotated, say):
+        pass
+    return rotated
+
+
+async def _go_through(
+    database: Database, vault: Vault, newest: int, rotated: Rotated, say: Callable[[str], None]
+) -> bool:
+    """Go through all keys once; tells whether one was wrapped anew."""
+    before, rotated.unreadable = rotated.done, 0
     for table in TABLES:
         last = _FIRST
         while rows := await _fetch(database, table, newest, last):
@@ -57,7 +72,7 @@ async def rotate(database: Database, vault: Vault, say: Callable[[str], None]) -
                 await _rotate_one(database, vault, table, row, rotated)
             last = rows[-1]["id"]
             say(f"{table}: {rotated.done} keys so far are wrapped under master key {newest}")
-    return rotated
+    return rotated.done > before
 
 
 async def _fetch(database: Database, table: str, newest: int, last: uuid.UUID) -> list[Record]:
@@ -86,7 +101,11 @@ async def _main(settings: Settings) -> int:
         open_master_keys(load_master_keys(settings), address) as masters,
         open_database(find_dsn(settings)) as database,
     ):
-        rotated = await rotate(database, Vault(masters), say)
+        try:
+            rotated = await rotate(database, Vault(masters), say)
+        except (Overloaded, Unavailable):
+            sys.stderr.write("kith: the database or the key service does not answer; run it again to go on.\n")
+            return 1
     say(f"{rotated.done} keys are wrapped anew")
     if rotated.unreadable:
         sys.stderr.write(

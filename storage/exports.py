@@ -5,7 +5,7 @@ import base64
 import datetime as dt
 import struct
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 from domain.exports import ANEW_AFTER, FILES, KEPT, Export
@@ -30,7 +30,14 @@ WHERE e.expires_at IS NOT NULL AND e.requested_at <= $5
 
 _FETCH: Final = "SELECT id, requested_at, files_done, files, expires_at FROM exports WHERE user_id = $1"
 
-_OPEN: Final = "SELECT user_id FROM exports WHERE archive IS NULL ORDER BY requested_at LIMIT $1"
+_OPEN: Final = """
+SELECT user_id FROM exports
+WHERE archive IS NULL AND NOT user_id = ANY($2::bigint[])
+ORDER BY requested_at
+LIMIT $1
+"""
+
+_COUNT_OPEN: Final = "SELECT count(*) AS open FROM exports WHERE archive IS NULL"
 
 _PROGRESS: Final = "UPDATE exports SET files_done = $3 WHERE user_id = $1 AND id = $2"
 
@@ -83,9 +90,14 @@ async def fetch_export(database: Database, user_id: int) -> Export | None:
     return Export(user_id=user_id, **rows[0]) if rows else None
 
 
-async def fetch_open(cell: Cell, limit: int) -> list[int]:
-    """Fetch whose exports are to be made, the oldest first."""
-    return [row["user_id"] for row in await cell.fetch(_OPEN, limit)]
+async def fetch_open(cell: Cell, limit: int, *, but: Collection[int] = ()) -> list[int]:
+    """Fetch whose exports are to be made, the oldest first; some are passed over."""
+    return [row["user_id"] for row in await cell.fetch(_OPEN, limit, list(but))]
+
+
+async def count_open(cell: Cell) -> int:
+    """Count the exports that are to be made, or under way."""
+    return int((await cell.fetch(_COUNT_OPEN))[0]["open"])
 
 
 async def note_progress(database: Database, export: Export, files_done: int) -> None:

@@ -5,12 +5,10 @@ is none it waits.
 """
 
 import asyncio
-import dataclasses
 import resource
 import socket
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, cast
 
 from aiohttp import web
@@ -25,27 +23,6 @@ IDLE_S: Final = 2.0
 SHUTDOWN_S: Final = 5.0
 OTHER_DESCRIPTORS: Final = 500
 """What a process has open beside its clients' connections: databases, Redis, brokers, files."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Certificate:
-    """The files of a certificate chain and its key, in PEM."""
-
-    chain: Path
-    key: Path
-
-    def context(self) -> ssl.SSLContext:
-        """Read the files; raises OSError (which SSLError is) where they are none. TLS 1.3 is the only version."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.set_alpn_protocols(["http/1.1"])
-        context.load_cert_chain(self.chain, self.key, password=_no_password)
-        return context
-
-
-def _no_password() -> str:
-    """Keep the library from asking at the terminal."""
-    raise OSError("the key is encrypted")
 
 
 def _parse_everything(_data: bytes) -> None:

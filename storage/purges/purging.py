@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from domain.certificates import Certificate, CertificateSigner, ErasedStore
@@ -25,7 +25,12 @@ OWN: Final = "kith"
 PROFILE: Final = "profile"
 REDIS: Final = "redis"
 
-_DUE: Final = "SELECT user_id FROM deletions WHERE restorable_until <= $1 ORDER BY restorable_until LIMIT $2"
+_DUE: Final = """
+SELECT user_id FROM deletions
+WHERE restorable_until <= $1 AND NOT user_id = ANY($3::bigint[])
+ORDER BY restorable_until
+LIMIT $2
+"""
 
 _COUNT_DUE: Final = "SELECT count(*) AS due FROM deletions WHERE restorable_until <= $1"
 
@@ -67,6 +72,7 @@ _ACKNOWLEDGED: Final = """
 SELECT p.user_id
 FROM purges p
 WHERE p.purged_at IS NOT NULL
+  AND NOT p.user_id = ANY($4::bigint[])
   AND (SELECT count(*) FROM acknowledgements a WHERE a.user_id = p.user_id AND a.consumer = ANY($1::text[])) >= $2
 ORDER BY p.purged_at
 LIMIT $3
@@ -204,9 +210,9 @@ STATEMENTS: Final = (
 )
 
 
-async def fetch_due(cell: Cell, now: dt.datetime, limit: int) -> list[int]:
-    """Fetch whose time to come back is over, or whose purge was interrupted."""
-    return [row["user_id"] for row in await cell.fetch(_DUE, now, limit)]
+async def fetch_due(cell: Cell, now: dt.datetime, limit: int, *, but: Collection[int] = ()) -> list[int]:
+    """Fetch whose time to come back is over, or whose purge was interrupted; some are passed over."""
+    return [row["user_id"] for row in await cell.fetch(_DUE, now, limit, list(but))]
 
 
 async def count_due(cell: Cell, now: dt.datetime) -> int:
@@ -214,10 +220,12 @@ async def count_due(cell: Cell, now: dt.datetime) -> int:
     return int((await cell.fetch(_COUNT_DUE, now))[0]["due"])
 
 
-async def fetch_acknowledged(cell: Cell, consumers: Sequence[str], limit: int) -> list[int]:
-    """Fetch who is purged, with the acknowledgements of all these consumers."""
+async def fetch_acknowledged(
+    cell: Cell, consumers: Sequence[str], limit: int, *, but: Collection[int] = ()
+) -> list[int]:
+    """Fetch who is purged, with the acknowledgements of all these consumers; some are passed over."""
     names = sorted(set(consumers))
-    return [row["user_id"] for row in await cell.fetch(_ACKNOWLEDGED, names, len(names), limit)]
+    return [row["user_id"] for row in await cell.fetch(_ACKNOWLEDGED, names, len(names), limit, list(but))]
 
 
 async def acknowledge(database: Database, user_id: int, consumer: str) -> None:

@@ -4,8 +4,11 @@ import asyncio
 import dataclasses
 import datetime as dt
 import itertools
+import os
+import random
 import re
 import secrets
+import sys
 import uuid
 from collections.abc import AsyncIterator
 
@@ -34,6 +37,7 @@ from storage.pairs import change_pair
 from storage.users import NewUser, change_user, create_user
 from tests.conftest import KEY, MakePerson, Person
 
+BYTES = 100 if os.environ.get("PROVE") == "long" else 3
 FOLLOW = follow(target_is_private=False)
 BLOCK = block(until=None)
 SEALER = Sealer(secrets.token_bytes(32))
@@ -171,6 +175,52 @@ async def test_one_row_that_is_changed_is_named_whatever_is_changed_in_it(own: O
             "INSERT INTO audit_logs OVERRIDING SYSTEM VALUE SELECT * FROM kept",
         )
     assert (await verify(own.cell, SEALER)).fault is None
+
+
+def one_byte(chance: random.Random) -> str:
+    """Give a statement that changes one byte of one row or seal, by chance."""
+    bit, byte = 1 << chance.randrange(8), chance.randrange(16)
+    of_row = {
+        "actor_id": f"actor_id # {bit << 8 * chance.randrange(7)}",
+        "target_id": f"target_id # {bit << 8 * chance.randrange(7)}",
+        "version": f"version # {bit << 8 * chance.randrange(7)}",
+        "at": f"at + interval '{bit << 8 * chance.randrange(4)} microseconds'",
+        "action": f"overlay(action PLACING '!' FROM {chance.randint(1, 12)} FOR 1)",
+        "session": f"overlay(session PLACING '!' FROM {chance.randint(1, 9)} FOR 1)",
+        "before": f"set_byte(before, {byte}, get_byte(before, {byte}) # {bit})",
+        "after": f"set_byte(after, {byte}, get_byte(after, {byte}) # {bit})",
+    }
+    of_seal = {
+        name: f"set_byte({name}, {byte}, get_byte({name}, {byte}) # {bit})" for name in ("leaves", "root", "signature")
+    } | {"row_id": f"row_id # {bit}"}
+    table, key, columns = chance.choice([("audit_logs", "id", of_row)] * 3 + [("audit_seals", "number", of_seal)])
+    column, row = chance.choice(sorted(columns)), chance.randint(1, ROWS[table])
+    return CHANGE.format(table=table, column=column, value=columns[column], key=key, row=row)
+
+
+ROWS = {"audit_logs": 10, "audit_seals": 3}
+CHANGE = "UPDATE {table} SET {column} = {value} WHERE {key} = {row}"
+KEEP = "CREATE TABLE kept_{0} AS SELECT * FROM {0}"
+BRING_BACK = ("DELETE FROM {0}", "INSERT INTO {0} OVERRIDING SYSTEM VALUE SELECT * FROM kept_{0}")
+
+
+async def test_one_byte_that_whoever_owns_the_tables_changes_is_always_found(own: Own) -> None:
+    seed, found = random.randrange(1 << 32), 0
+    chance = random.Random(seed)
+    with acting.in_session("a session"):
+        await own.act(2)
+    for _ in range(ROWS["audit_seals"]):
+        await seal_new(own.cell, SEALER, limit=4)
+    back = [statement.format(table) for table in ROWS for statement in BRING_BACK]
+    await own.spoil(*map(KEEP.format, ROWS))
+    for _ in range(BYTES):
+        change = one_byte(chance)
+        await own.spoil(change)
+        assert (await verify(own.cell, SEALER)).fault is not None, f"{change}, from seed {seed}"
+        await own.spoil(*back)
+        found += 1
+    assert (await verify(own.cell, SEALER)).fault is None
+    sys.stdout.write(f"\n{found} of {BYTES} changes of one byte found, from seed {seed}\n")
 
 
 async def test_a_row_that_is_missing_or_added_is_named(own: Own) -> None:

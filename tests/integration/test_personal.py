@@ -1,15 +1,20 @@
 """Personal details: encrypted in the cells, shown by their owner's policy, remembered nowhere, noise without key."""
 
+import contextlib
+import dataclasses
 import datetime as dt
 import json
 import os
 import random
 import secrets
-from typing import Any
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
 
 import pytest
 
 from domain.personal import PersonalDetails
+from identity import accounts, mails, sign_ups
 from keys import load_master_keys
 from settings import SettingsError, load
 from storage.database import Database
@@ -17,13 +22,19 @@ from storage.master_keys import LocalMasterKeys, Unreadable
 from storage.personal import fetch_details
 from storage.redis_client import Redis
 from storage.rotate_keys import rotate
-from storage.vault import Vault
+from storage.vault import Vault, WrappedKey
 from tests.asking import ask
 from tests.conftest import MakePerson, Person
 
 LONG = os.environ.get("PROVE") == "long"
 ENCRYPTIONS = 10_000_000 if LONG else 20_000
-PLACES = [("personal_details", "phone"), ("personal_details", "birth_date"), ("exports", "archive")]
+SWAPPED = 1000
+PLACES = [("personal_details", "phone"), ("personal_details", "birth_date"), ("personal_details", "email")]
+EXPORTED = [("exports", "archive")]
+SIGNED_UP = [(sign_ups.TABLE, "email_box"), (sign_ups.TABLE, "username_box")]
+ACCOUNT = [(accounts.TABLE, "email_box"), ("mail_links", "email_box"), ("totp_factors", "secret_box")]
+MAILED = [(mails.TABLE, mails.COLUMN)]
+"""Every place of what is encrypted, of both services; each list is under one key of its owner."""
 PHONE = "+4930123456"
 BORN = dt.date(1990, 2, 28)
 EDIT = """mutation($phone: String, $born: Date) {
@@ -135,20 +146,59 @@ async def test_no_nonce_is_used_twice() -> None:
     assert sum(map(len, seen)) == ENCRYPTIONS
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A value as it is stored: whose, in which place, under which key as wrapped by which master key."""
+
+    owner: int
+    table: str
+    column: str
+    wrapped: bytes
+    master_version: int
+    box: bytes
+
+    async def opened(self, keys: Vault) -> str:
+        """Open it where it stands."""
+        key = await keys.open(WrappedKey(self.owner, self.wrapped, self.master_version))
+        return key.decrypt(self.table, self.column, self.box)
+
+
+async def store_all(keys: Vault, owner: int, places: Sequence[tuple[str, str]]) -> list[Stored]:
+    """Store a value in places of one owner, under one key."""
+    made = await keys.make(owner)
+    key = await keys.open(made)
+    return [
+        Stored(owner, *place, made.wrapped, made.master_version, key.encrypt(*place, f"{owner} {place}"))
+        for place in places
+    ]
+
+
+SWAPS: Final = (("box",), ("box", "wrapped", "master_version"), ("wrapped", "master_version"), ("master_version",))
+"""What is taken from another value: what is encrypted, the key with it, the key alone, or the version of its master."""
+
+
 async def test_of_a_thousand_values_that_were_swapped_none_opens() -> None:
-    keys, chance, opened = vault(1), random.Random(8), 0
-    people = [await keys.open(await keys.make(number)) for number in range(10)]
-    places = [(key, table, column) for key in people for table, column in PLACES]
-    sealed = [key.encrypt(table, column, PHONE) for key, table, column in places]
-    for _ in range(1000):
-        here, there = chance.sample(range(len(places)), 2)
-        key, table, column = places[there]
-        try:
-            key.decrypt(table, column, sealed[here])
-        except Unreadable:
+    both, chance, opened = vault(1, 2), random.Random(8), list[tuple[Stored, Stored]]()
+    values = [
+        value
+        for number in range(10)
+        for owner in (number, uuid.UUID(int=number, version=4).int)
+        for places in (PLACES, EXPORTED, SIGNED_UP, ACCOUNT, MAILED)
+        for value in await store_all(vault(1) if chance.random() < 0.5 else both, owner, places)
+    ]
+    assert [await value.opened(both) for value in values] == [f"{v.owner} {(v.table, v.column)}" for v in values]
+    swapped = 0
+    while swapped < SWAPPED:
+        here, there = chance.sample(values, 2)
+        taken = {name: getattr(there, name) for name in chance.choice(SWAPS)}
+        moved = dataclasses.replace(here, **taken)
+        if moved == here:
             continue
-        opened += 1
-    assert opened == 0
+        swapped += 1
+        with contextlib.suppress(Unreadable):
+            await moved.opened(both)
+            opened.append((here, moved))
+    assert opened == []
 
 
 async def test_rotation_wraps_every_key_anew_and_values_stay_readable(

@@ -1,10 +1,15 @@
 """TLS to the parts: whoever answers must have a certificate of our authority for the host that was asked for."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
 import pytest
 import redis.asyncio as aioredis
@@ -14,6 +19,8 @@ from redis.exceptions import RedisError
 
 from embedded import Addresses
 from events.security import client_options
+from identity.__main__ import serve
+from settings import load
 from storage.cells import open_cells
 from storage.redis_client import CacheUnavailable, open_redis
 from tests.conftest import eventually
@@ -122,3 +129,49 @@ async def test_the_clients_of_the_service_read_the_files_off_the_address(address
 
         await eventually(answers, within=60)
         await shards.directory.ping()
+
+
+@pytest.fixture
+async def auth_service(
+    identity_dsn: str, addresses: Addresses, ours: Authority, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """Run the auth service with a certificate of its own; gives its address."""
+    chain, key = ours.certify(HOST)
+    handlers: dict[int, Callable[[], object]] = {}
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", handlers.__setitem__)
+    monkeypatch.setattr("os._exit", handlers.get)  # what would end a process that cannot stop ends nothing here
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://{HOST}:{listener.getsockname()[1]}"
+        settings = load(
+            {
+                "KITH_DATA_DIR": str(short_folder / "identity"),  # its key opens what the tests before have written
+                "KITH_IDENTITY_DSN": identity_dsn,
+                "KITH_IDENTITY_URL": url,
+                "KITH_REDIS_URL": addresses.redis_url,
+                "KITH_TLS_CERT": str(chain),
+                "KITH_TLS_KEY": str(key),
+            }
+        )
+        serves = asyncio.Event()
+        serving = asyncio.create_task(serve(settings, [listener], serves.set))
+        starting = asyncio.create_task(serves.wait())
+        await asyncio.wait([serving, starting], return_when=asyncio.FIRST_COMPLETED, timeout=60)
+        starting.cancel()
+        try:
+            assert serves.is_set(), serving
+            yield url
+        finally:
+            handlers[signal.SIGTERM]()
+            await serving
+
+
+async def test_the_auth_service_speaks_tls_1_3_and_nothing_older(auth_service: str, ours: Authority) -> None:
+    older, newest = ssl.create_default_context(cafile=ours.ca), ssl.create_default_context(cafile=ours.ca)
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    newest.minimum_version = ssl.TLSVersion.TLSv1_3
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{auth_service}/sign-in", ssl=newest) as response:
+            assert response.status == 200
+        for context, url in ((older, auth_service), (None, auth_service.replace("https", "http"))):
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(f"{url}/sign-in", ssl=context or True)

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from listeners import PortTaken, bind, listening, port_of
+from listeners import Certificate, PortTaken, bind, listening, port_of
 from settings import load
 from tests.acceptance.main_job import free_port
 from transport import connections
@@ -26,7 +26,7 @@ from transport.admission import ADMISSION, Admission
 from transport.connections import TURNED_AWAY, ConnectionCaps
 from transport.failures import FORM, errors_middleware, mark
 from transport.health import DRAINING
-from transport.serving import Certificate, Serving
+from transport.serving import Serving
 
 HOST: Final = "127.0.0.1"
 WITHIN_S: Final = 60.0

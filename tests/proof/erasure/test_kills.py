@@ -27,8 +27,8 @@ from tests.proof.leaks.service import patiently
 
 LONG = os.environ.get("PROVE") == "long"
 PEOPLE = int(os.environ.get("PURGES", "1000")) if LONG else 3
-LIFE_S = (0.02, 0.7)
-"""For how long a worker may work, by chance, before it is killed; longer where the one before got nowhere."""
+LIFE_S = (0.02, 0.7) if LONG else (0.5, 3.0)
+"""For how long a worker may work, by chance, before it is killed; longer once one got nowhere: the machine is busy."""
 AT_ONCE = 4
 _UNDER_WAY = """
 SELECT user_id FROM deletions WHERE user_id = ANY($1::bigint[])
@@ -100,7 +100,8 @@ async def kill_until_done(
         for cell in database.shards.cells:
             await cell.fetch("DELETE FROM leases WHERE name = 'purge'")
         kills += 1
-        longer = 1.0 if await fetch_under_way(database, people) < left else longer * 1.3
+        if await fetch_under_way(database, people) == left:
+            longer *= 2
     return kills
 
 

@@ -16,7 +16,7 @@ from domain.errors import KithError
 from domain.ids import NodeType
 from domain.relationships import ListKind
 from domain.users import UserState
-from events.purging import Purger
+from events.purging import Purger, Turns
 from loaders.kinds import COUNTS, HEADS, SIDES, USERS, SideKey
 from resolvers import people
 from storage.cells import Cell
@@ -37,6 +37,8 @@ from tests.proof.erasure.traces import Traced, fetch_tables, find_in_redis, find
 
 LONG = os.environ.get("PROVE") == "long"
 SIGNER = CertificateSigner(secrets.token_bytes(32))
+LONG_AGO = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
+"""Before everybody else whom a test has left behind: those who have waited longest come first."""
 
 
 class Killed(KithError):
@@ -258,3 +260,28 @@ async def test_what_comes_late_is_found_before_the_certificate(
     await database.shards.home(person.id).fetch(late, person.id, 1)
     assert await purges.certify(person.id, later()) is None
     assert await purges.certify(person.id, later()) is not None
+
+
+async def test_a_purge_that_fails_for_one_person_goes_on_with_the_others(
+    database: Database, redis: Redis, make_person: MakePerson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned, other = await make_person(), await make_person()
+    for person in (poisoned, other):
+        await delete_account(database, person.id, LONG_AGO)
+    erase = Purges.erase
+
+    async def fails(purges: Purges, user_id: int, now: dt.datetime) -> None:
+        if user_id == poisoned.id:
+            raise ValueError(poisoned.name)
+        await erase(purges, user_id, now)
+
+    monkeypatch.setattr(Purges, "erase", fails)
+    for cell in database.shards.cells:
+        purger = Purger(Purges(database, redis, SIGNER), cell, folder=tmp_path, turns=Turns(people=2))
+        await purger.take_turn()
+        assert set(purger._one_by_one.put_off) <= {poisoned.id}
+    assert await fetch_state(database, other.id) is UserState.PURGED
+    assert await fetch_state(database, poisoned.id) is UserState.DELETED
+    monkeypatch.setattr(Purges, "erase", erase)
+    await Purger(Purges(database, redis, SIGNER), database.shards.home(poisoned.id), turns=Turns(people=1)).take_turn()
+    assert await fetch_state(database, poisoned.id) is UserState.PURGED

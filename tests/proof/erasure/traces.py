@@ -1,5 +1,7 @@
 """People with a canary in every field and a relation of every kind, and the search everywhere for what is left."""
 
+import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import random
@@ -7,6 +9,8 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
+
+from redis.exceptions import RedisError
 
 from domain.consents import ConsentPurpose, Decision
 from domain.notifications import NotificationKind
@@ -37,6 +41,8 @@ _TRACES: Final = """
 SELECT count(*) AS found FROM {table} AS r WHERE r::text LIKE ANY ($1::text[])
 """
 VAULT: Final = Vault(LocalMasterKeys({1: bytes(32)}))
+TRIES: Final = 100
+PAUSE_S: Final = 0.1
 _FOLLOW: Final = follow(target_is_private=False)
 _ASK: Final = follow(target_is_private=True)
 
@@ -182,5 +188,10 @@ async def find_in_redis(redis: Redis, people: Sequence[Traced]) -> list[str]:
                 found.append(key.decode())
         return found
 
-    # With the client itself: looking through everything takes longer than a call of the service may.
+    # With the client itself: looking through everything takes longer than a call of the service may. It waits no longer
+    # for an answer than the service does, though, and a busy machine is asked again.
+    for _ in range(TRIES):
+        with contextlib.suppress(RedisError):
+            return await work(redis.client)
+        await asyncio.sleep(PAUSE_S)
     return await work(redis.client)
