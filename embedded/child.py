@@ -47,7 +47,7 @@ class Child:
     user: int | None = None
     prepare: Callable[[], Awaitable[None]] = nothing_to_prepare
     ready: Callable[[], Awaitable[bool]] = always_ready
-    start_timeout: float = 30.0
+    start_timeout: float = 100.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 3.0
     stage: int = SERVICE_STAGE

@@ -22,7 +22,7 @@ from settings import load
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
-UP_WITHIN_S: Final = 120.0
+UP_WITHIN_S: Final = 240.0
 DOWN_WITHIN_S: Final = 25.0
 LOOK_EVERY_S: Final = 0.02
 
