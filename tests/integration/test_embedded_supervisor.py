@@ -25,7 +25,7 @@ def shell(
     name: str = "child",
     stage: int = 10,
     stop_timeout: float = 3.0,
-    start_timeout: float = 5.0,
+    start_timeout: float = 60.0,
     ready: Callable[[], Awaitable[bool]] = always_ready,
 ) -> Child:
     return Child(
