@@ -59,8 +59,9 @@ def test_the_same_parts_run_as_in_make_run() -> None:
         "identity",
         "relay",
         "consumer",
+        "upkeep",
     }
-    assert {"migrate", "seed", "server", "identity", "relay", "consumer"} == OURS
+    assert {"migrate", "seed", "server", "identity", "relay", "consumer", "upkeep"} == OURS
 
 
 @our_service
@@ -237,7 +238,7 @@ def run_check(words: list[str], environ: dict[str, str] | None = None) -> int:
     return subprocess.run([sys.executable, *words[1:]], env=environ, stderr=subprocess.DEVNULL, check=False).returncode
 
 
-@pytest.mark.parametrize("name", ["server", "identity", "relay", "consumer"])
+@pytest.mark.parametrize("name", ["server", "identity", "relay", "consumer", "upkeep"])
 def test_a_health_check_tells_well_from_unwell(name: str, port: int) -> None:
     *check, its_port, path = SERVICES[name]["healthcheck"]["test"][1:]
     assert its_port == environment(name).get("KITH_METRICS_PORT", SERVICES[name].get("ports", [":"])[0].split(":")[-1])
