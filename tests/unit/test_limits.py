@@ -48,6 +48,11 @@ def test_aliases_have_a_limit_and_fragments_do_not_hide_them(count: int, code: s
     assert code_of(f"{{ ...F }} fragment F on Query {{ {aliases} }}") == code
 
 
+@pytest.mark.parametrize(("count", "code"), [(998, "QUERY_TOO_COMPLEX"), (999, "GRAPHQL_PARSE_FAILED")])
+def test_a_document_is_not_parsed_beyond_a_thousand_tokens(count: int, code: str) -> None:
+    assert told(f"{{ {'a ' * count} }}") == code
+
+
 @pytest.mark.parametrize(("count", "code"), [(10, None), (11, "QUERY_TOO_COMPLEX")])
 def test_mutations_in_one_request_have_a_limit(count: int, code: str | None) -> None:
     assert code_of(f"mutation {{ {'a ' * count} }}") == code
