@@ -23,7 +23,7 @@ from events.security import client_options
 
 HEARD_TOPICS: Final = ("users.v1", "social.v1", "privacy.v1")
 POLL_MS: Final = 500
-FETCH_WAIT_MS: Final = 50
+FETCH_WAIT_MS: Final = 200  # the embedded broker computes a millisecond for each look
 REQUEST_TIMEOUT_MS: Final = 5000  # a member of a group could not have one that short; here nobody joins anything
 LOOK_AT_BROKER_EVERY_S: Final = 1.0
 STEADY_AFTER_S: Final = 10.0

@@ -73,8 +73,8 @@ class Consumer:
     async def _consume(self) -> None:
         topics = self._subscription.topics
         marks = await wait_for_topics(self._bootstrap, topics)
-        group = self._subscription.group
-        async with open_member(self._bootstrap, group, topics, self._session_timeout_ms) as consumer:
+        group, hurry = self._subscription.group, self._subscription.hurry
+        async with open_member(self._bootstrap, group, topics, self._session_timeout_ms, hurry=hurry) as consumer:
             looked_around = 0.0
             while True:
                 await self._turn(consumer)
@@ -133,6 +133,7 @@ async def _main(process: Process) -> None:
             (ACKNOWLEDGEMENTS,),
             acknowledgements.AcknowledgementHandler(process.database).handle,
             acknowledgements.read_acknowledgement,
+            hurry=False,
         )
         async with asyncio.TaskGroup() as group:
             for one in (subscription, acknowledged):

@@ -34,13 +34,14 @@ class Subscription:
     """Who reads what, and the effect it has; the effect must know by itself which facts it has had.
 
     `handle` raises Overloaded, CacheUnavailable or OSError for what passes, UnreadableRecord for what never will;
-    anything else is a fault of its own.
+    anything else is a fault of its own. An effect that nobody waits for is in no hurry: it is had within half a second.
     """
 
     group: str
     topics: tuple[str, ...]
     handle: Handle
     read: Read = read_record
+    hurry: bool = True
 
 
 class EffectHangs(Exception):

@@ -62,7 +62,7 @@ async def test_a_consumer_whose_client_cancels_by_itself_goes_on_with_another(mo
     opened, works = 0, asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def open_member(*_arguments: object) -> AsyncIterator[mock.Mock]:
+    async def open_member(*_arguments: object, **_options: object) -> AsyncIterator[mock.Mock]:
         nonlocal opened
         opened += 1
         yield mock.Mock(assignment=set)
