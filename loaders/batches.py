@@ -16,20 +16,21 @@ IN_FLIGHT: Final = 2
 """Batches under way at once per place: what is asked for meanwhile is joined into the next."""
 
 Fetch = Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
-Place = tuple[int, bool]
-"""A cell, and whether it is asked directly."""
+Place = tuple[int, bool, int]
+"""A cell, whether it is asked directly, and the one viewer whose own the facts are; 0 where they are nobody's own."""
 
 
 class Batch(Generic[K, V]):
     """Keys that are asked for together, by how many, and what came of it; `until` is set when it starts."""
 
-    __slots__ = ("asked", "direct", "done", "fetch", "found", "until")
+    __slots__ = ("alone", "asked", "direct", "done", "fetch", "found", "until")
 
-    def __init__(self, fetch: Fetch[K, V], *, direct: bool) -> None:
+    def __init__(self, fetch: Fetch[K, V], *, direct: bool, alone: bool = False) -> None:
         self.asked: dict[K, int] = {}
         self.found: Mapping[K, V] = {}
         self.fetch = fetch
         self.direct = direct
+        self.alone = alone
         self.until: float | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -83,15 +84,18 @@ class Batches(Generic[K, V]):
 
     def _start_waiting(self, place: Place) -> None:
         """Start what the place has room for; the rest when a batch ends. Nobody's deadline is that of a joint batch."""
-        queue = self._waiting[place]
+        queue = self._waiting.get(place)
         with deadlines.under(None):
             while queue and self._active.get(place, 0) < IN_FLIGHT:
                 self.start(place, queue.popleft())
+        if not queue:
+            self._waiting.pop(place, None)
 
     async def _run_one(self, place: Place, batch: Batch[K, V]) -> None:
         try:
             await self._run(place, batch)
         finally:
             self._active[place] -= 1
-            if place in self._waiting:
-                self._start_waiting(place)
+            self._start_waiting(place)
+            if not self._active[place]:
+                del self._active[place]  # there are as many places as viewers

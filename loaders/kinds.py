@@ -97,8 +97,13 @@ class Kind(Generic[K, V]):
     """How many bytes a value takes in the memory of a process, its key and its entry aside."""
     epoch_of: Callable[[K], str] | None = None
     version_of: Callable[[V], int] | None = None
-    shared: bool = True
-    """Whether requests of several viewers may wait for one fetch: never where the fact is a viewer's own."""
+    viewer_of: Callable[[K], int] | None = None
+    """Whose own such a fact is: requests of others never wait for one fetch with the viewer's, nor share a batch."""
+
+    @property
+    def shared(self) -> bool:
+        """Tell whether requests of several viewers may wait for one fetch."""
+        return self.viewer_of is None
 
 
 def _key(name: str, suffix: str = "") -> Callable[[int, int], str]:
@@ -203,7 +208,7 @@ SIDES: Final[Kind[SideKey, Side]] = Kind(
     missing_ttl=600.0,
     weigh=lambda side: weigh_side(len(side.pairs)),
     epoch_of=lambda key: epoch_key(key.viewer_id),
-    shared=False,
+    viewer_of=lambda key: key.viewer_id,
 )
 
 PAIRS: Final[Kind[PairKey, Relationship]] = Kind(
@@ -217,7 +222,7 @@ PAIRS: Final[Kind[PairKey, Relationship]] = Kind(
     missing_ttl=600.0,
     weigh=lambda _pair: weigh_side(1),
     epoch_of=lambda key: epoch_key(key.viewer_id),
-    shared=False,
+    viewer_of=lambda key: key.viewer_id,
 )
 
 # Under the owner's epoch, and named by the viewer's: it depends on the edges of both.
@@ -231,5 +236,5 @@ HIDDEN: Final[Kind[HiddenKey, Counts]] = Kind(
     ttl=120.0,
     missing_ttl=120.0,
     epoch_of=lambda key: epoch_key(key.owner_id),
-    shared=False,
+    viewer_of=lambda key: key.viewer_id,
 )

@@ -1,7 +1,8 @@
 """Reading through: memory, then Redis, then the cells; one fetch at a time for each key and process.
 
-What a loop tick asks for is joined into one batch per cell, whoever asks. Each caller waits by itself: a caller that
-is cancelled or in a hurry takes nothing from the others. An error is told to all who wait for its batch, and forgotten.
+What a loop tick asks for is joined into one batch per cell, whoever asks; what is a viewer's own, per viewer. Each
+caller waits by itself: a caller that is cancelled or in a hurry takes nothing from the others. An error is told to all
+who wait for its batch, and forgotten. What a crowd waits for is urgent.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ from loaders.memory import LEASE_S, Memory
 from loaders.metrics import READ
 from loaders.stored import Stored
 from storage.generations import Generations
+from storage.limits import CROWD, wanted_by
 from storage.redis_client import CacheUnavailable, Redis
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-CROWD: Final = 8
-"""A key that so many wait for, or that is hot, is likely asked for in other processes too: one of them fetches it."""
 ANOTHER_FILLS_S: Final = 0.015
+"""A key that a crowd waits for, or that is hot, is likely asked for in other processes too: one of them fetches it."""
 FILL_WITHIN_S: Final = 1.0
 """A value with a version is stored only so soon after it was asked for: its newer one might be gone again."""
 
@@ -92,16 +93,13 @@ class ReadThrough(Generic[K, V]):
     async def load(self, keys: Sequence[K], *, direct: bool, fetch: Fetch[K, V] | None = None) -> dict[K, V]:
         """Give the values of keys; `direct` asks the cells alone, and joins nothing that is under way.
 
-        `fetch` takes the place of the usual one for a kind that is not shared.
+        `fetch` takes the place of the usual one, and what it gives is joined with nothing else.
 
         Raises:
             Overloaded: a cell does not answer.
             DeadlineExceeded: nor has it until the caller's deadline.
         """
-        if self.kind.shared:
-            batches = self._ask(keys, direct=direct)
-        else:
-            batches = self._ask_alone(keys, fetch or self._fetch, direct=direct)
+        batches = self._ask(keys, direct=direct) if fetch is None else self._ask_alone(keys, fetch, direct=direct)
         for batch in batches.values():
             await _wait(batch.done)
         return {key: batches[key].found.get(key, self.kind.missing) for key in keys}
@@ -143,7 +141,7 @@ class ReadThrough(Generic[K, V]):
         for key in keys:
             batch = self._flying.get(key) if not direct else None
             if batch is None or not batch.may_be_joined_at(now):
-                batch = self._batches.join((cell_of(self.kind.owner_of(key)), direct), self._fetch)
+                batch = self._batches.join(self._place(key, direct=direct), self._fetch)
                 if not direct:
                     self._flying[key] = batch
             batch.ask(key, times)
@@ -152,17 +150,21 @@ class ReadThrough(Generic[K, V]):
 
     def _ask_alone(self, keys: Sequence[K], fetch: Fetch[K, V], *, direct: bool) -> dict[K, Batch[K, V]]:
         """Open batches that nobody else joins, one per cell."""
-        opened: dict[int, Batch[K, V]] = {}
+        opened: dict[Place, Batch[K, V]] = {}
         batches = {}
         for key in keys:
-            cell = cell_of(self.kind.owner_of(key))
-            if cell not in opened:
-                opened[cell] = Batch(fetch, direct=direct)
-            opened[cell].ask(key)
-            batches[key] = opened[cell]
-        for cell, batch in opened.items():
-            self._batches.start((cell, direct), batch)
+            place = self._place(key, direct=direct)
+            if place not in opened:
+                opened[place] = Batch(fetch, direct=direct, alone=True)
+            opened[place].ask(key)
+            batches[key] = opened[place]
+        for place, batch in opened.items():
+            self._batches.start(place, batch)
         return batches
+
+    def _place(self, key: K, *, direct: bool) -> Place:
+        viewer_of = self.kind.viewer_of
+        return cell_of(self.kind.owner_of(key)), direct, viewer_of(key) if viewer_of is not None else 0
 
     async def _run(self, place: Place, batch: Batch[K, V]) -> None:
         """Answer a batch, and remember the answer for as long as the generation is known for sure."""
@@ -172,7 +174,8 @@ class ReadThrough(Generic[K, V]):
         batch.until = until
         keys = list(batch.asked)
         try:
-            batch.succeed(await (batch.fetch(keys) if generation is None else self._read(batch, generation, born)))
+            with wanted_by(max(batch.asked.values())):
+                batch.succeed(await (batch.fetch(keys) if generation is None else self._read(batch, generation, born)))
         except BaseException as error:  # noqa: BLE001 - told to whoever waits; nobody may be left waiting
             batch.fail(error)
         else:
@@ -186,7 +189,7 @@ class ReadThrough(Generic[K, V]):
     def _keep(self, batch: Batch[K, V], until: float) -> None:
         """Remember what was read, unless it was forgotten meanwhile: what is under way may then be of before."""
         for key in batch.asked:
-            if not self.kind.shared or self._flying.get(key) is batch:
+            if batch.alone or self._flying.get(key) is batch:
                 value = batch.found.get(key, self.kind.missing)
                 self._memory.put((self.kind.name, key), value, size=self.kind.weigh(value), until=until)
 

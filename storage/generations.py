@@ -2,7 +2,8 @@
 
 A change that could not be told to Redis begins a new generation of its people's cells: nothing that was remembered
 before is found any more. Every process looks at the generations again and again; one that could not for LEASE_S
-remembers nothing about the cell. So whoever began a generation and waited that long knows that no old fact is used.
+remembers nothing about the cell. So whoever began a generation and waited that long knows that no old fact is used,
+and a cell that is away for less than that is missed by nobody who asks for what is remembered.
 
 A Redis server in a life that a cell has not heard of begins a new generation as well: it may have lost a part of what
 its predecessor was told. Until the cell has said that it knows it, nothing is remembered.
@@ -107,9 +108,8 @@ class Generations:
                 async with asyncio.timeout(LEASE_S - LOOK_EVERY_S):
                     await self.look(cell)
             except (Overloaded, TimeoutError) as error:
-                self._looked_at.pop(cell.number, None)
-                self._lost()
-                _LOG.warning("nothing is remembered about cell %d: %s", cell.number, type(error).__name__)
+                left = max(0.0, self.known_until(cell.number) - self._clock())
+                _LOG.warning("what cell %d said counts %.1f s more: %s", cell.number, left, type(error).__name__)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look_now(self, cell: Cell) -> None:

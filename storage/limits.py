@@ -4,13 +4,17 @@ import asyncio
 import collections
 import contextlib
 import enum
+import math
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from time import monotonic
 from typing import Final
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
+from domain.held import Held
 from storage.metrics import IN_FLIGHT, LIMIT, QUEUED, SHED
+from storage.timeouts import AnswerWithin
 
 RETRY_AFTER_S: Final = 1
 
@@ -35,11 +39,25 @@ _ROOM: Final = {
 }
 """How full the queue may be for one more of this priority to be let in, as a share of its places."""
 
+CROWD: Final = 8
+"""What so many requests wait for is worth as much as anything: refused, it would fail them all."""
+
+_WANTED_BY: ContextVar[int] = ContextVar("wanted_by", default=1)
+
+
+def wanted_by(number: int) -> Held[int]:
+    """Do some reading for which so many requests wait."""
+    return Held(_WANTED_BY, number)
+
+
 _MUTATIONS: Final = 0.75
 """The share of the limit that mutations may have: those that wait for each other's locks leave room for reads."""
 
 _PATIENCE: Final = 4
 """How many times as long a change waits as a read: whoever is refused has to find out whether it was done."""
+
+_WEIGHT: Final = 0.05
+"""What the latest piece of work counts in the mean of how long they take."""
 
 _SHRINK: Final = 0.9
 _LATE_S: Final = 0.01
@@ -47,6 +65,9 @@ _LATE_S: Final = 0.01
 
 class Limit:
     """Lets `most` in at once, fewer while the database is slow; the others wait for a place, or are refused at once.
+
+    The queue has `places`, and more for facts while the last of them can expect to be called in within `longest_wait`:
+    a crowd that a database in good order is done with in a moment is no overload.
 
     Additive increase, multiplicative decrease. A read that takes longer than `slow` seconds, or anything that fails,
     takes a tenth off the limit, once per `window` seconds; a window in which the limit was reached and nothing was slow
@@ -75,6 +96,8 @@ class Limit:
         self._limit = self._most
         self._changed = monotonic()
         self._was_reached = False
+        self._takes = math.inf
+        self._moved = -math.inf
         self._in_flight = 0
         self._mutations = 0
         self._waiting: dict[Priority, collections.deque[asyncio.Future[None]]] = {
@@ -105,12 +128,16 @@ class Limit:
             Overloaded: the queue has no room for this priority, or the wait was too long.
             DeadlineExceeded: the request has no time left.
         """
+        if priority is not Priority.MUTATION and _WANTED_BY.get() >= CROWD:
+            priority = Priority.FACT
         await self._enter(priority)
         loop = asyncio.get_running_loop()
-        due = loop.time() + self._slow
+        began = loop.time()
+        due = began + self._slow
         timer = loop.call_at(due, self._note_slow, due) if priority is not Priority.MUTATION else None
         try:
             yield
+            self._learn(began, loop.time())
         except failures:
             self._shrink()
             raise
@@ -126,13 +153,27 @@ class Limit:
             self._shrink()
 
     async def _enter(self, priority: Priority) -> None:
+        now = asyncio.get_running_loop().time()
         if self._has_place(priority):
             self._take(priority)
+            self._moved = now
             return
         self._was_reached = True
-        if self.queued >= self._places * _ROOM[priority]:
+        queued = self.queued
+        is_crowd = priority is Priority.FACT and self._expected_wait(queued, now) < self._longest_wait
+        if queued >= self._places * _ROOM[priority] and not is_crowd:
             raise self._shed(priority)
         await self._wait(priority)
+
+    def _expected_wait(self, queued: int, now: float) -> float:
+        """Estimate how long one more than so many waits (seconds): long, where the database is done with nothing."""
+        return max(self._takes, now - self._moved) * (queued + 1) / self._limit
+
+    def _learn(self, began: float, ended: float) -> None:
+        """Take in how long a piece of work took that was done."""
+        took = ended - began
+        self._takes = took if self._takes == math.inf else self._takes + (took - self._takes) * _WEIGHT
+        self._moved = ended
 
     def _has_place(self, priority: Priority) -> bool:
         free = self._in_flight < self.limit
@@ -164,7 +205,7 @@ class Limit:
         QUEUED.labels(self._dependency).set(self.queued)
         try:
             patience = self._longest_wait * (_PATIENCE if priority is Priority.MUTATION else 1)
-            async with asyncio.timeout(deadlines.left(patience)):
+            async with AnswerWithin(deadlines.left(patience)):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():  # called in, and gone

@@ -18,7 +18,7 @@ REPLICA_READS: Final = Counter(
 )
 REDIS_FAILURES: Final = Counter(
     "kith_redis_failures_total",
-    "Redis calls without an answer: refused, late, lost, or an error.",
+    "Redis calls without an answer: refused, crowded out by others of the process, late, lost, or an error.",
     ["kind"],
 )
 LIMIT: Final = Gauge(

@@ -1,7 +1,8 @@
 """Redis, single or a cluster, behind one door that answers fast or says fast that it cannot.
 
-The clients' own defaults wait for minutes when a server is frozen: here a call takes 50 ms, all its waiting included,
-and none is repeated behind the caller's back.
+The clients' own defaults wait for minutes when a server is frozen: here a call takes 50 ms, and none is repeated behind
+the caller's back. A crowd waits for its turn beside that: its calls are late because they are many, not because Redis
+is.
 """
 
 import asyncio
@@ -39,6 +40,8 @@ Client = aioredis.Redis | aioredis.RedisCluster
 
 CALL_TIMEOUT_S: Final = 0.05
 CLUSTER: Final = "+cluster://"
+TURN_TIMEOUT_S: Final = 0.2
+"""How long a call waits for those before it; once Redis is given up, nobody does."""
 _FAIR_S: Final = CALL_TIMEOUT_S / 2
 _MAX_CALLS: Final = 16
 # The pools of a cluster raise at once when they are empty: calls stay below, with room for what the client does itself.
@@ -58,6 +61,10 @@ _AWAY: Final = (ConnectionLost, SocketTimeout, ClusterDownError, RedisClusterExc
 
 class CacheUnavailable(Exception):
     """Redis gave no answer: it is away, late, refused for now, or answered with an error."""
+
+
+class _Crowded(Exception):
+    """Too many calls of this process were before this one: that says nothing about Redis."""
 
 
 class Redis:
@@ -82,14 +89,14 @@ class Redis:
     async def run(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call, a command or a pipeline, with the client; it uses one connection at a time.
 
-        Takes 50 ms at most, its waiting included, or what the request has left; nothing is repeated.
+        Takes 50 ms at most once it is its turn, or what the request has left; nothing is repeated.
 
         Raises:
             CacheUnavailable: there is no answer; a call that was sent may have had its effect.
         """
         try:
             return await self._call(call)
-        except (*_AWAY, RedisError, BreakerOpen, DeadlineExceeded) as error:
+        except (*_AWAY, RedisError, BreakerOpen, DeadlineExceeded, _Crowded) as error:
             kind = _kind_of(error)
             REDIS_FAILURES.labels(kind).inc()
             if kind in ("lost", "late"):
@@ -110,20 +117,26 @@ class Redis:
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
         if self.is_open:
             raise BreakerOpen
-        due = monotonic() + deadlines.left(CALL_TIMEOUT_S)
-        # Whoever waits in vain for other calls of this process to be done has learnt nothing about Redis.
-        if self._calls.locked():
-            async with AnswerWithin(due - monotonic()):
-                await self._calls.acquire()
-        else:
-            await self._calls.acquire()
+        await self._enter()
         try:
-            if self._is_closed:
+            if self.is_open:  # it was given up meanwhile
                 raise BreakerOpen
             with self._breaker.passing(*_AWAY):
-                return await self._answer(call, due - monotonic())
+                return await self._answer(call, deadlines.left(CALL_TIMEOUT_S))
         finally:
             self._calls.release()
+
+    async def _enter(self) -> None:
+        """Wait for a turn; raises what says that there is none in time."""
+        seconds = deadlines.left(TURN_TIMEOUT_S)
+        if not self._calls.locked():
+            await self._calls.acquire()
+            return
+        try:
+            async with AnswerWithin(seconds):
+                await self._calls.acquire()
+        except TimeoutError:
+            raise _Crowded from None
 
     async def _answer(self, call: Callable[[Any], Awaitable[T]], seconds: float) -> T:
         try:
@@ -227,6 +240,8 @@ def _kind_of(error: BaseException) -> str:
     match error:
         case BreakerOpen():
             return "refused"
+        case _Crowded():
+            return "crowded"
         case SocketTimeout() | TimeoutError() | DeadlineExceeded():
             return "late"
         case ConnectionLost() | ClusterDownError() | RedisClusterException() | ReadOnlyError() | OSError():

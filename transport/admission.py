@@ -29,6 +29,7 @@ LEAST: Final = 8
 MOST: Final = 500
 RETRY_AFTER_S: Final = 1
 _SHRINK: Final = 0.8
+_RECOVER: Final = 2
 BUSY: Final = 0.4
 """The share of a window that the process computes, from which on its lateness is of its own making."""
 _HEADERS: Final = {
@@ -50,7 +51,8 @@ class Admission:
 
     Additive increase, multiplicative decrease: a window of 100 ms in which the loop was later than 10 ms half of the
     time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one. A loop
-    that is late while the process hardly computes waits for others on the machine, which refusing would not help.
+    that is late while the process hardly computes waits for others on the machine, which refusing would not help. And
+    a process that hardly computes is no longer what the limit was found for: each such window doubles it.
     """
 
     def __init__(self, path: str, *, most: int = MOST) -> None:
@@ -103,6 +105,8 @@ class Admission:
             self._limit = max(float(LEAST), min(self._limit, self._highest) * _SHRINK)
         elif self._was_full:
             self._limit = min(self._most, self._limit + 1)
+        elif not is_busy:
+            self._limit = min(self._most, self._limit * _RECOVER)
         self._lags, self._was_full, self._decided, self._highest = [], False, now, self._in_flight
         LAG.set(typical)
         ADMITTED.set(self.limit)

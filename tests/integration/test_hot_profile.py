@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import pytest
 
 from domain.ids import OpaqueIds
 from loaders import Caches, Loaders, open_caches
 from loaders.batches import IN_FLIGHT
+from loaders.kinds import Side, SideKey
 from storage.cells import Cell, Record, ShardMap
 from storage.limits import Limit
 from storage.redis_client import open_redis
@@ -22,6 +23,7 @@ READERS = 500
 TURNS = 10
 """Over how many turns of the loop the readers come."""
 VIEWERS = 60
+FEW = 3
 ROOM = 4
 
 
@@ -81,6 +83,36 @@ async def test_a_crowd_shares_a_few_statements_while_redis_is_away(
     assert found == [star.name] * READERS
     assert seen.statements <= TURNS
     assert seen.at_once <= IN_FLIGHT
+
+
+async def test_a_crowd_of_a_few_viewers_asks_for_each_ones_side_a_few_times(
+    alone: Caches, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, viewers = await make_person(cell=0), [await make_person(cell=0) for _ in range(FEW)]
+    [home, *_] = alone.database.shards.cells
+    monkeypatch.setattr(home.guard, "limit", Limit("a test", ROOM, places=READERS, slow=60, longest_wait=60))
+    with watching(monkeypatch) as seen:
+        asking = (read(alone, viewers[number % FEW], star, number % TURNS) for number in range(READERS))
+        found = await asyncio.gather(*asking)
+    assert found == [star.name] * READERS
+    assert seen.statements <= (FEW + 1) * TURNS
+
+
+async def test_nobody_shares_a_statement_with_anothers_side(
+    alone: Caches, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, viewers = await make_person(cell=0), [await make_person(cell=0) for _ in range(FEW)]
+    asked = []
+    original = alone.sides._fetch
+
+    async def fetch(keys: Sequence[SideKey]) -> Mapping[SideKey, Side]:
+        asked.append({key.viewer_id for key in keys})
+        return await original(keys)
+
+    monkeypatch.setattr(alone.sides, "_fetch", fetch)
+    await asyncio.gather(*(read(alone, viewers[number % FEW], star, 0) for number in range(FEW * 5)))
+    assert all(len(people) == 1 for people in asked)
+    assert set.union(*asked) == {viewer.id for viewer in viewers}
 
 
 async def test_what_is_each_viewers_own_waits_in_front_of_the_cell(

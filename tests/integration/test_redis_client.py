@@ -12,8 +12,9 @@ import pytest
 import redis.asyncio as aioredis
 
 from domain import deadlines
+from storage import redis_client
 from storage.metrics import REDIS_FAILURES
-from storage.redis_client import CacheUnavailable, Redis, node_urls, open_redis
+from storage.redis_client import _MAX_CALLS, CALL_TIMEOUT_S, CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
 from tests.valkey import Server, cluster_of_three
@@ -163,6 +164,41 @@ async def test_more_callers_than_connections_wait_for_each_other(client: Redis) 
         await asyncio.gather(*(client.run(lambda found: found.get("k")) for _ in range(300)))
     await eventually(lambda: answers(client))
     assert await client.run(lambda found: found.info("clients"))
+
+
+async def answer_at_once(_client: object) -> str:
+    return "answered"
+
+
+@pytest.fixture
+async def crowded(client: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["asyncio.Task[str]"]:
+    """Give a call for which there is no room, and whose turn is waited for as long as a test takes."""
+    monkeypatch.setattr(redis_client, "TURN_TIMEOUT_S", 600)
+    for _ in range(_MAX_CALLS):
+        await client._calls.acquire()
+    last = asyncio.create_task(client.run(answer_at_once))
+    await asyncio.sleep(0)
+    yield last
+    for _ in range(_MAX_CALLS - 1):
+        client._calls.release()
+
+
+async def test_a_call_that_waited_for_others_of_its_process_has_its_own_time(
+    client: Redis, crowded: "asyncio.Task[str]"
+) -> None:
+    await asyncio.sleep(CALL_TIMEOUT_S * 2)
+    assert not crowded.done()
+    client._calls.release()
+    assert await crowded == "answered"
+
+
+async def test_a_call_whose_turn_comes_when_redis_was_given_up_is_told_so(
+    client: Redis, crowded: "asyncio.Task[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client._breaker, "_rests_until", float("inf"))
+    client._calls.release()
+    with pytest.raises(CacheUnavailable):
+        await crowded
 
 
 def test_the_address_of_a_cluster_names_any_of_its_nodes() -> None:

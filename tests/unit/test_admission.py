@@ -72,3 +72,13 @@ def test_a_loop_that_is_in_time_again_is_given_more_as_long_as_somebody_is_refus
     before = admission.limit
     clock.windows(10, 0.0)
     assert admission.limit <= before + 1
+
+
+def test_a_process_that_has_little_to_do_forgets_what_it_could_not_do_before() -> None:
+    admission = Admission("/graphql", most=50)
+    clock = Clock(admission)
+    clock.windows(30, LATE_S * 3)
+    assert admission.limit == LEAST
+    quiet = Clock(admission, busy=BUSY / 2)
+    quiet.windows(3, 0.0)
+    assert admission.limit == 50

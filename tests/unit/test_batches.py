@@ -23,7 +23,7 @@ async def test_a_batch_that_was_full_while_others_were_under_way_is_asked_in_its
     batches: Batches[int, int] = Batches(run)
     asked = []
     for key in range(IN_FLIGHT + 2 * MAX_BATCH + 1):
-        asked.append(batches.join((0, False), fetch))
+        asked.append(batches.join((0, False, 0), fetch))
         asked[-1].ask(key)
         if key <= IN_FLIGHT:
             await asyncio.sleep(0)  # each of the first is under way by itself, and the next begins to wait

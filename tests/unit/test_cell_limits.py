@@ -9,7 +9,7 @@ import pytest
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
-from storage.limits import Limit, Priority
+from storage.limits import CROWD, Limit, Priority, wanted_by
 
 
 @contextlib.asynccontextmanager
@@ -74,6 +74,48 @@ async def test_the_fuller_the_queue_the_more_it_takes_to_be_let_in() -> None:
     await asyncio.gather(*waiting)
     assert list(let_in.values()) == [2, 2, 2, 2, 2]
     assert is_whole(limit)
+
+
+async def asking(limit: Limit, priority: Priority, number: int = 1) -> list[asyncio.Task[None]]:
+    """Have some ask for a place: they wait then, or have been refused."""
+    tasks = [asyncio.create_task(pass_through(limit, priority)) for _ in range(number)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_crowd_waits_beyond_the_queue_where_the_database_is_soon_done_with_it() -> None:
+    limit = Limit("a test", 1, places=2, longest_wait=600)
+    await pass_through(limit, Priority.FACT)
+    async with held(limit, Priority.FACT):
+        crowd = await asking(limit, Priority.FACT, 50)
+        assert limit.queued == 50
+        [less] = await asking(limit, Priority.PROFILE)
+        assert isinstance(less.exception(), Overloaded)
+    await asyncio.gather(*crowd)
+    assert is_whole(limit)
+
+
+async def test_nobody_waits_beyond_the_queue_of_a_database_that_is_done_with_nothing() -> None:
+    limit = Limit("a test", 1, places=2, longest_wait=600)
+    await pass_through(limit, Priority.FACT)
+    async with held(limit, Priority.FACT):
+        limit._moved -= 3600
+        asked = await asking(limit, Priority.FACT, 3)
+        refused = [task.done() for task in asked]
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert refused == [False, False, True]
+
+
+async def test_what_a_crowd_waits_for_is_let_in_as_what_is_most_urgent() -> None:
+    limit = Limit("a test", 1, places=2, longest_wait=600)
+    async with held(limit, Priority.FACT):
+        asked = await asking(limit, Priority.FACT)
+        for number in (CROWD - 1, CROWD):
+            with wanted_by(number):
+                asked += await asking(limit, Priority.LIST)
+        refused = [task.done() for task in asked]
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert refused == [False, True, False]
 
 
 async def test_a_refusal_says_when_to_come_again() -> None:

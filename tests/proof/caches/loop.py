@@ -28,7 +28,7 @@ class _Step(asyncio.TimerHandle):
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
     ) -> None:
         self._when = when
-        self._callback = callback
+        self._callback: Any = callback
         self._args = args
         self._context = context if context is not None else contextvars.copy_context()
         self._cancelled = False
@@ -42,7 +42,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self._random: Final = random.Random(seed)
+        self._chance: Final = random.Random(seed).random
         self._now = 1000.0
         self._due: deque[_Step] = deque()
         self._timers: list[tuple[float, float, int, _Step | asyncio.Future[None]]] = []
@@ -95,7 +95,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _set(self, when: float, what: "_Step | asyncio.Future[None]") -> None:
         self._count += 1
-        heapq.heappush(self._timers, (when, self._random.random(), self._count, what))
+        heapq.heappush(self._timers, (when, self._chance(), self._count, what))
 
     def run(self, work: Coroutine[Any, Any, T], *, within: float) -> T:
         """Run until some work is done; raises NobodyWakes after `within` seconds of virtual time."""
@@ -104,31 +104,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
             task = self.create_task(work)
             end = self._now + within
             while not task.done():
-                self._turn(end)
+                if not self._turn(end) and not task.done():
+                    raise NobodyWakes
             return task.result()
         finally:
             asyncio.events._set_running_loop(None)
             self.close()
 
-    def _turn(self, end: float) -> None:
+    def _turn(self, end: float) -> bool:
+        """Do what is due, and let time pass until something else is; False where nothing will be."""
         due, timers = self._due, self._timers
         while due:
             step = due.popleft()
             if not step._cancelled:
-                self._take(step)
+                try:
+                    step._context.run(step._callback, *step._args)
+                except Exception as error:  # noqa: BLE001 - as any loop does
+                    self.call_exception_handler({"message": f"a callback failed: {error!r}", "exception": error})
         if not timers or self._now > end:
-            raise NobodyWakes
+            return False
         now = self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= now:
             what = heapq.heappop(timers)[3]
             if isinstance(what, _Step):
-                due.append(what)
+                if not what._cancelled:
+                    due.append(what)
             elif not what.done():
                 what.set_result(None)
-
-    def _take(self, step: _Step) -> None:
-        callback: Any = step._callback
-        try:
-            step._context.run(callback, *step._args)
-        except Exception as error:  # noqa: BLE001 - as any loop does
-            self.call_exception_handler({"message": f"a callback failed: {error!r}", "exception": error})
+        return True

@@ -6,9 +6,9 @@ import dataclasses
 import gc
 import itertools
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, Final
+from unittest import mock
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
@@ -31,6 +31,8 @@ COLLECT_AFTER: Final = 100
 IDS: Final = OpaqueIds(bytes(32))
 TOLD_AFTER: Final = (0.002, 0.02, 0.2, 2.8)
 """How long after a change the consumer hears of it: at once, or when whoever waited for leases has answered."""
+HURRY_S: Final = (-1.0, 0.001, 0.003, 0.01, 0.05)
+"""How long whoever is in a hurry has."""
 GAPS: Final = (0.0, 0.0, 0.0, 0.001, 0.001, 0.002, 0.002, 0.004, 0.004, 0.008, 0.008, 0.02, 0.02, 0.05, 0.3, 1.1)
 
 
@@ -104,10 +106,10 @@ class World:
         if counts.followers < edges:
             self.wrong.append("counts from before an answer of this process")
 
-    async def read_in_a_hurry(self, process: Process, viewer_id: int, user_id: int) -> None:
-        """Read with no time left."""
+    async def read_in_a_hurry(self, process: Process, viewer_id: int, user_id: int, seconds: float) -> None:
+        """Read with little time left, or none."""
         loaders = Loaders(process.caches, viewer_id, THEN)
-        with deadlines.under(time.monotonic() - 1), contextlib.suppress(Overloaded, DeadlineExceeded):
+        with deadlines.under(self.loop.time() + seconds), contextlib.suppress(Overloaded, DeadlineExceeded):
             await loaders.fetch_people([user_id])
 
     async def edit(self, process: Process, user_id: int, *, dies: bool) -> None:
@@ -288,7 +290,7 @@ async def _actions(world: World, disasters: Disasters) -> AsyncIterator[Any]:
         elif what < 0.82:
             yield world.block(process, one, other, dies=dies)
         elif what < 0.88 and "hurry" in disasters.kinds:
-            yield world.read_in_a_hurry(process, one, other)
+            yield world.read_in_a_hurry(process, one, other, choose.choice(HURRY_S))
         elif what < 0.92 and "cancel" in disasters.kinds and reads:
             choose.choice(reads).cancel()
         else:
@@ -325,13 +327,21 @@ async def _quiet(world: World, seconds: float) -> None:
 
 def find_wrong(seed: int) -> list[str]:
     """Play the schedule of a seed in a loop of its own, and give what was wrong, each kind once."""
-    random.seed(seed)
     loop = VirtualLoop(seed)
     try:
-        wrong = loop.run(play(seed, loop), within=PATIENCE_S)
+        with in_its_time(seed, loop):
+            wrong = loop.run(play(seed, loop), within=PATIENCE_S)
     except NobodyWakes:
         return ["somebody waits for ever"]
     return sorted({*wrong, *(str(error["message"]) for error in loop.errors)})
+
+
+@contextlib.contextmanager
+def in_its_time(seed: int, loop: VirtualLoop) -> Iterator[None]:
+    """Have all that is left to chance or to the time come from a seed and a loop."""
+    random.seed(seed)
+    with mock.patch.object(deadlines, "monotonic", loop.time):
+        yield
 
 
 def failing(seeds: range) -> Iterator[tuple[int, list[str]]]:

