@@ -142,6 +142,17 @@ async def test_no_exchange_gets_the_answer_of_another_that_was_cancelled(client:
     assert len(client.client.connection_pool._in_use_connections) <= 1  # type: ignore[union-attr]
 
 
+async def test_no_exchange_gets_an_answer_that_came_too_late_for_another(server: Server, client: Redis) -> None:
+    await eventually(lambda: exchanges(client))
+    server.send(signal.SIGSTOP)
+    with pytest.raises(CacheUnavailable):
+        await client.exchange([("ECHO", "late")])
+    server.send(signal.SIGCONT)
+    for number in range(20):
+        with contextlib.suppress(CacheUnavailable):
+            assert await client.exchange([("ECHO", number)]) == [str(number).encode()]
+
+
 async def test_an_exchange_goes_on_where_its_connection_was_closed_meanwhile(client: Redis) -> None:
     await eventually(lambda: exchanges(client))
     kept = client._exchanges._kept
