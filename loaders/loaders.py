@@ -196,17 +196,10 @@ class Loaders:
         """Give many people, and what the viewer is to each of them."""
         if not self._begun:
             await self._begin()
-        found = self.recall_people(user_ids)
-        if found is not None:
-            return found
-        return await asyncio.gather(self.users.load_many(user_ids), self.fetch_relationships(user_ids))
-
-    def recall_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]] | None:
-        """Give the same at once; None where not all of it is remembered, or it is not known what may be used."""
-        if not self._begun:
-            return None
         users, relationships = self.users.recall(user_ids), self._recall_relationships(user_ids)
-        return (users, relationships) if users is not None and relationships is not None else None
+        if users is not None and relationships is not None:
+            return users, relationships
+        return await asyncio.gather(self.users.load_many(user_ids), self.fetch_relationships(user_ids))
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> list[Relationship]:
         """Give what the viewer is to many people: everything about the viewer at once, where it is not too much."""

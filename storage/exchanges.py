@@ -5,7 +5,6 @@ a connection from its pool under a condition. Here a connection is kept between 
 timeout for all of it.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
@@ -54,9 +53,14 @@ class Exchanges:
         connection, self._kept = self._kept, None
         if connection is None:
             return await pool.get_connection()
-        with contextlib.suppress(RedisError):
-            if connection.is_connected and not await connection.can_read():  # nothing is left unread, nor the end
-                return connection
-        await connection.disconnect(nowait=True)
-        await pool.release(connection)
-        return await pool.get_connection()
+        is_good = False
+        try:
+            # Nothing is left unread, nor the end.
+            is_good = connection.is_connected and not await connection.can_read()
+        except RedisError:
+            pass
+        finally:  # whoever is cancelled here leaves no connection behind either
+            if not is_good:
+                await connection.disconnect(nowait=True)
+                await pool.release(connection)
+        return connection if is_good else await pool.get_connection()
