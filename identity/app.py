@@ -91,24 +91,11 @@ def _failure(status: int, error: str, headers: Mapping[str, str] | None = None) 
     return web.json_response({"error": error}, status=status, headers=kept)
 
 
-def _turned_away(status: int, _message: str) -> web.Response:
-    response = web.Response(body=_body(status), status=status, headers=_LAST)
-    response.force_close()
-    return response
-
-
-def _turned_away_in_bytes(status: int, _message: str) -> bytes:
-    body = _body(status)
-    headers = {**_LAST, "Content-Length": str(len(body)), "Connection": "close"}
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def _body(status: int) -> bytes:
-    return json.dumps({"error": _ERRORS.get(status, "invalid_request")}).encode()
+def _turned_away(status: int, _message: str) -> tuple[dict[str, str], bytes]:
+    return _LAST, json.dumps({"error": _ERRORS.get(status, "invalid_request")}).encode()
 
 
 _ERRORS: Final = {500: "server_error", 503: "temporarily_unavailable"}
 _LAST: Final = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store", "Server": SERVER}
-FORM: Final = Form(answer=_turned_away, written=_turned_away_in_bytes, broken=_broken)
+FORM: Final = Form(tell=_turned_away, broken=_broken)
 """What is turned away before it is a request, told as all else."""

@@ -17,6 +17,21 @@ PONG: Final = 10
 WITHIN_S: Final = 30.0
 
 
+@contextlib.asynccontextmanager
+async def connected(
+    port: int, within: float = 60.0
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection on which anything may be sent; what is done with it ends after so many seconds."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(within):
+            yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 def frame(opcode: int, payload: bytes, *, fin: int = 1, rsv: int = 0, masked: bool = True) -> bytes:
     """Make a client's frame."""
     mask = os.urandom(4)

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
@@ -43,12 +44,25 @@ Early = Callable[[bytes], bytes | None]
 class Form:
     """How an application tells what it turns away: by a status and a sentence."""
 
-    answer: Callable[[int, str], web.Response]
-    """Writes the last answer of a connection."""
-    written: Callable[[int, str], bytes]
-    """Writes the same as it is sent, where there is nothing that could send it."""
+    tell: Callable[[int, str], tuple[dict[str, str], bytes]]
+    """Gives the headers and the body of the last answer of a connection."""
     broken: Callable[[BaseException], web.Response]
     """Tells of a fault of ours, and logs it."""
+
+    def answer(self, status: int, message: str) -> web.Response:
+        """Write what is answered where there is no request, or none that can be read; the connection ends with it."""
+        headers, body = self.tell(status, message)
+        response = web.Response(status=status, body=body, headers=headers)
+        response.force_close()
+        return response
+
+    def written(self, status: int, message: str) -> bytes:
+        """Write the same as it is sent, where there is nothing that could send it."""
+        headers, body = self.tell(status, message)
+        headers = {**headers, "Content-Length": str(len(body)), "Connection": "close"}
+        phrase = HTTPStatus(status).phrase
+        lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """What a request that fails is answered: one form for all causes, with an id that is also in the log."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -70,28 +69,9 @@ def respond(response: Response, media_type: str, *, status: int = 200) -> web.Re
     return web.Response(body=orjson.dumps(response), status=status, headers=headers)
 
 
-def _refuse(status: int, message: str) -> web.Response:
-    """Write what is answered where there is no request yet, or none that can be read; the connection ends with it."""
-    headers, body = _refusal(status, message)
-    response = web.Response(status=status, body=body, headers=headers)
-    response.force_close()
-    return response
-
-
-def _refuse_in_bytes(status: int, message: str) -> bytes:
-    headers, body = _refusal(status, message)
-    headers.update({"Content-Length": str(len(body)), "Connection": "close"})
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
 def _broken(error: BaseException) -> web.Response:
     masked(error)
-    return _refuse(500, "Internal error.")
-
-
-FORM: Final = Form(answer=_refuse, written=_refuse_in_bytes, broken=_broken)
-"""What is turned away before it is a request, told as all else."""
+    return FORM.answer(500, "Internal error.")
 
 
 def _refusal(status: int, message: str) -> tuple[dict[str, str], bytes]:
@@ -99,6 +79,10 @@ def _refusal(status: int, message: str) -> tuple[dict[str, str], bytes]:
     REFUSALS.labels(code).inc()
     headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
     return {**headers, **identity(traces.continued(()))}, orjson.dumps(_failed(message, {"code": code}))
+
+
+FORM: Final = Form(tell=_refusal, broken=_broken)
+"""What is turned away before it is a request, told as all else."""
 
 
 def _error(request: web.Request, status: int, error: KithError) -> web.Response:

@@ -14,6 +14,7 @@ from domain.rate_limits import RATES, OperationClass, Rate, Rates
 from identity import forms
 from identity.credentials import open_credentials
 from identity.parts import Parts
+from tests import raw_sockets
 from tests.conftest import eventually
 from tests.oidc import Answer, Application, open_application
 from transport import connections
@@ -44,16 +45,10 @@ async def strict(identity_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Asyn
             yield application
 
 
-@contextlib.asynccontextmanager
-async def connected(application: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(application.parts.url.rpartition(":")[2]))
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+def connected(
+    application: Application,
+) -> contextlib.AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    return raw_sockets.connected(int(application.parts.url.rpartition(":")[2]))
 
 
 async def read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:

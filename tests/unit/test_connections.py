@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from listeners import Certificate, PortTaken, bind, listening, port_of
 from settings import load
 from tests.acceptance.main_job import free_port
+from tests.raw_sockets import connected
 from transport import connections
 from transport import serving as serving_module
 from transport.addresses import network_of
@@ -96,18 +97,6 @@ async def serving(caps: ConnectionCaps = NO_CAPS, tls: ssl.SSLContext | None = N
             yield served
         finally:
             await server.stop()
-
-
-@contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
 
 
 async def exchange(port: int, data: bytes) -> bytes:

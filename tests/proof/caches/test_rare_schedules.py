@@ -1,5 +1,6 @@
 """Schedules that chance hardly ever comes upon, written down: with the one guard that they need, and without it."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -61,12 +62,18 @@ async def answering_late(process: Process, seconds: float) -> AsyncIterator[None
         del cell._delay
 
 
+async def begin_late(world: World, reader: Process, seconds: float, moment: float) -> asyncio.Task[None]:
+    """Begin to read what will be answered so much later, and give it a moment."""
+    async with answering_late(reader, seconds):
+        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
+        await pause(moment)
+    return first
+
+
 async def all_is_forgotten_while_an_old_answer_is_on_its_way(world: World) -> None:
     """Have Redis lose the word of a change before a process that is reading has looked again."""
     maker, reader = world.processes
-    async with answering_late(reader, 0.5):
-        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
-        await pause(0.1)
+    first = await begin_late(world, reader, 0.5, 0.1)
     await world.edit(maker, PERSON, dies=False)
     world.server.evict_stream()
     await world.read(reader, VIEWER, PERSON)
@@ -76,9 +83,7 @@ async def all_is_forgotten_while_an_old_answer_is_on_its_way(world: World) -> No
 async def an_answer_is_on_its_way_for_longer_than_the_lease(world: World) -> None:
     """Have a cell be slow to one process, and the change be told to no Redis."""
     maker, reader = world.processes
-    async with answering_late(reader, LEASE_S + 0.65):
-        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
-        await pause(0.05)
+    first = await begin_late(world, reader, LEASE_S + 0.65, 0.05)
     world.timing.faults.cut_off = {maker.redis}
     changed = world.loop.create_task(world.edit(maker, PERSON, dies=False))
     await pause(LEASE_S - 0.2)
@@ -91,9 +96,7 @@ async def an_answer_is_on_its_way_for_longer_than_the_lease(world: World) -> Non
 async def an_epoch_is_lost_while_an_old_answer_is_on_its_way(world: World) -> None:
     """Have Redis lose the epoch that a change began, before what was read earlier is stored."""
     maker, reader = world.processes
-    async with answering_late(reader, 0.5):
-        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
-        await pause(0.1)
+    first = await begin_late(world, reader, 0.5, 0.1)
     await world.edit(maker, PERSON, dies=False)
     del world.server.values[profile_epoch_key(PERSON)]
     await first
@@ -105,9 +108,7 @@ async def one_who_waits_is_in_a_hurry(world: World) -> None:
     """Have two wait for one answer, and the time of one of them be over before it comes."""
     reader = world.processes[0]
     world.is_calm = True
-    async with answering_late(reader, 0.5):
-        first = world.loop.create_task(world.read(reader, VIEWER, PERSON))
-        await pause(0.1)
+    first = await begin_late(world, reader, 0.5, 0.1)
     await world.read_in_a_hurry(reader, VIEWER, PERSON, 0.1)
     await first
 
