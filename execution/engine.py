@@ -96,7 +96,12 @@ class Operation(msgspec.Struct):
         return name.value if name is not None else None
 
     async def run(self) -> Response:
-        """Execute a query or a mutation, until its deadline.
+        """Execute a query or a mutation, until its deadline."""
+        response = self.begin()
+        return response if isinstance(response, dict) else await response
+
+    def begin(self) -> Response | Awaitable[Response]:
+        """Execute a query or a mutation as far as nothing has to be waited for: gives the response, or awaits the rest.
 
         Whatever waits heeds the deadline by itself, so that the rest of the answer can still be given. A query in which
         something does not is cut off a little later; a mutation never is, which must tell of what it has done.
@@ -104,15 +109,18 @@ class Operation(msgspec.Struct):
         try:
             seconds = None if self.type is OperationType.MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
             result = self._begin()
-            if not isinstance(result, ExecutionResult):
-                async with asyncio.timeout(seconds):
-                    result = await result
-            return present(result, self.context)
+        except DeadlineExceeded:
+            return _too_late()
+        return present(result, self.context) if isinstance(result, ExecutionResult) else self._finish(result, seconds)
+
+    async def _finish(self, result: Awaitable[ExecutionResult], seconds: float | None) -> Response:
+        try:
+            async with asyncio.timeout(seconds):
+                return present(await result, self.context)
         except (TimeoutError, DeadlineExceeded):
-            return failed([GraphQLError("", original_error=DeadlineExceeded())])
+            return _too_late()
 
     def _begin(self) -> ExecutionResult | Awaitable[ExecutionResult]:
-        """Execute as far as nothing has to be waited for."""
         if self.plan is not None and not self.shadows:
             return execute_plan(self.plan, self.context, _ROOT, self.variables)
         return self._execute()
@@ -292,6 +300,10 @@ def present(result: ExecutionResult, context: OperationContext, extensions: Resp
 def failed(errors: Sequence[GraphQLError]) -> Response:
     """Give the response form of a request that was not executed: errors, and no data at all."""
     return {"errors": [present_error(error) for error in errors]}
+
+
+def _too_late() -> Response:
+    return failed([GraphQLError("", original_error=DeadlineExceeded())])
 
 
 def _request_error(error: GraphQLError, request: GraphQLRequest) -> GraphQLError:

@@ -66,6 +66,12 @@ async def test_a_query_whose_functions_need_not_wait_is_answered_without_awaitin
     assert isinstance(result, ExecutionResult)
 
 
+async def test_an_operation_that_waits_for_nothing_is_answered_when_it_begins() -> None:
+    engine = Engine(GRAPHQL, introspection=True)
+    first, _, third = [prepared(engine, "{ rock { weight } }") for _ in range(3)]
+    assert third.begin() == await first.run()
+
+
 async def test_a_field_is_asked_once_for_all_objects_of_a_level() -> None:
     world = World()
     await run("{ people(count: 5) { friends(first: 0) { n } } }", world)
