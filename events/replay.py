@@ -23,8 +23,9 @@ from domain.ids import NodeType, OpaqueIds
 from domain.usernames import username_key
 from domain.users import UserState
 from embedded.configured import find_addresses
-from events.broker import ensure_topics, open_admin, open_producer
+from events.broker import ensure_topics, fetch_topics, marks_among, open_admin, open_producer
 from events.held_keys import HeldKeys
+from events.lives import confirm_connections
 from events.publisher import Publisher
 from keys import load_keys
 from settings import leaving_on_bad_settings, load_or_exit
@@ -159,6 +160,13 @@ async def replay(database: Database, bootstrap: str, wish: Wish, say: Say, *, dr
     else:
         async with open_admin(bootstrap) as admin, open_producer(bootstrap) as producer:
             await ensure_topics(admin)
+            marks = marks_among(await fetch_topics(admin))
+
+            async def confirm() -> None:
+                if marks_among(await fetch_topics(admin)) != marks:
+                    raise KafkaError("the broker has begun a new life")
+
+            confirm_connections(producer, confirm)
             run = Replay(database, producer, say)
             await run.run(wish)
     for name, number in sorted(run.sent.items()):

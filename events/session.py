@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from events.broker import ensure_topics, fetch_topics, mark_life, mark_of
 from events.held_keys import HeldKeys
 from events.leadership import Leadership
+from events.lives import confirm_connections
 from events.metrics import RELAYED
 from events.publisher import Publisher
 from events.refeed import Refeed
@@ -46,6 +47,7 @@ class Session:
         self._leadership = leadership
         self._admin = admin
         self._held = HeldKeys(cell)
+        confirm_connections(producer, self._expect_same_life)
         self._publisher = Publisher(producer, passes=self._held.passes, refuse=self._held.refuse, alone=alone)
         self._refeed = Refeed(cell, leadership, self._publisher.publish)
         self._greeted: dict[int, Led] = {}

@@ -6,7 +6,7 @@ cells, and a mute is decided in the owner's.
 
 import collections
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from domain.events import BlockPayload, FollowPayload, MutePayload
@@ -16,6 +16,11 @@ from tests.chaos.sink import Heard
 _MUTES: Final = frozenset({"user.muted", "user.unmuted"})
 
 
+_Group = tuple[str | None, bool]
+"""What is ordered: what one is to somebody, or whether one mutes them, or one's profile."""
+_SHOWN: Final = 5
+
+
 @dataclasses.dataclass(slots=True)
 class Account:
     """How what was heard differs from what must have been."""
@@ -23,6 +28,8 @@ class Account:
     lost: int = 0
     doubled: int = 0
     disordered: int = 0
+    disorders: list[str] = dataclasses.field(default_factory=list)
+    """Where the order was another, for whoever looks for the reason."""
 
     def add(self, expected: Sequence[Expected], heard: Sequence[Heard]) -> None:
         """Take one person into account: these events, each once, and those about one other in this order."""
@@ -30,16 +37,25 @@ class Account:
         wanted, found = collections.Counter(expected), collections.Counter(told)
         self.lost += (wanted - found).total()
         self.doubled += (found - wanted).total()
-        if wanted == found:
-            self.disordered += by_other(expected) != by_other(told)
+        if wanted == found and (disorders := [*_disorders(expected, heard)]):
+            self.disordered += 1
+            self.disorders += disorders
 
 
-def by_other(events: Sequence[Expected]) -> dict[tuple[str | None, bool], list[str]]:
-    """Group events by what is ordered, each group in its order."""
-    grouped: dict[tuple[str | None, bool], list[str]] = {}
-    for event in events:
-        grouped.setdefault((event.other, event.type in _MUTES), []).append(event.type)
-    return grouped
+def _disorders(expected: Sequence[Expected], heard: Sequence[Heard]) -> Iterator[str]:
+    """Say where a group is in another order, and the numbers under which its events were kept."""
+    wanted: dict[_Group, list[str]] = collections.defaultdict(list)
+    came: dict[_Group, list[Heard]] = collections.defaultdict(list)
+    for event in expected:
+        wanted[event.other, event.type in _MUTES].append(event.type)
+    for one in heard:
+        came[other_of(one.about), one.type in _MUTES].append(one)
+    for group, types in wanted.items():
+        pairs = enumerate(zip(types, came[group], strict=True))
+        at = next((place for place, (type_, one) in pairs if type_ != one.type), None)
+        if at is not None:
+            shown = ", ".join(f"{one.type} {one.sequence}" for one in came[group][at : at + _SHOWN])
+            yield f"{group[0]}: event {at} of {len(types)}: {', '.join(types[at : at + _SHOWN])}; came as {shown}"
 
 
 def since_the_start(heard: Sequence[Heard], others: Collection[str]) -> list[Heard]:

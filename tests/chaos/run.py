@@ -239,6 +239,8 @@ class _Chaos:
         figures, account = self.figures, Account()
         for actor in self.actors:
             account.add(actor.expected, self._heard(actor))
+        for disorder in account.disorders:
+            say(f"out of order: {disorder}")
         figures.mutations, figures.attempts_repeated = self.tally.acknowledged, self.tally.repeated
         figures.wrong_answers = len(self.tally.wrong)
         figures.acknowledged_lost, figures.doubled_after_deduplication = account.lost, account.doubled

@@ -35,6 +35,7 @@ from storage.outbox import Bell
 from storage.outbox_quarantine import Refusal
 from storage.outbox_reading import fetch_of_keys
 from tests.conftest import eventually
+from tests.integration.brokers import begin_life, read_all
 from tests.integration.outboxes import PARTITIONS, append, open_cell, partition_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -315,6 +316,38 @@ async def test_a_partition_that_is_taken_while_another_is_got_to_know_keeps_what
         await session.turn()
     assert its_own in leadership.led
     assert RELAYED._value.get() == relayed
+
+
+async def test_what_was_meant_for_a_broker_that_lost_its_disk_is_not_given_to_its_next_life(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another relay may have made the topics again before this one looks: its fact would come before those lost."""
+    monkeypatch.setattr("events.session.LOOK_EVERY_S", 3600)
+    leadership = Leadership(world.cell)
+    await append(world.cell, "ana", 1)
+    async with (
+        broker_module.open_admin(world.bootstrap) as admin,
+        broker_module.open_producer(world.bootstrap) as producer,
+    ):
+        await leadership.tend()
+        session = Session(world.cell, leadership, admin, producer, alone=set())
+        await session.turn()
+        killed = world.broker.pid(Part.BROKER)
+        world.kill_broker()
+
+        async def lives_again() -> bool:
+            if world.broker.pid(Part.BROKER) in (None, killed):
+                return False
+            with contextlib.suppress(KafkaError):
+                await begin_life(world.bootstrap)
+                return True
+            return False
+
+        await eventually(lives_again)
+        await append(world.cell, "ana", 1, first=1)
+        with pytest.raises(KafkaError):
+            await session.turn()
+    assert await read_all(world.bootstrap) == []
 
 
 async def decided(cell: Cell) -> None:
