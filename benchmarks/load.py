@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import collections
 import dataclasses
-import json
 import random
 import sys
 import tempfile
@@ -23,10 +22,12 @@ import asyncpg
 import orjson
 import psutil
 import redis.asyncio as aioredis
+import uvloop
 
+from benchmarks.lines import Lines, post
 from benchmarks.requests import used
 from embedded.lock import running as running_in
-from tests.acceptance.main_job import HOST, MainJob, running
+from tests.acceptance.main_job import MainJob, running
 
 CONNECTIONS: Final = 32
 BOUND_S: Final = 0.1
@@ -76,12 +77,11 @@ class Load:
     """Sends requests of a main job's named people."""
 
     def __init__(self, job: MainJob, subject: str) -> None:
-        self._job = job
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._lines = Lines(job.port)
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._random = random.Random(1)  # noqa: S311 - a run is to be repeatable
         self._requests = {
-            (kind, name): _request(query, token, subject)
+            (kind, name): post(query, token, {"u": subject} if "$u" in query else {})
             for kind, query in QUERIES.items()
             for name, token in job.tokens.items()
         }
@@ -105,52 +105,24 @@ class Load:
         request = self._requests[kind, self._random.choice(_VIEWERS)]
         try:
             async with asyncio.timeout(GIVE_UP_S), self._places:
-                is_good = await self._exchange(request)
-        except (OSError, asyncio.IncompleteReadError):
+                status, body = await self._lines.exchange(request)
+            is_good = status == b"200" and b'"errors"' not in body
+        except OSError:
             is_good = False
         outcome.latencies[kind].append(time.perf_counter() - due)
         outcome.failed += not is_good
 
-    async def _exchange(self, request: bytes) -> bool:
-        reader, writer = self._free.pop() if self._free else await asyncio.open_connection(HOST, self._job.port)
-        is_whole = False
-        try:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-            body = await reader.readexactly(int(length.partition(b":")[2]))
-            is_whole = True
-        finally:
-            if is_whole:
-                self._free.append((reader, writer))
-            else:
-                writer.close()
-        return head[9:12] == b"200" and b'"errors"' not in body
-
     def close(self) -> None:
         """Hang up."""
-        for _, writer in self._free:
-            writer.close()
-
-
-def _request(query: str, token: str, subject: str) -> bytes:
-    body = orjson.dumps({"query": query, "variables": {"u": subject} if "$u" in query else {}})
-    head = (
-        f"POST /graphql HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+        self._lines.close()
 
 
 async def _subject(job: MainJob) -> str:
     """Give the id of somebody whom the viewers can follow."""
-    reader, writer = await asyncio.open_connection(HOST, job.port)
-    writer.write(_request('{ user(username: "cy") { id } }', job.tokens["eve"], ""))
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-    answer = json.loads(await reader.readexactly(int(length.partition(b":")[2])))
-    writer.close()
-    identity: str = answer["data"]["user"]["id"]
+    lines = Lines(job.port)
+    _, body = await lines.exchange(post('{ user(username: "cy") { id } }', job.tokens["eve"]))
+    lines.close()
+    identity: str = orjson.loads(body)["data"]["user"]["id"]
     return identity
 
 
@@ -264,4 +236,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    uvloop.run(_main())

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-import orjson
+import uvloop
 
+from benchmarks.lines import Lines, post
 from embedded.lock import running as running_in
-from tests.acceptance.main_job import HOST, MainJob, running
+from tests.acceptance.main_job import MainJob, running
 
 RATE: Final = 100
 FIRST_S: Final = 1.0
@@ -33,7 +34,6 @@ _TOLD_AFTER_S: Final = 1.5
 _QUERY: Final = (
     '{ user(username: "star") { id username displayName bio avatarUrl createdAt isPrivate viewerIsFollowing } }'
 )
-_BODY: Final = orjson.dumps({"query": _QUERY})
 _ACTIVE: Final = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name = 'kith' AND state = 'active' AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -66,14 +66,13 @@ class Readers:
     """Clients that ask for one person, and know what is true of that person."""
 
     def __init__(self, job: MainJob) -> None:
-        self._port = job.port
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._requests = [_request(token) for token in job.tokens.values()]
+        self._lines = Lines(job.port)
+        self._requests = [post(_QUERY, token) for token in job.tokens.values()]
         self._true: dict[bytes, bytes] = {}
 
     async def learn(self) -> None:
         """Ask once for each viewer while all is well: everything later is compared with that."""
-        self._true = {request: (await self._exchange(request))[1] for request in self._requests}
+        self._true = {request: (await self._lines.exchange(request))[1] for request in self._requests}
 
     async def crowd(self, seen: Seen, number: int) -> None:
         """Have so many ask at once."""
@@ -91,39 +90,17 @@ class Readers:
         request, began = random.choice(self._requests), time.perf_counter()  # noqa: S311 - no secret
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                status, body = await self._exchange(request)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                status, body = await self._lines.exchange(request)
+        except (OSError, TimeoutError):
             seen.failed += 1
             return
         seen.latencies.append(time.perf_counter() - began)
         seen.refused += status != b"200"
         seen.wrong += status == b"200" and body != self._true[request]
 
-    async def _exchange(self, request: bytes) -> tuple[bytes, bytes]:
-        line = self._free.pop() if self._free else await asyncio.open_connection(HOST, self._port)
-        try:
-            line[1].write(request)
-            head = await line[0].readuntil(b"\r\n\r\n")
-            length = next(part for part in head.split(b"\r\n") if part.lower().startswith(b"content-length:"))
-            body = await line[0].readexactly(int(length.partition(b":")[2]))
-        except BaseException:
-            line[1].close()
-            raise
-        self._free.append(line)
-        return head[9:12], body
-
     def close(self) -> None:
         """Hang up."""
-        for _, writer in self._free:
-            writer.close()
-
-
-def _request(token: str) -> bytes:
-    head = (
-        f"POST /graphql HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {token}\r\nContent-Length: {len(_BODY)}\r\n\r\n"
-    )
-    return head.encode() + _BODY
+        self._lines.close()
 
 
 async def measure_outage(folder: Path) -> list[tuple[str, str]]:
@@ -224,4 +201,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    uvloop.run(_main())

@@ -13,15 +13,18 @@ import time
 from pathlib import Path
 from typing import Final
 
-import orjson
 import psutil
+import uvloop
 
+from benchmarks.lines import Lines, post
 from benchmarks.requests import used
-from tests.acceptance.main_job import HOST, MainJob, running
+from tests.acceptance.main_job import MainJob, running
 
 SECONDS: Final = 8.0
 WARM_S: Final = 2.0
 AT_ONCE: Final = 8
+CONNECTIONS: Final = 64
+"""That are open before more is asked than can be done: clients keep theirs."""
 PAUSE_S: Final = 0.1
 TIMES: Final = 3
 _QUERY: Final = (
@@ -40,48 +43,6 @@ class Answers:
     failed: int = 0
 
 
-class Line:
-    """One connection, one request at a time."""
-
-    def __init__(self, job: MainJob, size: int) -> None:
-        body = orjson.dumps({"query": _QUERY.format(size=size)})
-        head = (
-            f"POST /graphql HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {job.tokens['ana']}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
-        self._port = job.port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, answers: Answers) -> None:
-        """Send one request and note how it ended."""
-        began = time.perf_counter()
-        try:
-            status = await self._exchange()
-        except (OSError, asyncio.IncompleteReadError):
-            self.close()
-            answers.failed += 1
-            return
-        times = answers.done if status == b"200" else answers.refused
-        times.append(time.perf_counter() - began)
-
-    async def _exchange(self) -> bytes:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(HOST, self._port)
-        reader, writer = self._streams
-        writer.write(self._request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        return head[9:12]
-
-    def close(self) -> None:
-        """Hang up."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-
 async def measure_overload(folder: Path) -> list[tuple[str, str]]:
     """Give the peak, what is left of it at three times the load, and how long refusals take."""
     async with running(folder) as job:
@@ -90,12 +51,15 @@ async def measure_overload(folder: Path) -> list[tuple[str, str]]:
 
 async def _measure(job: MainJob, size: int) -> list[tuple[str, str]]:
     web = psutil.Process(job.children()["web"])
-    await _closed(job, size, WARM_S)
+    lines, request = Lines(job.port), post(_QUERY.format(size=size), job.tokens["ana"])
+    await _closed(lines, request, WARM_S)
     before = used(web)
-    peak = len((await _closed(job, size, SECONDS)).done) / SECONDS
+    peak = len((await _closed(lines, request, SECONDS)).done) / SECONDS
     between = used(web)
-    answers = await _open(job, size, peak * TIMES)
+    await lines.open(CONNECTIONS)
+    answers = await _open(lines, request, peak * TIMES)
     after = used(web)
+    lines.close()
     goodput = len(answers.done) / SECONDS
     # The client and whatever else runs here take from the server what it has of the machine: so the share is also given
     # per CPU second that the server had.
@@ -110,34 +74,27 @@ async def _measure(job: MainJob, size: int) -> list[tuple[str, str]]:
     ]
 
 
-async def _closed(job: MainJob, size: int, seconds: float) -> Answers:
+async def _closed(lines: Lines, request: bytes, seconds: float) -> Answers:
     answers, until = Answers(), time.perf_counter() + seconds
 
     async def client() -> None:
-        line = Line(job, size)
         while time.perf_counter() < until:
             refused = len(answers.refused)
-            await line.ask(answers)
+            await _ask(lines, request, answers)
             if len(answers.refused) > refused:
                 await asyncio.sleep(PAUSE_S)
-        line.close()
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
     return answers
 
 
-async def _open(job: MainJob, size: int, rate: float) -> Answers:
+async def _open(lines: Lines, request: bytes, rate: float) -> Answers:
     """Send at a rate; each request has a connection that is free, or a new one."""
-    answers, free, tasks = Answers(), list[Line](), set[asyncio.Task[None]]()
-
-    async def send(line: Line) -> None:
-        await line.ask(answers)
-        free.append(line)
-
+    answers, tasks = Answers(), set[asyncio.Task[None]]()
     began, sent = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < SECONDS:
         while sent < elapsed * rate:
-            task = asyncio.create_task(send(free.pop() if free else Line(job, size)))
+            task = asyncio.create_task(_ask(lines, request, answers))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             sent += 1
@@ -146,9 +103,19 @@ async def _open(job: MainJob, size: int, rate: float) -> Answers:
     for task in list(tasks):
         task.cancel()  # whatever has no answer when the time is over is not counted
     await asyncio.gather(*tasks, return_exceptions=True)
-    for line in free:
-        line.close()
     return answers
+
+
+async def _ask(lines: Lines, request: bytes, answers: Answers) -> None:
+    """Send one request and note how it ended."""
+    began = time.perf_counter()
+    try:
+        status, _ = await lines.exchange(request)
+    except OSError:
+        answers.failed += 1
+        return
+    times = answers.done if status == b"200" else answers.refused
+    times.append(time.perf_counter() - began)
 
 
 def _times(seconds: list[float]) -> str:
@@ -165,4 +132,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    uvloop.run(_main())
