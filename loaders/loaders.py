@@ -1,52 +1,34 @@
-"""The loaders of one operation, one per question."""
+"""The loaders of one operation, one per question.
+
+Nothing here points back: what an operation leaves behind is freed at once, without the collector of cycles.
+"""
 
 import asyncio
 import datetime as dt
-import operator
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Final, cast
 
 from domain.personal import NO_DETAILS, PersonalDetails
-from domain.relationships import STRANGERS, FollowState, ListKind, Relationship
+from domain.relationships import ListKind, Relationship
 from domain.users import Counts, User
+from loaders.asker import NO_FLOORS, Asker, Floors
 from loaders.caches import Caches
-from loaders.kinds import HEAD, Head, HiddenKey, PairKey, Side, SideKey
+from loaders.kinds import HEAD, Head, HiddenKey
 from loaders.lazy import Lazy
-from loaders.loader import Loader
+from loaders.loader import Loader, Unremembered
+from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
 from storage import lists, personal
 from storage.lists import ListEntry, Span
-from storage.replicas import Positions
 from storage.vault import Vault
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class Floors(NamedTuple):
-    """The versions below which nothing is to be shown: of people, and of what the viewer is to them.
-
-    `positions` are how far a replica must have come; None: none has come far enough.
-    """
-
-    users: Mapping[int, int]
-    pairs: Mapping[int, int]
-    positions: Positions | None = None
-
-
-# Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
-_OTHER_ID: Final[Callable[[PairKey], int]] = operator.itemgetter(2)
-_OWNER_ID: Final[Callable[[HiddenKey], int]] = operator.itemgetter(0)
-NO_FLOORS: Final = Floors({}, {}, {})
-"""What is shown may be as old as anything ever is."""
+_NO_COUNTS: Final = Counts()
 
 
 class Loaders:
-    """Everything that one operation reads, asked once; made for one viewer and thrown away with the operation.
-
-    Nothing that is remembered is used before the viewer's epoch is known: `begin` reads it, once.
-    """
+    """Everything that one operation reads, asked once; made for one viewer and thrown away with the operation."""
 
     def __init__(
         self,
@@ -57,180 +39,79 @@ class Loaders:
         *,
         vault: Vault | None = None,
     ) -> None:
-        self._caches = caches
         self._vault = vault
-        self._floors = floors
-        self._viewer_id = viewer_id
-        self._now = now
-        self._positions = floors.positions
-        self._begun = False
-        self._epoch: bytes | None = None
-        self._side: Side | None = None
+        self.asker = Asker(caches, viewer_id, now, floors)
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
-        self._positions = None
-        self._begun, self._epoch, self._side = False, None, None
+        self.asker = self.asker.anew()
         for name in _LOADERS:
             vars(self).pop(name, None)
+
+    def begin(self) -> Awaitable[None] | None:
+        """Learn what may be used of all that is remembered; None once that is known."""
+        return self.asker.begin()
 
     @Lazy
     def users(self) -> Loader[int, User | None]:
         """Give the loader of profiles."""
-        return self._over(self._caches.users, self._is_old_user if self._floors.users else None)
+        users, floors = self.asker.caches.users, self.asker.floors.users
+        return Loader(self.asker, _NoOlder(users, floors) if floors else users)
 
     @Lazy
     def counts(self) -> Loader[int, Counts]:
         """Give the loader of counts, the hidden included."""
-        return self._over(self._caches.counts)
+        return Loader(self.asker, self.asker.caches.counts)
 
     @Lazy
     def hidden_counts(self) -> Loader[int, Counts]:
         """Give the loader of what of these counts is hidden from the viewer."""
-        return Loader(self.begin, self._recall_hidden_counts, self._load_hidden_counts, missing=Counts())
+        return Loader(self.asker, _HiddenCounts(self.asker, self._own_side))
 
     @Lazy
     def ids_by_name(self) -> Loader[str, int | None]:
         """Give the loader of ids by the keys of names."""
-        return self._over(self._caches.names)
-
-    @Lazy
-    def _followers(self) -> Loader[int, Head]:
-        return self._over(self._caches.followers)
-
-    @Lazy
-    def _following(self) -> Loader[int, Head]:
-        return self._over(self._caches.following)
-
-    @Lazy
-    def _sides(self) -> Loader[int, Side]:
-        return Loader(self.begin, _recall_nothing, self._load_sides, missing=self._caches.sides.kind.missing)
-
-    @Lazy
-    def _pairs(self) -> Loader[int, Relationship]:
-        return Loader(self.begin, self._recall_pairs, self._load_pairs, missing=STRANGERS)
-
-    @Lazy
-    def _blocked(self) -> Loader[int, Sequence[int]]:
-        return Loader(self.begin, _recall_nothing, self._fetch_blocked, missing=())
-
-    @Lazy
-    def _followed(self) -> Loader[int, Sequence[int]]:
-        return Loader(self.begin, _recall_nothing, self._fetch_followed, missing=())
+        return Loader(self.asker, self.asker.caches.names)
 
     @Lazy
     def details(self) -> Loader[int, PersonalDetails]:
         """Give the loader of what is personal, which nothing remembers beyond this operation."""
-        return Loader(self.begin, _recall_nothing, self._fetch_details, missing=NO_DETAILS)
+        fetch = functools.partial(_fetch_details, self.asker.caches, self._vault)
+        return Loader(self.asker, Unremembered(fetch, NO_DETAILS))
 
-    def _over(self, reader: ReadThrough[K, V], is_old: Callable[[K, V], bool] | None = None) -> Loader[K, V]:
-        """Ask this operation's questions of one kind; what `is_old` is read from the cells."""
+    @Lazy
+    def _followers(self) -> Loader[int, Head]:
+        return Loader(self.asker, self.asker.caches.followers)
 
-        def recall(keys: Sequence[K], found: dict[K, V]) -> None:
-            if self._epoch is not None:
-                reader.recall(keys, found)
-                for key in [key for key in keys if key in found and is_old(key, found[key])] if is_old else ():
-                    del found[key]
+    @Lazy
+    def _following(self) -> Loader[int, Head]:
+        return Loader(self.asker, self.asker.caches.following)
 
-        async def load(keys: Sequence[K]) -> Mapping[K, V]:
-            found = await reader.load(keys, direct=self._epoch is None)
-            old = [key for key, value in found.items() if is_old is not None and is_old(key, value)]
-            return {**found, **await reader.load(old, direct=True)} if old else found
-
-        return Loader(self.begin, recall, load, missing=reader.kind.missing)
-
-    def _is_old_user(self, user_id: int, user: User | None) -> bool:
-        return (user.version if user is not None else 0) < self._floors.users.get(user_id, 0)
-
-    def _is_old_side(self, side: Side) -> bool:
-        return (
-            bool(self._floors.pairs)
-            and side.complete
-            and any(side.to(other_id).version < version for other_id, version in self._floors.pairs.items())
-        )
-
-    def _recall_side(self, viewer_id: int) -> Side | None:
-        if self._side is None and self._epoch is not None:
-            side = self._caches.sides.recall_one(self._side_key(viewer_id))
-            if side is not None and not self._is_old_side(side):
-                self._side = side
-        return self._side
-
-    async def _fetch_side(self, viewer_id: int) -> Side:
-        if not self._begun:
-            await self._begin()
-        side = self._recall_side(viewer_id)
-        if side is None:
-            loader = self._sides
-            side = await loader.load(viewer_id)
-            if self._sides is loader:  # else a mutation has made all of this anew meanwhile
-                self._side = side
-        return side
-
-    def _recall_pairs(self, other_ids: Sequence[int], found: dict[int, Relationship]) -> None:
-        if self._epoch is None:
-            return
-        pairs: dict[PairKey, Relationship] = {}
-        keys = zip(repeat(self._viewer_id or 0), repeat(self._epoch), other_ids)
-        self._caches.pairs.recall(cast("list[PairKey]", list(keys)), pairs)
-        found.update(zip(map(_OTHER_ID, pairs), pairs.values(), strict=True))
-
-    def _recall_hidden_counts(self, owner_ids: Sequence[int], found: dict[int, Counts]) -> None:
-        if self._epoch is None:
-            return
-        counts: dict[HiddenKey, Counts] = {}
-        keys = zip(owner_ids, repeat(self._viewer_id or 0), repeat(self._epoch))
-        self._caches.hidden.recall(cast("list[HiddenKey]", list(keys)), counts)
-        found.update(zip(map(_OWNER_ID, counts), counts.values(), strict=True))
-
-    def begin(self) -> Awaitable[None] | None:
-        """Learn what may be used of all that is remembered; None once that is known."""
-        return None if self._begun else self._begin()
-
-    async def _begin(self) -> None:
-        epoch = await self._caches.begin(self._viewer_id)
-        if not self._begun:
-            self._begun, self._epoch = True, epoch
+    @Lazy
+    def _own_side(self) -> OwnSide:
+        return OwnSide(self.asker)
 
     async def fetch_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]]:
         """Give many people, and what the viewer is to each of them."""
-        if not self._begun:
-            await self._begin()
-        users, relationships = self.users.recall(user_ids), self._recall_relationships(user_ids)
+        waiting = self.asker.begin()
+        if waiting is not None:
+            await waiting
+        users, relationships = self.users.recall(user_ids), self._own_side.recall(user_ids)
         if users is not None and relationships is not None:
             return users, relationships
-        return await asyncio.gather(self.users.load_many(user_ids), self.fetch_relationships(user_ids))
+        return await asyncio.gather(self.users.load_many(user_ids), self._own_side.load_many(user_ids))
 
-    async def fetch_relationships(self, other_ids: Sequence[int]) -> list[Relationship]:
-        """Give what the viewer is to many people: everything about the viewer at once, where it is not too much."""
-        if self._viewer_id is None:
-            return [STRANGERS] * len(other_ids)
-        side = await self._fetch_side(self._viewer_id)
-        return side.to_all(other_ids) if side.complete else await self._pairs.load_many(other_ids)
-
-    def _recall_relationships(self, other_ids: Sequence[int]) -> list[Relationship] | None:
-        if self._viewer_id is None:
-            return [STRANGERS] * len(other_ids)
-        side = self._recall_side(self._viewer_id)
-        if side is None:
-            return None
-        return side.to_all(other_ids) if side.complete else self._pairs.recall(other_ids)
+    async def fetch_relationships(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
+        """Give what the viewer is to many people."""
+        return await self._own_side.load_many(other_ids)
 
     async def fetch_blocked_ids(self) -> Sequence[int]:
         """Give everybody whom a block, either way, hides from the viewer."""
-        if self._viewer_id is None:
-            return ()
-        side = await self._fetch_side(self._viewer_id)
-        return side.hidden_at(self._now) if side.complete else await self._blocked.load(self._viewer_id)
+        return await self._own_side.fetch_blocked_ids()
 
     async def fetch_followed_ids(self) -> Sequence[int]:
         """Give whom the viewer follows."""
-        if self._viewer_id is None:
-            return ()
-        side = await self._fetch_side(self._viewer_id)
-        if not side.complete:
-            return await self._followed.load(self._viewer_id)
-        return [other_id for other_id, pair in side.pairs.items() if pair.follows is FollowState.ACTIVE]
+        return await self._own_side.fetch_followed_ids()
 
     async def fetch_list(
         self, kind: ListKind, owner_ids: Sequence[int], span: Span, among: Sequence[int] | None = None
@@ -241,8 +122,9 @@ class Loaders:
         to be left out, never on who is in a list: what a page costs says nothing of who is hidden.
         What is not remembered may come from replicas, but for the viewer's own lists: who changes those looks at once.
         """
-        database = self._caches.database
-        positions = self._positions if self._viewer_id not in owner_ids else None
+        asker = self.asker
+        database = asker.caches.database
+        positions = asker.floors.positions if asker.viewer_id not in owner_ids else None
         if (
             kind not in (ListKind.FOLLOWERS, ListKind.FOLLOWING)
             or not span.downward
@@ -256,63 +138,73 @@ class Loaders:
         read = await lists.fetch_list(database, kind, beyond, span, positions=positions) if beyond else {}
         return {owner_id: found if found is not None else read[owner_id] for owner_id, found in rows.items()}
 
-    def _side_key(self, viewer_id: int) -> SideKey:
-        return SideKey(viewer_id, self._epoch or b"")
-
-    def _pair_key(self, other_id: int) -> PairKey:
-        return PairKey(self._viewer_id or 0, self._epoch or b"", other_id)
-
-    def _hidden_key(self, owner_id: int) -> HiddenKey:
-        return HiddenKey(owner_id, self._viewer_id or 0, self._epoch or b"")
-
-    async def _load_sides(self, viewer_ids: Sequence[int]) -> Mapping[int, Side]:
-        keys = [self._side_key(viewer_id) for viewer_id in viewer_ids]
-        found = await self._caches.sides.load(keys, direct=self._epoch is None)
-        if any(self._is_old_side(side) for side in found.values()):
-            found = await self._caches.sides.load(keys, direct=True)
-        return {key.viewer_id: side for key, side in found.items()}
-
-    async def _load_pairs(self, other_ids: Sequence[int]) -> Mapping[int, Relationship]:
-        keys = [self._pair_key(other_id) for other_id in other_ids]
-        found = await self._caches.pairs.load(keys, direct=self._epoch is None)
-        return {key.other_id: pair for key, pair in found.items()}
-
-    async def _load_hidden_counts(self, owner_ids: Sequence[int]) -> Mapping[int, Counts]:
-        """Count what the viewer's blocks hide of each owner's lists.
-
-        Asked also where there is no block: whether somebody hides must not show in what a request costs.
-        """
-        if self._viewer_id is None:
-            return {}
-        blocked = await self.fetch_blocked_ids()
-
-        async def fetch(keys: Sequence[HiddenKey]) -> Mapping[HiddenKey, Counts]:
-            of_owners = {key.owner_id: key for key in keys}
-            found = await lists.fetch_hidden_counts(self._caches.database, list(of_owners), blocked)
-            return {of_owners[owner_id]: counts for owner_id, counts in found.items()}
-
-        keys = [self._hidden_key(owner_id) for owner_id in owner_ids]
-        counted = await self._caches.hidden.load(keys, direct=self._epoch is None, fetch=fetch)
-        return {key.owner_id: counts for key, counts in counted.items()}
-
-    async def _fetch_followed(self, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
-        database = self._caches.database
-        return {viewer_id: await lists.fetch_followed_ids(database, viewer_id) for viewer_id in viewer_ids}
-
-    async def _fetch_details(self, user_ids: Sequence[int]) -> Mapping[int, PersonalDetails]:
-        """Read what is personal out of the cells, each time: open, it is in no memory that outlives the operation."""
-        return await personal.fetch_details(self._caches.database, self._vault, user_ids) if self._vault else {}
-
-    async def _fetch_blocked(self, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
-        database = self._caches.database
-        return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, self._now) for viewer_id in viewer_ids}
-
 
 _LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, Lazy)]
 
 
-def _recall_nothing(_keys: Sequence[int], _found: dict[int, Any]) -> None:
-    pass
+class _NoOlder:
+    """Reads profiles, and those from the cells that are older than the viewer has seen them."""
+
+    __slots__ = ("_floors", "_users", "missing")
+
+    def __init__(self, users: ReadThrough[int, User | None], floors: Mapping[int, int]) -> None:
+        self._users = users
+        self._floors = floors
+        self.missing = users.missing
+
+    def recall(self, keys: Sequence[int], found: dict[int, User | None]) -> None:
+        """Put what memory holds of some people into a mapping."""
+        self._users.recall(keys, found)
+        for key in [key for key in keys if key in found and self._is_old(key, found[key])]:
+            del found[key]
+
+    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, User | None]:
+        """Give people."""
+        found = await self._users.load(keys, direct=direct)
+        old = [key for key, user in found.items() if self._is_old(key, user)]
+        return {**found, **await self._users.load(old, direct=True)} if old else found
+
+    def _is_old(self, user_id: int, user: User | None) -> bool:
+        return (user.version if user is not None else 0) < self._floors.get(user_id, 0)
+
+
+class _HiddenCounts:
+    """Counts what the viewer's blocks hide of each owner's lists."""
+
+    __slots__ = ("_asker", "_own_side", "missing")
+
+    def __init__(self, asker: Asker, own_side: OwnSide) -> None:
+        self._asker = asker
+        self._own_side = own_side
+        self.missing = _NO_COUNTS
+
+    def recall(self, keys: Sequence[int], found: dict[int, Counts]) -> None:
+        """Put what is remembered of some owners into a mapping."""
+        asker = self._asker
+        # Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
+        named = zip(keys, repeat(asker.viewer_id or 0), repeat(asker.epoch), strict=False)
+        asker.caches.hidden.recall_as(keys, cast("list[HiddenKey]", list(named)), found)
+
+    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
+        """Count it, also where there is no block: whether somebody hides must not show in what a request costs."""
+        asker = self._asker
+        if asker.viewer_id is None:
+            return {}
+        blocked = await self._own_side.fetch_blocked_ids()
+
+        async def fetch(wanted: Sequence[HiddenKey]) -> Mapping[HiddenKey, Counts]:
+            of_owners = {key.owner_id: key for key in wanted}
+            found = await lists.fetch_hidden_counts(asker.caches.database, list(of_owners), blocked)
+            return {of_owners[owner_id]: counts for owner_id, counts in found.items()}
+
+        hidden = [HiddenKey(owner_id, asker.viewer_id, asker.epoch or b"") for owner_id in keys]
+        counted = await asker.caches.hidden.load(hidden, direct=direct, fetch=fetch)
+        return {key.owner_id: counts for key, counts in counted.items()}
+
+
+async def _fetch_details(caches: Caches, vault: Vault | None, user_ids: Sequence[int]) -> Mapping[int, PersonalDetails]:
+    """Read what is personal out of the cells, each time: open, it is in no memory that outlives the operation."""
+    return await personal.fetch_details(caches.database, vault, user_ids) if vault else {}
 
 
 def _within(head: Head, span: Span) -> list[ListEntry] | None:

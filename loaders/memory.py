@@ -1,19 +1,19 @@
 """The memory of this process (L1): answers at once, bounded in entries and bytes, and forgets by itself."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+N = TypeVar("N", bound=Hashable)
 
 LEASE_S: Final = 2.0
 """How long anything is remembered at most, from before it was read."""
-HOT: Final = 3
-"""How often a value is asked for that is worth reading again before it is forgotten."""
 ENDING_S: Final = 0.4
-"""How long before it is forgotten that is: while nobody waits."""
+"""How long before a value is forgotten it is noted how often it is asked for."""
+HOT: Final = 2
+"""How often then, for it to be read again while nobody waits."""
 ENTRY_OVERHEAD: Final = 400
 """Bytes that an entry costs beside its value's own: its key, what is noted of it, and its places in tables."""
 _ROOMY: Final = 0.5
@@ -60,17 +60,20 @@ class Memory:
         held = self._held.get(key)
         return None if held is None or self.is_off or held.until <= self._clock() else held
 
-    def recall(self, kind: str, keys: Sequence[K], found: dict[K, Any]) -> list[K]:
-        """Put what is remembered of some keys of a kind into `found`; gives those that are hot and soon forgotten."""
+    def recall(self, kind: str, keys: Sequence[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
+        """Put what is remembered of some keys of a kind into `found`, under their names; gives those to read again."""
         ending: list[K] = []
-        if not self.is_off:
-            now, held_of = self._clock(), self._held.get
-            soon = now + ENDING_S
-            for key, held in zip(keys, map(held_of, zip(itertools.repeat(kind), keys, strict=False)), strict=True):
-                if held is not None and (until := held.until) > now:
+        if self.is_off:
+            return ending
+        now, held_of = self._clock(), self._held.get
+        soon = now + ENDING_S
+        for key, name in zip(keys, names, strict=True):
+            held = held_of((kind, key))
+            if held is not None and (until := held.until) > now:
+                found[name] = held.value
+                if until < soon:
                     held.hits += 1
-                    found[key] = held.value
-                    if until < soon and held.hits >= HOT:
+                    if held.hits >= HOT:
                         ending.append(key)
         return ending
 

@@ -23,6 +23,7 @@ from storage.limits import CROWD, wanted_by
 from storage.redis_client import CacheUnavailable, Redis
 
 K = TypeVar("K", bound=Hashable)
+N = TypeVar("N", bound=Hashable)
 V = TypeVar("V")
 
 ANOTHER_FILLS_S: Final = 0.015
@@ -69,6 +70,7 @@ class ReadThrough(Generic[K, V]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind = kind
+        self.missing = kind.missing
         self._fetch = fetch
         self._memory = memory
         self._stored = Stored(kind, redis)
@@ -80,7 +82,11 @@ class ReadThrough(Generic[K, V]):
 
     def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Put what memory holds of some keys into `found`; what is hot and soon forgotten is read again meanwhile."""
-        ending = self._memory.recall(self.kind.name, keys, found)
+        self.recall_as(keys, keys, found)
+
+    def recall_as(self, names: Sequence[N], keys: Sequence[K], found: dict[N, V]) -> None:
+        """Put what memory holds of some keys into `found`, each under the name that it has there."""
+        ending = self._memory.recall(self.kind.name, keys, names, found)
         if ending and self.kind.shared:
             self._ask([key for key in ending if key not in self._flying], direct=False, times=CROWD)
 

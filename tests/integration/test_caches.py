@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import uuid
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -100,6 +102,25 @@ async def test_what_is_warm_costs_one_round_trip_and_no_statement(
         again = await ask(viewer.context, query, name=star.name)
     assert again == first
     assert spent == Spent({}, 1)
+
+
+@pytest.mark.parametrize("query", [PROFILE, PAGE, LEVELS], ids=["profile", "page of 50", "two levels"])
+async def test_what_an_operation_made_is_freed_without_the_collector_of_cycles(
+    make_person: MakePerson, query: str
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await crowd(make_person, star, 2)
+    for _ in range(3):
+        await ask(viewer.context, query, name=star.name)
+    context = viewer.context
+    loaders = weakref.ref(context.loaders)
+    gc.disable()
+    try:
+        await ask(context, query, name=star.name)
+        del context
+        await eventually(lambda: asyncio.sleep(0, loaders() is None))
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

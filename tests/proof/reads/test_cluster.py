@@ -112,7 +112,7 @@ class World:
         if found.version < pair:
             self.wrong.append("a pair from before an answer")
         self.read += 1
-        self.remembered += loaders._epoch is not None
+        self.remembered += loaders.asker.epoch is not None
 
 
 @pytest.fixture

@@ -1,0 +1,54 @@
+"""Who asks in one operation, and what may be used of all that is remembered."""
+
+import datetime as dt
+from collections.abc import Awaitable, Mapping
+from typing import Final, NamedTuple
+
+from loaders.caches import Caches
+from storage.replicas import Positions
+
+
+class Floors(NamedTuple):
+    """The versions below which nothing is to be shown: of people, and of what the viewer is to them.
+
+    `positions` are how far a replica must have come; None: none has come far enough.
+    """
+
+    users: Mapping[int, int]
+    pairs: Mapping[int, int]
+    positions: Positions | None = None
+
+
+NO_FLOORS: Final = Floors({}, {}, {})
+"""What is shown may be as old as anything ever is."""
+
+
+class Asker:
+    """One viewer in one operation, or in what is left of it after a mutation.
+
+    Nothing that is remembered is used before the viewer's epoch is known: `begin` reads it, once.
+    """
+
+    __slots__ = ("begun", "caches", "epoch", "floors", "now", "viewer_id")
+
+    def __init__(self, caches: Caches, viewer_id: int | None, now: dt.datetime, floors: Floors) -> None:
+        self.caches = caches
+        self.viewer_id = viewer_id
+        self.now = now
+        self.floors = floors
+        self.begun = False
+        self.epoch: bytes | None = None
+        """The viewer's epoch; None where nothing that is remembered may be used, or before that is known."""
+
+    def begin(self) -> Awaitable[None] | None:
+        """Learn what may be used of all that is remembered; None once that is known."""
+        return None if self.begun else self._begin()
+
+    async def _begin(self) -> None:
+        epoch = await self.caches.begin(self.viewer_id)
+        if not self.begun:
+            self.begun, self.epoch = True, epoch
+
+    def anew(self) -> "Asker":
+        """Give the same viewer after something has changed, whom no replica can have caught up with."""
+        return Asker(self.caches, self.viewer_id, self.now, self.floors._replace(positions=None))

@@ -1,0 +1,151 @@
+"""What the viewer of an operation is to others: everything at once, where it is not too much."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from typing import Final, cast
+
+from domain.relationships import STRANGERS, FollowState, Relationship
+from loaders.asker import Asker
+from loaders.kinds import PairKey, Side, SideKey
+from loaders.lazy import Lazy
+from loaders.loader import Loader, Unremembered
+from storage import lists
+
+_NO_EPOCH: Final = b""
+
+
+class OwnSide:
+    """Reads the viewer's side, once an operation."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._side: Side | None = None
+
+    @Lazy
+    def _sides(self) -> Loader[int, Side]:
+        return Loader(self._asker, _Sides(self._asker))
+
+    @Lazy
+    def _pairs(self) -> Loader[int, Relationship]:
+        return Loader(self._asker, _Pairs(self._asker))
+
+    @Lazy
+    def _blocked(self) -> Loader[int, Sequence[int]]:
+        return Loader(self._asker, Unremembered(functools.partial(_fetch_blocked, self._asker), ()))
+
+    @Lazy
+    def _followed(self) -> Loader[int, Sequence[int]]:
+        return Loader(self._asker, Unremembered(functools.partial(_fetch_followed, self._asker), ()))
+
+    def recall(self, other_ids: Sequence[int]) -> Sequence[Relationship] | None:
+        """Give what the viewer is to many people at once, or None where that is not remembered."""
+        if self._asker.viewer_id is None:
+            return [STRANGERS] * len(other_ids)
+        side = self._recall(self._asker.viewer_id)
+        if side is None:
+            return None
+        return side.to_all(other_ids) if side.complete else self._pairs.recall(other_ids)
+
+    async def load_many(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
+        """Give what the viewer is to many people."""
+        if self._asker.viewer_id is None:
+            return [STRANGERS] * len(other_ids)
+        side = await self._fetch(self._asker.viewer_id)
+        return side.to_all(other_ids) if side.complete else await self._pairs.load_many(other_ids)
+
+    async def fetch_blocked_ids(self) -> Sequence[int]:
+        """Give everybody whom a block, either way, hides from the viewer."""
+        viewer_id = self._asker.viewer_id
+        if viewer_id is None:
+            return ()
+        side = await self._fetch(viewer_id)
+        return side.hidden_at(self._asker.now) if side.complete else await self._blocked.load(viewer_id)
+
+    async def fetch_followed_ids(self) -> Sequence[int]:
+        """Give whom the viewer follows."""
+        viewer_id = self._asker.viewer_id
+        if viewer_id is None:
+            return ()
+        side = await self._fetch(viewer_id)
+        if not side.complete:
+            return await self._followed.load(viewer_id)
+        return [other_id for other_id, pair in side.pairs.items() if pair.follows is FollowState.ACTIVE]
+
+    def _recall(self, viewer_id: int) -> Side | None:
+        asker = self._asker
+        if self._side is None and asker.epoch is not None:
+            side = asker.caches.sides.recall_one(cast("SideKey", (viewer_id, asker.epoch)))
+            if side is not None and not _is_old(asker, side):
+                self._side = side
+        return self._side
+
+    async def _fetch(self, viewer_id: int) -> Side:
+        waiting = self._asker.begin()
+        if waiting is not None:
+            await waiting
+        side = self._recall(viewer_id)
+        if side is None:
+            side = self._side = await self._sides.load(viewer_id)
+        return side
+
+
+class _Sides:
+    """Reads whole sides; what memory holds of them is recalled one by one."""
+
+    __slots__ = ("_asker", "missing")
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self.missing = asker.caches.sides.missing
+
+    def recall(self, keys: Sequence[int], found: dict[int, Side]) -> None:
+        """Recall nothing."""
+
+    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Side]:
+        """Give sides; those that are older than what the viewer has seen are read from the cells."""
+        asker, sides = self._asker, self._asker.caches.sides
+        side_keys = [SideKey(viewer_id, asker.epoch or _NO_EPOCH) for viewer_id in keys]
+        found = await sides.load(side_keys, direct=direct)
+        if any(_is_old(asker, side) for side in found.values()):
+            found = await sides.load(side_keys, direct=True)
+        return {key.viewer_id: side for key, side in found.items()}
+
+
+class _Pairs:
+    """Reads what the viewer is to one other at a time."""
+
+    __slots__ = ("_asker", "missing")
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self.missing = STRANGERS
+
+    def recall(self, keys: Sequence[int], found: dict[int, Relationship]) -> None:
+        """Put what is remembered of some pairs into a mapping."""
+        asker = self._asker
+        # Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
+        pair_keys = cast("list[PairKey]", list(zip(repeat(asker.viewer_id), repeat(asker.epoch), keys, strict=False)))
+        asker.caches.pairs.recall_as(keys, pair_keys, found)
+
+    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Relationship]:
+        """Give pairs."""
+        asker = self._asker
+        pair_keys = [PairKey(asker.viewer_id or 0, asker.epoch or _NO_EPOCH, other_id) for other_id in keys]
+        found = await asker.caches.pairs.load(pair_keys, direct=direct)
+        return {key.other_id: pair for key, pair in found.items()}
+
+
+def _is_old(asker: Asker, side: Side) -> bool:
+    pairs = asker.floors.pairs
+    return bool(pairs) and side.complete and any(side.to(other).version < version for other, version in pairs.items())
+
+
+async def _fetch_followed(asker: Asker, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
+    database = asker.caches.database
+    return {viewer_id: await lists.fetch_followed_ids(database, viewer_id) for viewer_id in viewer_ids}
+
+
+async def _fetch_blocked(asker: Asker, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
+    database = asker.caches.database
+    return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, asker.now) for viewer_id in viewer_ids}
