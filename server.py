@@ -61,7 +61,7 @@ from storage.replicas import open_replicas
 from storage.vault import Vault
 from transport.access import Access
 from transport.admission import ADMISSION
-from transport.app import Parts, make_app
+from transport.app import SHORT_WAY, Parts, make_app
 from transport.connections import ConnectionCaps
 from transport.failures import FORM
 from transport.graphiql import Explorer, Person, SignIn
@@ -195,7 +195,8 @@ async def serve(settings: Settings, sockets: development.Sockets, tell: Callable
     want_descriptors(settings.connections)
     async with open_parts(settings) as parts:
         app = make_app(parts)
-        serving = Serving(app, caps=caps, form=FORM, early=app[ADMISSION].early, tls=read_certificate(settings))
+        early, short, tls = app[ADMISSION].early, app[SHORT_WAY].take, read_certificate(settings)
+        serving = Serving(app, caps=caps, form=FORM, early=early, short=short, tls=tls)
         inner = Serving(make_internal_app(parts.backend, load_keys(settings).commands), caps=caps, form=FORM)
         await serving.start(sockets.public)
         await inner.start(sockets.internal)

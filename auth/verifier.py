@@ -57,6 +57,8 @@ class Claims:
     authenticated_at: float | None = None
     scopes: frozenset[str] | None = None
     """What it may be used for; None where the token does not say, and so is for everything."""
+    token: bytes = b""
+    """The digest under which the verifier remembers it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,15 +107,21 @@ class Verifier:
         found = self._remembered.get(digest)
         if found is None or not found.holds(self._clock()):
             self._remembered.pop(digest, None)
-            found = self._remembered[digest] = self._examine(token)
+            found = self._remembered[digest] = self._examine(token, digest)
             if len(self._remembered) > _MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         return found.claims
 
-    def _examine(self, token: str) -> _Remembered:
+    def holds(self, digest: bytes) -> bool:
+        """Tell whether the token of a digest was found good and is so still."""
+        found = self._remembered.get(digest)
+        return found is not None and found.holds(self._clock())
+
+    def _examine(self, token: str, digest: bytes) -> _Remembered:
         try:
             header, claims, _ = (_decode(segment) for segment in token.split("."))
-            return self._check(token, read_object(header), read_object(claims))
+            found = self._check(token, read_object(header), read_object(claims))
+            return dataclasses.replace(found, claims=dataclasses.replace(found.claims, token=digest))
         except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise TokenRejected from error
 

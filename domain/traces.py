@@ -62,6 +62,11 @@ def continued(values: Sequence[str]) -> Trace:
     return Trace(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
 
 
+def is_parent(value: bytes) -> bool:
+    """Tell whether a header's value has the form of a `traceparent`."""
+    return _TRACEPARENT.fullmatch(value.decode("latin-1")) is not None
+
+
 def _random(zero: str) -> str:
     """Make an id of as many digits, which is not zero. It is no secret: nothing is decided by it."""
     return f"{random.getrandbits(4 * len(zero)) or 1:0{len(zero)}x}"

@@ -14,7 +14,7 @@ from identity.database import Unavailable
 from identity.metrics import ANSWERS, serve_metrics
 from identity.parts import Parts
 from identity.registry import ROUTES, TASKS
-from transport.connections import Form
+from transport.answers import Form
 from transport.health import DRAINING, Readiness, serve_liveness
 
 MAX_BODY_BYTES: Final = 64 * 1024

@@ -24,6 +24,8 @@ class Caller:
     credentials: Credentials | None = None
     expires_at: float | None = None
     sender: Sender = NOWHERE
+    token: bytes = b""
+    """The digest under which the token is remembered."""
 
     @property
     def user_id(self) -> int | None:
@@ -52,6 +54,11 @@ class Access:
         caller = await self.of_headers(request.headers.getall("Authorization", []), sender)
         request[CALLER] = caller
         return caller
+
+    def holds(self, caller: Caller) -> bool:
+        """Tell whether a caller's token is known to hold still; False also where that would have to be looked up."""
+        credentials = caller.credentials
+        return credentials is None or (self.verifier.holds(caller.token) and not self.revocations.cover(credentials))
 
     async def of_headers(self, values: Sequence[str], sender: Sender = NOWHERE) -> Caller:
         """Give the caller of a request from its `Authorization` headers.
@@ -87,4 +94,4 @@ class Access:
         )
         if self.revocations.cover(credentials):
             raise TokenRejected
-        return Caller(credentials, claims.expires_at, sender)
+        return Caller(credentials, claims.expires_at, sender, claims.token)

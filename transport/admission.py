@@ -19,6 +19,7 @@ from graphql import GraphQLError
 from domain import traces
 from domain.errors import Overloaded
 from execution.engine import failed
+from transport.answers import Answer
 from transport.failures import SERVER, identity
 from transport.metrics import ADMITTED, LAG, REFUSALS
 
@@ -174,6 +175,4 @@ def _plain_request(data: bytes) -> dict[bytes, bytes] | None:
 
 
 def _refusal(trace: traces.Trace) -> bytes:
-    headers = {**_HEADERS, **identity(trace), "Server": SERVER, "Content-Length": str(len(_REFUSAL))}
-    lines = [f"HTTP/1.1 {_STATUS} {_STATUS.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + _REFUSAL
+    return Answer(_STATUS, {**_HEADERS, "Server": SERVER}, _REFUSAL, marks=identity(trace)).written()

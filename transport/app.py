@@ -20,6 +20,7 @@ from transport.failures import errors_middleware, mark
 from transport.graphiql import Explorer
 from transport.health import DRAINING, Readiness, serve_liveness
 from transport.http import GraphQLHttp
+from transport.known_heads import KnownHeads
 from transport.lines import Caps, Lines
 from transport.metrics import serve_metrics
 from transport.operations import Operations
@@ -28,10 +29,12 @@ from transport.patience import Patience
 from transport.privacy_control import PATH as PRIVACY_CONTROL
 from transport.privacy_control import serve_privacy_control
 from transport.rest import Rest
+from transport.short_way import ShortWay
 from transport.sse import EventStreams
 from transport.websocket import GraphQLWebSockets
 
 ENDPOINT: Final = "/graphql"
+SHORT_WAY: Final = web.AppKey("short_way", ShortWay)
 DRAIN_S: Final = 8.0
 
 
@@ -59,7 +62,8 @@ def make_app(parts: Parts) -> web.Application:
     admission = Admission(ENDPOINT)
     operations = Operations(parts.engine, parts.backend, parts.persisted, parts.patience, admission)
     lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
-    http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer)
+    heads = KnownHeads(parts.access.holds)
+    http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer, heads)
     sockets = GraphQLWebSockets(operations, parts.access, lines, origins)
 
     async def get(request: web.Request) -> web.StreamResponse:
@@ -75,7 +79,7 @@ def make_app(parts: Parts) -> web.Application:
 
     async def open_to_origins(request: web.Request, response: web.StreamResponse) -> None:
         if request.path == ENDPOINT:
-            origins.mark(request, response)
+            response.headers.update(origins.marks(request.headers.getall("Origin", ())))
 
     app = web.Application(
         middlewares=[errors_middleware, admission.refusing],
@@ -84,6 +88,7 @@ def make_app(parts: Parts) -> web.Application:
     )
     app[DRAINING] = asyncio.Event()
     app[ADMISSION] = admission
+    app[SHORT_WAY] = ShortWay(ENDPOINT, http, operations, origins, heads)
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:

@@ -9,7 +9,6 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,6 +17,8 @@ from prometheus_client import Counter, Gauge
 
 from domain.errors import Overloaded
 from transport.addresses import network_of
+from transport.answers import Answer, Form
+from transport.pieces import Plain
 
 CONNECTIONS: Final = Gauge("kith_connections", "Open connections of any kind.", multiprocess_mode="livesum")
 TURNED_AWAY: Final = Counter(
@@ -38,31 +39,9 @@ _PIECE_BYTES: Final = 64 * 1024
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Early = Callable[[bytes], bytes | None]
 """Gives the answer to what is refused before it is parsed."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Form:
-    """How an application tells what it turns away: by a status and a sentence."""
-
-    tell: Callable[[int, str], tuple[dict[str, str], bytes]]
-    """Gives the headers and the body of the last answer of a connection."""
-    broken: Callable[[BaseException], web.Response]
-    """Tells of a fault of ours, and logs it."""
-
-    def answer(self, status: int, message: str) -> web.Response:
-        """Write what is answered where there is no request, or none that can be read; the connection ends with it."""
-        headers, body = self.tell(status, message)
-        response = web.Response(status=status, body=body, headers=headers)
-        response.force_close()
-        return response
-
-    def written(self, status: int, message: str) -> bytes:
-        """Write the same as it is sent, where there is nothing that could send it."""
-        headers, body = self.tell(status, message)
-        headers = {**headers, "Content-Length": str(len(body)), "Connection": "close"}
-        phrase = HTTPStatus(status).phrase
-        lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join([*lines, "", ""]).encode() + body
+Answering = Callable[[], Awaitable[Answer]]
+Short = Callable[[bytes, "Connection"], Answering | None]
+"""Gives what answers a request without its being parsed; None where it is to be parsed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,10 +62,12 @@ class Connections:
         *,
         draining: asyncio.Event,
         early: Early,
+        short: Short,
         form: Form,
     ) -> None:
         self._server = server
         self._early = early
+        self._short = short
         self.form = form
         self._caps = caps
         self._open: set[Connection] = set()
@@ -114,6 +95,15 @@ class Connections:
         """Give what a request is answered that need not be parsed; None where it is."""
         return None if self._draining.is_set() else self._early(data)
 
+    def shorten(self, data: bytes, connection: "Connection") -> Answering | None:
+        """Give what answers a request that need not be parsed; None where it is."""
+        return None if self._draining.is_set() else self._short(data, connection)
+
+    @property
+    def is_draining(self) -> bool:
+        """Tell whether each answer is the last of its connection."""
+        return self._draining.is_set()
+
     def dismiss(self, connection: "Connection") -> None:
         """Count a connection out, if it was counted in."""
         if connection in self._open:
@@ -140,9 +130,12 @@ class Connections:
             try:
                 response = await handler(request)
             except web.HTTPException as error:
-                return self.form.answer(error.status, error.reason)
+                return self.form.answer(error.status, error.reason).response()
             if self._draining.is_set() and not response.prepared:
                 response.force_close()
+            connection = request.protocol
+            if isinstance(connection, Connection):
+                connection.goes_on = connection.plain is not None and response.keep_alive is not False
             return response
 
         return handle
@@ -151,7 +144,7 @@ class Connections:
 class Connection(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_connections", "_head", "_sent", "_taking", "network")
+    __slots__ = ("_answering", "_connections", "_head", "_held", "_sent", "_taking", "goes_on", "network", "plain")
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         loop = asyncio.get_running_loop()
@@ -165,13 +158,24 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._head: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._held = b""
         self._sent = 0
         self.network = ""
+        self.plain: Plain | None = None
+        """The request at hand, if it came as one piece."""
+        self.goes_on = False
+        """Whether nothing more is to be read of the request at hand, and its answer is not the last."""
 
     @property
     def is_idle(self) -> bool:
         """Tell whether it waits for a request."""
-        return self._waiter is not None and not self._messages
+        return self._waiter is not None and not self._messages and self._answering is None
+
+    @property
+    def _is_done(self) -> bool:
+        """Tell whether the last answer was sent, even where aiohttp has not come round to waiting for a request."""
+        return self.goes_on and not self._request_in_progress and not self._messages
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is room."""
@@ -225,7 +229,7 @@ class Connection(web.RequestHandler):
         if status >= 500 and exc is not None:  # noqa: PLR2004 - faults of ours
             return self._connections.form.broken(exc)
         TURNED_AWAY.labels("unreadable").inc()
-        return self._connections.form.answer(*_fault(exc))
+        return self._connections.form.answer(*_fault(exc)).response()
 
     def log_exception(self, *args: Any, **details: Any) -> None:
         """Log what went wrong, unless it is a body that could not be read: its client has been told."""
@@ -249,9 +253,14 @@ class Connection(web.RequestHandler):
     def _take(self, data: bytes) -> None:
         if self._force_close:
             return
-        begins = self._head is None and self.is_idle
-        if begins and self._is_refused_early(data):
+        if self._answering is not None:
+            self._hold(data)
             return
+        begins = (self._head is None and (self.is_idle or self._is_done)) or (self.is_idle and not self._sent)
+        if data:  # without any, the parser is only to go on with what it has
+            self.plain, self.goes_on = None, False
+            if begins and self._is_done_unparsed(data):
+                return
         self._sent = len(data) if begins else self._sent + len(data)
         if self._sent > MAX_REQUEST_BYTES and not self._upgraded and self._refuse_more():
             return
@@ -264,16 +273,68 @@ class Connection(web.RequestHandler):
         elif self.is_idle and not self._upgraded:
             self._expect_head()
 
-    def _is_refused_early(self, data: bytes) -> bool:
-        """Answer a request that there is no time for. The first of a connection is parsed: its timers begin with it."""
-        if not self._request_count or self._upgraded or self._paused or self.transport is None:
+    def _is_done_unparsed(self, data: bytes) -> bool:
+        """Answer what need not be parsed."""
+        if self._upgraded or self._paused or self._close or self.transport is None:
             return False
-        answer = self._connections.refuse_early(data)
-        if answer is None:
+        refusal = self._connections.refuse_early(data) if self._request_count else None
+        if refusal is not None:
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+            self.transport.write(refusal)
+            return True
+        answering = self._connections.shorten(data, self)
+        if answering is None:
             return False
-        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
-        self.transport.write(answer)
+        self._head_is_there()
+        self._sent = len(data)
+        self._request_count += 1
+        self._request_in_progress = True
+        self._answering = self._loop.create_task(self._answer(answering))
         return True
+
+    async def _answer(self, answering: Answering) -> None:
+        """Answer one request, as aiohttp does with those that it has parsed."""
+        try:
+            answer = await answering()
+            answer.closes = answer.closes or self._close or self._force_close or self._connections.is_draining
+            if self.transport is not None:
+                self.transport.write(answer.written())
+            if answer.closes:
+                self.force_close()
+        except Exception as error:  # noqa: BLE001 - nothing can be told any more
+            self.log_exception("Unhandled exception", exc_info=error)
+            self.force_close()
+        finally:
+            self._answering = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        self._go_on()
+
+    def _hold(self, data: bytes) -> None:
+        """Leave what follows a request until that is answered."""
+        if data and not self._held and self.transport is not None:
+            self.transport.pause_reading()
+        self._held += data
+
+    def _go_on(self) -> None:
+        held, self._held = self._held, b""
+        if held and self.transport is not None:
+            self.transport.resume_reading()
+            self.data_received(held)
+
+    def _process_keepalive(self) -> None:
+        """Close the connection if it is idle for too long; one that is being answered is not idle."""
+        if self._answering is not None:
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        super()._process_keepalive()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's own
+        """Let what is being answered end, for a while."""
+        await super().shutdown(timeout)
+        if self._answering is not None:
+            self._answering.cancel()
 
     def _break_off(self) -> None:
         """Tell whoever reads a body when something follows before its end: the parser could not read on."""
@@ -306,7 +367,7 @@ class Connection(web.RequestHandler):
     def _turn_away(self, transport: Any, why: str, status: int, message: str) -> None:
         """Say why, in one write, and close."""
         TURNED_AWAY.labels(why).inc()
-        transport.write(self._connections.form.written(status, message))
+        transport.write(self._connections.form.answer(status, message).written())
         transport.close()
 
     def _stop_timers(self) -> None:

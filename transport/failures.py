@@ -1,5 +1,6 @@
 """What a request that fails is answered: one form for all causes, with an id that is also in the log."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,8 +11,8 @@ from domain import traces
 from domain.errors import KithError, Overloaded, Unauthenticated
 from execution.engine import Response
 from execution.errors import masked
+from transport.answers import Answer, Form
 from transport.bodies import BadRequest
-from transport.connections import Form
 from transport.heads import check_head
 from transport.metrics import REFUSALS
 from transport.problems import PREFIX, problem
@@ -39,15 +40,8 @@ async def _answer(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         check_head(request)
         response: web.StreamResponse = await handler(request)
-    except web.HTTPException as error:
-        response = _http_error(request, error)
-    except BadRequest as error:
-        response = _error(request, error.status, error)
-    except Unauthenticated as error:
-        response = _error(request, 401, error)
-        response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-    except Exception as error:  # noqa: BLE001 - the last line: masked and logged
-        response = _document(request, 500, "Internal error.", masked(error))
+    except Exception as error:  # noqa: BLE001 - the last line: what is unexpected is masked and logged
+        response = failure_of(error).response(request.path)
     return response
 
 
@@ -63,15 +57,68 @@ def identity(trace: traces.Trace) -> dict[str, str]:
     return {"X-Request-Id": trace.span_id, "traceparent": trace.parent}
 
 
-def respond(response: Response, media_type: str, *, status: int = 200) -> web.Response:
+def answer_of(response: Response, media_type: str, *, status: int = 200) -> Answer:
     """Write a response; nothing that depends on who asks is ever kept by a cache."""
-    headers = {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": _PRIVATE}
-    return web.Response(body=orjson.dumps(response), status=status, headers=headers)
+    headers = {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
+    return Answer(status, headers, orjson.dumps(response))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request was not answered as it wanted to be."""
+
+    status: int
+    message: str
+    extensions: Mapping[str, Any]
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    closes: bool = False
+
+    def response(self, path: str) -> web.Response:
+        """Tell of it in the form of the door at a path: GraphQL's, or a problem document."""
+        if not path.startswith(PREFIX):
+            return self.answer().response()
+        rest = dict(self.extensions)
+        response = problem(self.status, rest.pop("code"), self.message, **rest)
+        response.headers.update(self.headers)
+        if self.closes:
+            response.force_close()
+        return response
+
+    def answer(self) -> Answer:
+        """Tell of it in GraphQL's form."""
+        answer = answer_of(_failed(self.message, self.extensions), _JSON, status=self.status)
+        answer.headers.update(self.headers)
+        answer.closes = self.closes
+        return answer
+
+
+def failure_of(error: Exception) -> Failure:
+    """Say what a request is told that failed with this; counts it, and logs what is unexpected."""
+    if isinstance(error, web.HTTPException):
+        return Failure(error.status, error.reason, {"code": BadRequest.code}, _allowing(error))
+    if isinstance(error, BadRequest):
+        return _refused(error, error.status, error.headers, closes=error.closes)
+    if isinstance(error, Unauthenticated):
+        return _refused(error, 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    return Failure(500, "Internal error.", masked(error))
+
+
+def _allowing(error: web.HTTPException) -> dict[str, str]:
+    if not isinstance(error, web.HTTPMethodNotAllowed):
+        return {}
+    return {"Allow": ", ".join(sorted(error.allowed_methods)) or _ALLOWED}
+
+
+def _refused(error: KithError, status: int, headers: Mapping[str, str], *, closes: bool = False) -> Failure:
+    REFUSALS.labels(error.code).inc()
+    retry = {"Retry-After": str(error.extensions["retryAfter"])} if "retryAfter" in error.extensions else {}
+    extensions = {"code": error.code, **error.extensions}
+    return Failure(status, str(error), extensions, {**headers, **retry}, closes)
 
 
 def _broken(error: BaseException) -> web.Response:
     masked(error)
-    return FORM.answer(500, "Internal error.")
+    return FORM.answer(500, "Internal error.").response()
 
 
 def _refusal(status: int, message: str) -> tuple[dict[str, str], bytes]:
@@ -83,33 +130,6 @@ def _refusal(status: int, message: str) -> tuple[dict[str, str], bytes]:
 
 FORM: Final = Form(tell=_refusal, broken=_broken)
 """What is turned away before it is a request, told as all else."""
-
-
-def _error(request: web.Request, status: int, error: KithError) -> web.Response:
-    REFUSALS.labels(error.code).inc()
-    response = _document(request, status, str(error), {"code": error.code, **error.extensions})
-    if isinstance(error, BadRequest):
-        response.headers.update(error.headers)
-        if error.closes:
-            response.force_close()
-    if "retryAfter" in error.extensions:
-        response.headers["Retry-After"] = str(error.extensions["retryAfter"])
-    return response
-
-
-def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
-    response = _document(request, error.status, error.reason, {"code": BadRequest.code})
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods)) or _ALLOWED
-    return response
-
-
-def _document(request: web.Request, status: int, message: str, extensions: Mapping[str, Any]) -> web.Response:
-    """Write a failure in the form of the door: GraphQL's, or a problem document."""
-    if request.path.startswith(PREFIX):
-        rest = dict(extensions)
-        return problem(status, rest.pop("code"), message, **rest)
-    return respond(_failed(message, extensions), _JSON, status=status)
 
 
 def _failed(message: str, extensions: Mapping[str, Any]) -> Response:

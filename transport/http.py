@@ -5,15 +5,18 @@ from typing import Final
 from aiohttp import web
 from graphql import OperationType
 
-from execution.engine import GraphQLRequest, Response
+from execution.engine import GraphQLRequest, Operation, Response
 from transport.access import Access
+from transport.answers import Answer
 from transport.bodies import BadRequest, read_body, read_query_string
-from transport.failures import respond
+from transport.failures import answer_of
 from transport.graphiql import Explorer
-from transport.negotiation import GRAPHQL_RESPONSE, accepted, negotiate, takes_events, wants_page
+from transport.heads import Head, read_head
+from transport.known_heads import Known, KnownHeads
+from transport.negotiation import GRAPHQL_RESPONSE, JSON, accepted, wants_page
 from transport.operations import Operations
-from transport.patience import HEADER, undone, wished
-from transport.repeats import of_request, read_key
+from transport.patience import undone, wished
+from transport.repeats import read_key
 from transport.sse import EventStreams
 
 _NAMES_A_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
@@ -23,9 +26,15 @@ class GraphQLHttp:
     """Answers GraphQL requests over HTTP."""
 
     def __init__(
-        self, operations: Operations, access: Access, streams: EventStreams, explorer: Explorer | None
+        self,
+        operations: Operations,
+        access: Access,
+        streams: EventStreams,
+        explorer: Explorer | None,
+        heads: KnownHeads,
     ) -> None:
         self._operations = operations
+        self._heads = heads
         self._access = access
         self._streams = streams
         self._explorer = explorer
@@ -42,23 +51,36 @@ class GraphQLHttp:
             return self._explorer.page()
         return await self._answer(request, read_query_string(request))
 
+    async def answer(self, known: Known, asked: GraphQLRequest) -> Answer:
+        """Answer a request that was posted with a head that is known; raises what it fails by."""
+        prepared = await self._operations.prepare(asked, known.caller)
+        _check_method("POST", _kind_of(prepared), streams=False)
+        return await self._run(prepared, asked, known.head)
+
     async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.StreamResponse:
-        accept = accepted(request.headers.getall("Accept", ()))
-        media_type, takes_stream = negotiate(accept), takes_events(accept)
-        if media_type is None and not takes_stream:
+        head = read_head(request)
+        if head.media_type is None and not head.takes_events:
             raise web.HTTPNotAcceptable
         caller = await self._access.of_request(request)
-        tokens = request.headers.getall("X-Consistency-Token", [])
-        prepared = await self._operations.prepare(asked, caller, tokens=tokens)
-        kind = None if isinstance(prepared, dict) else prepared.type
-        streams = takes_stream and (media_type is None or kind is OperationType.SUBSCRIPTION)
+        prepared = await self._operations.prepare(asked, caller, tokens=head.tokens)
+        kind = _kind_of(prepared)
+        streams = head.takes_events and (head.media_type is None or kind is OperationType.SUBSCRIPTION)
         _check_method(request.method, kind, streams=streams)
-        if streams or media_type is None:
+        if streams:
             return await self._streams.answer(request, caller, prepared, asked)
+        self._heads.learn(request, head, caller)
+        return (await self._run(prepared, asked, head)).response()
+
+    async def _run(self, prepared: Operation | Response, asked: GraphQLRequest, head: Head) -> Answer:
+        media_type = head.media_type or JSON
         if isinstance(prepared, dict):
             return _answered(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
-        seconds, named = wished(request.headers.getall(HEADER, ())), read_key(prepared, asked, of_request(request))
+        seconds, named = wished(head.timeouts), read_key(prepared, asked, head.keys)
         return _answered(await self._operations.run(prepared, seconds, named), media_type)
+
+
+def _kind_of(prepared: Operation | Response) -> OperationType | None:
+    return None if isinstance(prepared, dict) else prepared.type
 
 
 def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:
@@ -69,11 +91,11 @@ def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> 
         raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
 
 
-def _answered(response: Response, media_type: str, *, status: int = 200) -> web.Response:
+def _answered(response: Response, media_type: str, *, status: int = 200) -> Answer:
     """Write a response, with the status and headers that tell when nothing could be done for want of capacity."""
-    nothing = undone(response)
+    nothing = undone(response) if "errors" in response else None
     if nothing is None:
-        return respond(response, media_type, status=status)
-    answer = respond(nothing.response, media_type, status=nothing.status)
+        return answer_of(response, media_type, status=status)
+    answer = answer_of(nothing.response, media_type, status=nothing.status)
     answer.headers.update(nothing.headers)
     return answer

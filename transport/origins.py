@@ -34,19 +34,18 @@ class Origins:
 
     async def preflight(self, request: web.Request) -> web.Response:
         """Answer `OPTIONS` to pages of the sites that are listed, and to nobody else."""
-        if not self._is_listed(request):
+        if not self._is_listed(request.headers.getall("Origin", [])):
             raise web.HTTPMethodNotAllowed("OPTIONS", ["GET", "POST"])
         allowed = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Allow-Headers": _HEADERS}
         return web.Response(status=204, headers={**allowed, "Access-Control-Max-Age": _REMEMBERED_S})
 
-    def mark(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Let a listed site's page read the answer, whatever it is."""
-        if self._allowed:
-            response.headers["Vary"] = "Origin"
-        if self._is_listed(request):
-            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+    def marks(self, origins: Sequence[str]) -> dict[str, str]:
+        """Give the headers that let a listed site's page read an answer, whatever it is."""
+        marks = {"Vary": "Origin"} if self._allowed else {}
+        if self._is_listed(origins):
+            marks["Access-Control-Allow-Origin"] = origins[0]
+            marks["Access-Control-Expose-Headers"] = _EXPOSED
+        return marks
 
-    def _is_listed(self, request: web.Request) -> bool:
-        origins = request.headers.getall("Origin", [])
+    def _is_listed(self, origins: Sequence[str]) -> bool:
         return len(origins) == 1 and origins[0] in self._allowed

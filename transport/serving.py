@@ -13,7 +13,8 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from transport.connections import ConnectionCaps, Connections, Early, Form
+from transport.answers import Form
+from transport.connections import Answering, Connection, ConnectionCaps, Connections, Early, Short
 from transport.health import DRAINING
 
 BACKLOG: Final = 1024
@@ -29,6 +30,10 @@ def _parse_everything(_data: bytes) -> None:
     """Refuse nothing before it is parsed: the application has no limit of its own."""
 
 
+def _parse_all(_data: bytes, _connection: Connection) -> Answering | None:
+    """Answer nothing that was not parsed."""
+
+
 class Serving:
     """An application on its sockets."""
 
@@ -39,12 +44,14 @@ class Serving:
         caps: ConnectionCaps,
         form: Form,
         early: Early = _parse_everything,
+        short: Short = _parse_all,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._app = app
         self._caps = caps
         self._form = form
         self._early = early
+        self._short = short
         self._tls = tls
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         self._connections: Connections | None = None
@@ -55,7 +62,12 @@ class Serving:
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
         self._connections = Connections(
-            server, self._caps, draining=self._app[DRAINING], early=self._early, form=self._form
+            server,
+            self._caps,
+            draining=self._app[DRAINING],
+            early=self._early,
+            short=self._short,
+            form=self._form,
         )
         loop = asyncio.get_running_loop()
         timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None

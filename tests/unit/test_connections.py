@@ -24,7 +24,8 @@ from transport import connections
 from transport import serving as serving_module
 from transport.addresses import network_of
 from transport.admission import ADMISSION, Admission
-from transport.connections import TURNED_AWAY, ConnectionCaps
+from transport.answers import Answer
+from transport.connections import TURNED_AWAY, Answering, Connection, ConnectionCaps
 from transport.failures import FORM, errors_middleware, mark
 from transport.health import DRAINING
 from transport.serving import Serving
@@ -33,14 +34,16 @@ HOST: Final = "127.0.0.1"
 WITHIN_S: Final = 60.0
 NO_CAPS: Final = ConnectionCaps()
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SHORT: Final = b"POST /short "
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Served:
     """A small application behind our connections."""
 
-    def __init__(self, serving: Serving, port: int, admission: Admission) -> None:
-        self.serving = serving
+    serving: Serving
+
+    def __init__(self, port: int, admission: Admission) -> None:
         self.port = port
         self.admission = admission
         self.parsed = 0
@@ -51,6 +54,16 @@ class Served:
         """Answer with what was sent."""
         self.parsed += 1
         return web.Response(body=await request.read())
+
+    def short(self, data: bytes, _connection: Connection) -> Answering | None:
+        """Take what asks for it."""
+        return self.shortly if data.startswith(SHORT) else None
+
+    async def shortly(self) -> Answer:
+        """Answer when the test says so, without a request."""
+        self.asked.set()
+        await self.answer.wait()
+        return Answer(200, {}, b"shortly")
 
     async def slow(self, _request: web.Request) -> web.Response:
         """Answer when the test says so."""
@@ -84,9 +97,10 @@ async def serving(caps: ConnectionCaps = NO_CAPS, tls: ssl.SSLContext | None = N
     app[DRAINING] = asyncio.Event()
     app[ADMISSION] = admission = Admission("/said", most=1)
     app.on_response_prepare.append(mark)
-    server = Serving(app, caps=caps, form=FORM, early=admission.early, tls=tls)
     with listening(bind(load({"KITH_PORT": str(free_port())}))) as listeners:
-        served = Served(server, port_of(listeners), admission)
+        served = Served(port_of(listeners), admission)
+        server = Serving(app, caps=caps, form=FORM, early=admission.early, short=served.short, tls=tls)
+        served.serving = server
         app.router.add_get("/", hello)
         app.router.add_post("/said", served.said)
         app.router.add_get("/socket", socket)
@@ -407,6 +421,55 @@ async def test_what_there_is_no_time_for_is_refused_unparsed_and_the_connection_
         assert served.parsed == 1
         writer.write(SAID)
         assert (await answered(reader))[1] == b"12345"
+
+
+async def test_what_follows_a_request_that_is_not_parsed_waits_for_its_answer() -> None:
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(SHORT)
+        await asyncio.wait_for(served.asked.wait(), WITHIN_S)
+        writer.write(REQUEST + SAID)
+        await asyncio.sleep(0.05)
+        served.answer.set()
+        assert [(await answered(reader))[1] for _ in range(3)] == [b"shortly", b"hello", b"12345"]
+        writer.write(SHORT)
+        assert (await answered(reader))[1] == b"shortly"
+
+
+async def test_a_request_that_is_not_parsed_may_take_longer_than_an_idle_connection_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+    look = Connection._process_keepalive
+
+    def counted(self: Connection) -> None:
+        nonlocal looks
+        looks += 1
+        look(self)
+
+    monkeypatch.setattr(connections, "KEEPALIVE_S", 0.01)
+    monkeypatch.setattr(Connection, "_process_keepalive", counted)
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(SHORT)
+        async with asyncio.timeout(WITHIN_S):
+            while looks < 3:
+                await asyncio.sleep(0.01)
+        served.answer.set()
+        assert (await answered(reader))[1] == b"shortly"
+
+
+async def test_while_draining_a_request_that_is_not_parsed_is_answered_and_is_the_last() -> None:
+    async with serving() as served, connected(served.port) as (reader, writer):
+        writer.write(SHORT)
+        await asyncio.wait_for(served.asked.wait(), WITHIN_S)
+        stopping = asyncio.create_task(served.serving.stop())
+        for _ in range(100):  # whatever is closed without waiting is closed by then
+            await asyncio.sleep(0)
+        served.answer.set()
+        head, body = await answered(reader)
+        assert body == b"shortly"
+        assert b"\r\nConnection: close\r\n" in head
+        assert await reader.read() == b""
+        await asyncio.wait_for(stopping, WITHIN_S)
 
 
 async def test_while_draining_nothing_is_refused_unparsed(monkeypatch: pytest.MonkeyPatch) -> None:

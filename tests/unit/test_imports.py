@@ -68,6 +68,7 @@ EDGES = {
         "storage.rate_windows",  # the same windows in Redis
         "storage.redis_client",
         "transport.addresses",  # the same reading of who asks
+        "transport.answers",  # the same form of what is turned away
         "transport.connections",  # the same bounds of connections
         "transport.health",  # the same two answers
         "transport.serving",  # the same way to serve, and to stop
