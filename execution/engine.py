@@ -231,7 +231,7 @@ class Engine:
         plan = self._plans.find(known, variables)
         if isinstance(plan, str):
             return self._unplanned(document, request, context, plan)
-        metrics.PLANNED.inc()
+        metrics.PLANNED.count += 1
 
         def build() -> Executor[Any]:
             return cast("Executor[Any]", self._build(document, request, context))

@@ -22,7 +22,7 @@ from transport.health import DRAINING, Readiness, serve_liveness
 from transport.http import GraphQLHttp
 from transport.known_heads import KnownHeads
 from transport.lines import Caps, Lines
-from transport.metrics import serve_metrics
+from transport.metrics import published, serve_metrics
 from transport.operations import Operations
 from transport.origins import Origins
 from transport.patience import Patience
@@ -104,6 +104,6 @@ def make_app(parts: Parts) -> web.Application:
     if parts.explorer is not None:
         app.router.add_get(f"{ENDPOINT}/assets/{{name}}", parts.explorer.asset)
     app.on_response_prepare.extend((mark, tell_budget, open_to_origins))
-    app.cleanup_ctx.append(admission.watched)
+    app.cleanup_ctx.extend((admission.watched, published))
     app.on_shutdown.append(drain)
     return app

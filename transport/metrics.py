@@ -1,6 +1,8 @@
 """What is counted of the front door. Labels are closed sets: never a name, an id or a text of a client."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
@@ -15,6 +17,9 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from execution.tallies import publish
+
+PUBLISH_EVERY_S: Final = 1.0
 OPERATIONS: Final = Histogram(
     "kith_operation_seconds",
     "Time from a request to its answer, by operation type and outcome.",
@@ -42,11 +47,27 @@ BACKLOG: Final = Histogram(
 
 def render() -> bytes:
     """Give all metrics in Prometheus's text form: of every process of a run where they share a folder."""
+    publish()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library does not annotate it
     return generate_latest(registry)
+
+
+async def published(_app: web.Application) -> AsyncIterator[None]:
+    """Publish what this process counts while the application runs, for other processes that are asked for it."""
+    publishing = asyncio.create_task(_publish())
+    yield
+    publishing.cancel()
+    await asyncio.wait({publishing})
+    publish()
+
+
+async def _publish() -> None:
+    while True:
+        await asyncio.sleep(PUBLISH_EVERY_S)
+        publish()
 
 
 async def serve_metrics(_request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from domain import acting, deadlines
 from domain.errors import InvalidInput, Overloaded, RateLimited
 from execution.engine import Engine, GraphQLRequest, Operation, Response, failed
 from execution.persisted import DocumentRefused, PersistedDocuments
+from execution.tallies import HistogramTally
 from resolvers.consents import Signals, heed_signal
 from resolvers.context import Backend, Context, new_context
 from resolvers.delivery import Delivered
@@ -156,7 +157,9 @@ class Operations:
 
 _OUTCOMES: Final = ("ok", "errors")
 _OBSERVED: Final = {
-    (type_, outcome): OPERATIONS.labels(type_.value, outcome) for type_ in OperationType for outcome in _OUTCOMES
+    (type_, outcome): HistogramTally(OPERATIONS.labels(type_.value, outcome))
+    for type_ in OperationType
+    for outcome in _OUTCOMES
 }
 
 

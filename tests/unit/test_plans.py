@@ -14,6 +14,7 @@ from execution.metrics import OPERATIONS, SHADOWED
 from execution.plan import MAX_ENTRIES, Plan, Unplannable
 from execution.planner import compile_plan
 from execution.plans import MAX_OPERATIONS, MAX_VARIANTS, NEW, Plans, outline_of
+from execution.tallies import publish
 from loaders.waiting import Begun, begin
 from schema.fields import OperationContext
 from schema.schema import GRAPHQL_SCHEMA
@@ -37,6 +38,7 @@ async def run(text: str, world: World | None = None) -> ExecutionResult:
 
 
 def ran(what: str) -> float:
+    publish()
     return float(OPERATIONS.labels(what)._value.get())
 
 
