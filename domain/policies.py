@@ -75,8 +75,9 @@ DEFAULT_AUDIENCES: Final = _shown_to(Audience.PUBLIC, ACTIVITY=Audience.FOLLOWER
 class _Numbered:
     """Room for a number beside the fields: not compared, stored or sent."""
 
-    __slots__ = ("_terms",)
-    _terms: int
+    __slots__ = ("terms",)
+    terms: int
+    """Stands for everything but the lists: policies that have it in common agree in the rest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,19 +91,12 @@ class PrivacyPolicy(_Numbered):
     unread: str | None = None
     """The stored document, where it could not be read: kept as it is, and until it can be read nothing shows."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", _number_of(self.is_private, tuple(map(self.audiences.get, FieldGroup))))
+
     def audience_of(self, group: FieldGroup) -> Audience:
         """Name the audience of a group; a group that the policy does not name shows to nobody else."""
         return self.audiences.get(group, Audience.ONLY_ME)
-
-    @property
-    def terms(self) -> int:
-        """Give a number that stands for everything but the lists: policies that have it in common agree in the rest."""
-        try:
-            number: int = self._terms
-        except AttributeError:
-            number = _number_of(self.is_private, tuple(map(self.audiences.get, FieldGroup)))
-            object.__setattr__(self, "_terms", number)
-        return number
 
     @property
     def settings(self) -> tuple[AudienceSetting, ...]:

@@ -17,6 +17,10 @@ LISTED_TO_DENY: Final = 128
 GONE: Final = 256
 WIDTH: Final = 9
 
+# Looked up once: to read a member off its class costs as much as all else that is asked of one person.
+_ACTIVE: Final = UserState.ACTIVE
+_IN_FORCE: Final = FollowState.ACTIVE
+
 
 def standing_of(viewer_id: int | None, target: User, relationship: Relationship, now: dt.datetime) -> int:
     """Pack the answers to everything that a rule asks of the two, but for the terms of the target's policy."""
@@ -28,13 +32,13 @@ def standing_of(viewer_id: int | None, target: User, relationship: Relationship,
         bits |= LISTED_TO_ALLOW
     if policy.deny and viewer_id in policy.deny:
         bits |= LISTED_TO_DENY
-    return bits if target.state is UserState.ACTIVE else bits | GONE
+    return bits if target.state is _ACTIVE else bits | GONE
 
 
 def _between(relationship: Relationship, now: dt.datetime) -> int:
     return (
-        (FOLLOWS if relationship.follows is FollowState.ACTIVE else 0)
-        | (FOLLOWED if relationship.followed_by is FollowState.ACTIVE else 0)
+        (FOLLOWS if relationship.follows is _IN_FORCE else 0)
+        | (FOLLOWED if relationship.followed_by is _IN_FORCE else 0)
         | (BLOCKS if relationship.blocks_at(now) else 0)
         | (BLOCKED if relationship.blocked_by_at(now) else 0)
     )

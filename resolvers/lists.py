@@ -10,6 +10,7 @@ import msgspec
 from domain.pages import Cursors, PageInfo, PageRequest, Position, page_info_of, round_count
 from domain.relationships import FollowOrder, ListKind
 from domain.users import Counts
+from loaders.lazy import Lazy
 from privacy.policy import Visible
 from resolvers.context import Context
 from resolvers.people import fetch_counts_if_possible
@@ -25,22 +26,17 @@ _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, Li
 class Places:
     """Where the entries of a page stand, and where its reading stopped; cursors are made when one is asked for."""
 
-    __slots__ = ("_codec", "_entries", "_far", "_made", "_scope")
-
     def __init__(self, codec: Cursors, scope: str, entries: Sequence[ListEntry], far: Position | None) -> None:
         self._codec = codec
         self._scope = scope
         self._entries = entries
         self._far = far
-        self._made: list[str] | None = None
 
-    @property
+    @Lazy
     def cursors(self) -> list[str]:
         """Give the cursor of each entry, and then that of where reading stopped."""
-        if self._made is None:
-            positions = [entry.position for entry in self._entries]
-            self._made = self._codec.encode(self._scope, [*positions, self._far or Position(0, 0)])
-        return self._made
+        positions = [entry.position for entry in self._entries]
+        return self._codec.encode(self._scope, [*positions, self._far or Position(0, 0)])
 
 
 class FollowerEdge(msgspec.Struct, frozen=True):
