@@ -11,7 +11,6 @@ from domain.ids import NodeType
 from domain.pages import Position
 from domain.usernames import username_key
 from domain.users import Counts
-from loaders import Loaders
 from privacy.policy import Visible
 from privacy.rules import TO_MEET, Question, Rule, Verdict, deny_if_either_blocked
 from resolvers import follows, lists, notifications, outcomes, people, visibility
@@ -45,10 +44,11 @@ def _meeting_by(rules: Sequence[Rule]) -> Iterator[None]:
 def counts_keep_the_hidden() -> Iterator[None]:
     """Have counts keep whom a block hides."""
 
-    async def nothing(_loaders: Loaders, _owner_ids: Sequence[int]) -> Mapping[int, Counts]:
+    async def nothing(_reader: object, _owner_ids: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
+        del direct
         return {}
 
-    with mock.patch.object(Loaders, "_load_hidden_counts", nothing):
+    with mock.patch("loaders.loaders._HiddenCounts.load", nothing):
         yield
 
 
