@@ -277,8 +277,9 @@ class Connection(web.RequestHandler):
         """Answer what need not be parsed."""
         if self._upgraded or self._paused or self._close or self.transport is None:
             return False
-        refusal = self._connections.refuse_early(data) if self._request_count else None
+        refusal = self._connections.refuse_early(data)
         if refusal is not None:
+            self._head_is_there()
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
             self.transport.write(refusal)
             return True

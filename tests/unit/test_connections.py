@@ -487,11 +487,18 @@ async def test_while_draining_nothing_is_refused_unparsed(monkeypatch: pytest.Mo
         await asyncio.wait_for(stopping, WITHIN_S)
 
 
-async def test_the_first_request_of_a_connection_is_parsed_before_it_is_answered() -> None:
+async def test_the_first_request_of_a_connection_is_refused_unparsed_as_well() -> None:
+    """Where there is no time, whoever waits opens more connections; they are then no longer waited for as new ones."""
     async with serving() as served, connected(served.port) as (reader, writer):
+        async with asyncio.timeout(WITHIN_S):
+            while not (open_now := list(served.serving._connections._open)) or not open_now[0].is_idle:
+                await asyncio.sleep(0.01)
         with served.admission:
             writer.write(SAID)
-            assert (await answered(reader))[1] == b"12345"
+            assert b'"OVERLOADED"' in (await answered(reader))[1]
+        assert (served.parsed, open_now[0]._head) == (0, None)
+        writer.write(SAID)
+        assert (await answered(reader))[1] == b"12345"
 
 
 @pytest.mark.parametrize("name", MORE_TO_SAY)
