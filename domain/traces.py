@@ -4,12 +4,11 @@ A request's own span is also its request id: one value leads from the answer to 
 Tasks inherit the trace. Ids are random or a caller's; they say nothing of persons, and are decided by nothing.
 """
 
-import dataclasses
 import random
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, NamedTuple
 
 from domain.held import Held
 
@@ -19,8 +18,7 @@ _NO_SPAN: Final = "0" * 16
 _SAMPLED: Final = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """A span of ours in somebody's trace."""
 
     trace_id: str
@@ -52,13 +50,13 @@ def continued(values: Sequence[str]) -> Trace:
     A later version of the standard may say more behind what the first one says, as its section on versions has it.
     """
     match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
-    span_id = _random(_NO_SPAN)
+    span_id = f"{random.getrandbits(64) or 1:016x}"
     if match is None:
-        return Trace(_random(_NO_TRACE), span_id)
+        return Trace(_new(), span_id)
     version, trace_id, parent_id, flags, more = match.groups()
     known = version != "ff" and (version != "00" or more is None)
     if not known or trace_id == _NO_TRACE or parent_id == _NO_SPAN:
-        return Trace(_random(_NO_TRACE), span_id)
+        return Trace(_new(), span_id)
     return Trace(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
 
 
@@ -67,6 +65,6 @@ def is_parent(value: bytes) -> bool:
     return _TRACEPARENT.fullmatch(value.decode("latin-1")) is not None
 
 
-def _random(zero: str) -> str:
-    """Make an id of as many digits, which is not zero. It is no secret: nothing is decided by it."""
-    return f"{random.getrandbits(4 * len(zero)) or 1:0{len(zero)}x}"
+def _new() -> str:
+    """Make the id of a trace. Neither it nor a span's is a secret: nothing is decided by them; they are never zero."""
+    return f"{random.getrandbits(128) or 1:032x}"

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
 from graphql import GraphQLError
 
 from domain import traces
 from domain.errors import Overloaded
 from execution.engine import failed
+from execution.tallies import CounterTally
 from transport.answers import Answer
-from transport.failures import SERVER, identity
+from transport.failures import SERVER
 from transport.metrics import ADMITTED, LAG, REFUSALS
 
 LOOK_EVERY_S: Final = 0.01
@@ -44,6 +46,7 @@ _TOLD: Final = re.compile(
     re.IGNORECASE,
 )
 _PLAIN: Final = frozenset({b"content-length", b"traceparent"})
+_REFUSED: Final = CounterTally(REFUSALS.labels(Overloaded.code))
 _REFUSAL: Final = orjson.dumps(failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]))
 
 
@@ -122,7 +125,7 @@ class Admission:
         told = _plain_request(data)
         if told is None:
             return None
-        REFUSALS.labels(Overloaded.code).inc()
+        _REFUSED.count += 1
         parents = [told[b"traceparent"].decode("latin-1")] if b"traceparent" in told else []
         return _refusal(traces.continued(parents))
 
@@ -133,7 +136,7 @@ class Admission:
         @web.middleware
         async def refuse(request: web.Request, handler: Any) -> web.StreamResponse:
             if request.method == "POST" and request.path == self._path and self.is_full():
-                REFUSALS.labels(Overloaded.code).inc()
+                _REFUSED.count += 1
                 return web.Response(body=_REFUSAL, status=_STATUS, headers=_HEADERS)
             response: web.StreamResponse = await handler(request)
             return response
@@ -155,6 +158,7 @@ class Admission:
             self.note(now - due, now, process_time())
 
 
+_HEAD: Final = Answer(_STATUS, {**_HEADERS, "Server": SERVER}, _REFUSAL).written().partition(b"Date: ")[0]
 ADMISSION: Final = web.AppKey("admission", Admission)
 
 
@@ -175,4 +179,6 @@ def _plain_request(data: bytes) -> dict[bytes, bytes] | None:
 
 
 def _refusal(trace: traces.Trace) -> bytes:
-    return Answer(_STATUS, {**_HEADERS, "Server": SERVER}, _REFUSAL, marks=identity(trace)).written()
+    """Write the refusal of one request, as `Answer` would."""
+    marks = f"Date: {rfc822_formatted_time()}\r\nX-Request-Id: {trace.span_id}\r\ntraceparent: {trace.parent}\r\n\r\n"
+    return b"%b%b%b" % (_HEAD, marks.encode(), _REFUSAL)

@@ -490,8 +490,10 @@ async def test_while_draining_nothing_is_refused_unparsed(monkeypatch: pytest.Mo
 async def test_the_first_request_of_a_connection_is_refused_unparsed_as_well() -> None:
     """Where there is no time, whoever waits opens more connections; they are then no longer waited for as new ones."""
     async with serving() as served, connected(served.port) as (reader, writer):
+        accepted = served.serving._connections
+        assert accepted is not None
         async with asyncio.timeout(WITHIN_S):
-            while not (open_now := list(served.serving._connections._open)) or not open_now[0].is_idle:
+            while not (open_now := list(accepted._open)) or not open_now[0].is_idle:
                 await asyncio.sleep(0.01)
         with served.admission:
             writer.write(SAID)
