@@ -24,7 +24,7 @@ from execution import metrics, shadow
 from execution.costs import NOTHING, Estimate
 from execution.documents import Documents, Prepared, shortened
 from execution.dry_runs import dry_run
-from execution.errors import present_error
+from execution.errors import present_error, without_values
 from execution.executing import execute_plan
 from execution.limits import check_cost, check_values
 from execution.plan import Plan
@@ -311,6 +311,7 @@ def _request_error(error: GraphQLError, request: GraphQLRequest) -> GraphQLError
     error.extensions = {"code": "OPERATION_RESOLUTION_FAILURE" if unresolved else "BAD_USER_INPUT"}
     if unresolved and request.operation_name is not None:
         error.message = "The document has no operation of that name."
+    error.message = without_values(error.message)
     return shortened(error)
 
 

@@ -1,6 +1,7 @@
 """What clients are told of errors: our own with their codes, anything else as an id that leads to the log."""
 
 import logging
+import re
 import secrets
 import traceback
 from typing import Any, Final
@@ -11,6 +12,12 @@ from domain.errors import KithError
 
 _LOG: Final = logging.getLogger(__name__)
 _FRAMES: Final = 6
+_VALUES: Final = (
+    (re.compile(r"(, but encountered error .*;|,) found: .*", re.DOTALL), "."),
+    (re.compile(r"(cannot represent [^:]*): .*", re.DOTALL), r"\1."),
+    (re.compile(r"Value '.*' does not exist in", re.DOTALL), "That value does not exist in"),
+)
+"""Where graphql-core's and Strawberry's texts about a bad value of a variable repeat it, and what is said instead."""
 
 
 def present_error(error: GraphQLError) -> dict[str, Any]:
@@ -21,6 +28,13 @@ def present_error(error: GraphQLError) -> dict[str, Any]:
     if original is not None:
         return _formed(error, "Internal error.", masked(original))
     return _formed(error, error.message, {"code": "BAD_USER_INPUT", **(error.extensions or {})})
+
+
+def without_values(message: str) -> str:
+    """Leave the value out of what is said about a variable: clients log errors, and the value may be personal."""
+    for pattern, instead in _VALUES:
+        message = pattern.sub(instead, message)
+    return message
 
 
 def masked(error: BaseException) -> dict[str, Any]:

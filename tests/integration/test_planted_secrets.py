@@ -4,9 +4,7 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import io
 import itertools
-import logging
 import os
 import re
 import secrets
@@ -20,11 +18,11 @@ from identity.pages import forms
 from identity.pages.routes import SENT, SHOWN
 from identity.parts import Parts
 from identity.passwords import Passwords
-from logs import JsonFormatter
 from storage.redis_client import CacheUnavailable, Redis
 from tests.faulty import Faulty
 from tests.integration.test_identity_pages import CHEAP, Browser, Site, enable_totp
 from tests.oidc import Application, open_application
+from tests.planted import Logs, kept_logs
 
 FIELDS: Final = (
     "email username password current code credential session passkey token continue refresh_token client_id "
@@ -34,27 +32,10 @@ LONG: Final = os.environ.get("PROVE") == "long"
 OTHERS: Final = ("/token", "/revoke", "/authorize", "/jwks.json", "/readyz", "/metrics", "/mails", "/nowhere")
 
 
-@dataclasses.dataclass(slots=True)
-class Logs:
-    """What is logged, as production writes it, and as it would be with the texts of exceptions."""
-
-    written: io.StringIO = dataclasses.field(default_factory=io.StringIO)
-    told: io.StringIO = dataclasses.field(default_factory=io.StringIO)
-
-
 @pytest.fixture
 def logs() -> Iterator[Logs]:
-    kept, root = Logs(), logging.getLogger()
-    handlers = [logging.StreamHandler(kept.written), logging.StreamHandler(kept.told)]
-    handlers[0].setFormatter(JsonFormatter())
-    level = root.level
-    root.setLevel(logging.DEBUG)
-    for handler in handlers:
-        root.addHandler(handler)
-    yield kept
-    for handler in handlers:
-        root.removeHandler(handler)
-    root.setLevel(level)
+    with kept_logs() as kept:
+        yield kept
 
 
 @pytest.fixture

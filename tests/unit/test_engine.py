@@ -7,13 +7,18 @@ from typing import Any, Final
 
 import pytest
 import strawberry
+from graphql import OperationDefinitionNode, is_input_type, parse
+from graphql.execution.values import get_variable_values
 
 from domain import deadlines
 from execution import engine
 from execution.engine import Engine, GraphQLRequest, Operation
+from execution.errors import without_values
 from schema.fields import OperationContext
+from schema.schema import GRAPHQL_SCHEMA
 
 WITHIN_S: Final = 60.0
+CANARY: Final = "a: canary's\ncanary"
 ENDS: Final = contextvars.ContextVar[asyncio.Event]("ENDS")
 
 
@@ -58,3 +63,16 @@ async def test_a_mutation_is_not_cut_off_and_tells_what_it_has_done(monkeypatch:
     asyncio.get_running_loop().call_later(0.3, ends.set)
     async with asyncio.timeout(WITHIN_S):
         assert (await run("mutation"))["data"] == {"wait": 1}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, kind in GRAPHQL_SCHEMA.type_map.items() if is_input_type(kind)))
+def test_what_is_said_of_a_bad_value_does_not_repeat_the_value(name: str) -> None:
+    """Some of these values fit some types; what a message says of the others is what counts."""
+    operation = parse(f"query($v: {name}!) {{ me {{ id }} }}").definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    assert operation.variable_definitions is not None
+    for value in (CANARY, 31337_31337_31337, [CANARY], {CANARY[:3]: CANARY}, {"userId": [CANARY]}, 31337.5, True, None):
+        found = get_variable_values(GRAPHQL_SCHEMA, operation.variable_definitions, {"v": value}, hide_suggestions=True)
+        said = [without_values(error.message) for error in found] if isinstance(found, list) else []
+        assert [message for message in said if "canary" in message or "31337" in message] == []
+        assert all("has invalid value" in message for message in said)
