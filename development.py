@@ -50,7 +50,7 @@ _IDENTITY_STOPS_WITHIN_S: Final = 12.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sockets:
-    """What a web server listens on: for everybody, and for the auth service's commands."""
+    """What a service listens on: for everybody, and for what the other service asks."""
 
     public: Sequence[socket.socket]
     internal: Sequence[socket.socket] = ()
@@ -122,6 +122,7 @@ async def _development(settings: Settings) -> None:
             listening(bind_free(settings, say)) as listeners,
             listening(bind_free(settings, say, Door.IDENTITY)) as doors,
             listening(bind_internal(settings)) as inner,
+            listening(bind_internal(settings, Door.IDENTITY_INTERNAL)) as questions,
         ):
             identity_url = settings.identity_url or f"http://localhost:{port_of(doors)}"
             environment = _environment(settings, addresses, listeners) | {
@@ -130,8 +131,10 @@ async def _development(settings: Settings) -> None:
                 "KITH_IDENTITY_PORT": str(port_of(doors)),
                 "KITH_ERASURE_CONSUMERS": ",".join(dict.fromkeys((*settings.erasure_consumers, IDENTITY))),
                 "KITH_INTERNAL_URL": f"http://{settings.internal_host}:{port_of(inner)}",
+                "KITH_IDENTITY_INTERNAL_URL": f"http://{settings.internal_host}:{port_of(questions)}",
             }
-            await _spawn_processes(services, settings, environment, Sockets(listeners, inner), doors)
+            doors_of_identity = Sockets(doors, questions)
+            await _spawn_processes(services, settings, environment, Sockets(listeners, inner), doors_of_identity)
             address = f"{settings.scheme}://{settings.host}:{port_of(listeners)}"
             services.announce(address)
             _greet(settings, tokens, address, identity_url)
@@ -200,7 +203,7 @@ async def _spawn_processes(
     settings: Settings,
     environment: Mapping[str, str],
     sockets: Sockets,
-    doors: Sequence[socket.socket],
+    doors: Sockets,
 ) -> None:
     say("Starting the relay, the consumer, upkeep, the auth service and the web server")
     children = [
@@ -225,29 +228,30 @@ def _background(settings: Settings, name: str, environment: Mapping[str, str]) -
     )
 
 
-def _identity(settings: Settings, environment: Mapping[str, str], doors: Sequence[socket.socket]) -> Child:
+def _identity(settings: Settings, environment: Mapping[str, str], doors: Sockets) -> Child:
     serves = Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / "identity.serves"
+    inner = numbers_of(doors.internal)
     console = os.dup(_STANDARD_OUTPUT)  # mails are shown where this process is watched, not where its log is
     # It is one process, and counts for itself.
     own = {name: value for name, value in environment.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     child = Child(
         name="identity",
-        argv=(sys.executable, "-m", "identity", "--console", str(console)),
+        argv=(sys.executable, "-m", "identity", "--console", str(console), *_internal(inner)),
         log=settings.data_dir.resolve() / "logs" / "identity.log",
         env=own,
         cwd=_ROOT,
         stop_timeout=_IDENTITY_STOPS_WITHIN_S,
         stage=_WEB_STAGE,
-        passed=(console,),
+        passed=(console, *inner),
     )
-    return _serving(child, serves, doors)
+    return _serving(child, serves, doors.public)
 
 
 def _web(settings: Settings, number: int, environment: Mapping[str, str], sockets: Sockets) -> Child:
     inner = numbers_of(sockets.internal)
     child = Child(
         name=f"web {number}" if settings.workers > 1 else "web",
-        argv=(sys.executable, "server.py", "web", *(("--internal", ",".join(map(str, inner))) if inner else ())),
+        argv=(sys.executable, "server.py", "web", *_internal(inner)),
         log=settings.data_dir.resolve() / "logs" / f"web-{number}.log",
         env=environment,
         cwd=_ROOT,
@@ -256,6 +260,10 @@ def _web(settings: Settings, number: int, environment: Mapping[str, str], socket
         passed=inner,
     )
     return _serving(child, Path(environment["PROMETHEUS_MULTIPROC_DIR"]) / f"web-{number}.serves", sockets.public)
+
+
+def _internal(numbers: Sequence[int]) -> tuple[str, ...]:
+    return ("--internal", ",".join(map(str, numbers))) if numbers else ()
 
 
 def _serving(child: Child, serves: Path, listeners: Sequence[socket.socket]) -> Child:

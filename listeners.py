@@ -27,6 +27,7 @@ class Door(enum.Enum):
     WEB = ("port", 8000)
     IDENTITY = ("identity_port", 8100)
     INTERNAL = ("internal_port", 0)
+    IDENTITY_INTERNAL = ("identity_internal_port", 0)
 
     @property
     def usual(self) -> int:
@@ -112,13 +113,13 @@ def bind_free(settings: Settings, report: Callable[[str], None], door: Door = Do
     raise PortTaken(f"ports {door.usual} to {port} on {settings.host} are in use; set {door.variable} to a free one.")
 
 
-def bind_internal(settings: Settings) -> list[socket.socket]:
-    """Bind the port for the auth service's commands: the one that is set, or else any.
+def bind_internal(settings: Settings, door: Door = Door.INTERNAL) -> list[socket.socket]:
+    """Bind the port on which a service hears the other one: the one that is set, or else any.
 
     Raises:
         CannotListen: it is in use, or others than our own machines could reach it.
     """
-    listeners = _bind(settings.internal_host, settings.internal_port or Door.INTERNAL.usual, Door.INTERNAL)
+    listeners = _bind(settings.internal_host, door.chosen(settings) or door.usual, door)
     if not all(_is_private(listener) for listener in listeners):
         for listener in listeners:
             listener.close()

@@ -116,13 +116,19 @@ class Settings(BaseSettings):
         None, description='a JSON file {"id": {"name": "…", "redirect_uris": ["https://…"]}} of applications'
     )
     internal_host: str = Field(
-        "127.0.0.1", min_length=1, description="a private address on which the auth service's commands are heard"
+        "127.0.0.1", min_length=1, description="a private address on which a service hears the other one"
     )
     internal_port: int | None = Field(
         None, ge=1, le=65535, description="a port for the auth service's commands; they are heard nowhere else"
     )
     internal_url: str | None = Field(
         None, description="the http:// or https:// address where the user service hears the auth service's commands"
+    )
+    identity_internal_port: int | None = Field(
+        None, ge=1, le=65535, description="a port for the user service's questions to the auth service"
+    )
+    identity_internal_url: str | None = Field(
+        None, description="the http:// or https:// address where the auth service hears the user service's questions"
     )
     smtp_url: SecretStr | None = Field(
         None, description="smtps://user:password@host or smtp://… (with STARTTLS), by which mails are sent"
@@ -204,7 +210,7 @@ class Settings(BaseSettings):
             raise ValueError
         return value
 
-    @field_validator("identity_url", "internal_url")
+    @field_validator("identity_url", "internal_url", "identity_internal_url")
     @classmethod
     def _is_origin(cls, value: str | None, info: ValidationInfo) -> str | None:
         is_public = info.field_name == "identity_url" and info.data.get("env") is Environment.PRODUCTION

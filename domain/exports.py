@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from domain.holdings import Account, AccountAction, Application, SignIn
+
 KEPT: Final = dt.timedelta(days=7)
 """How long an archive can be fetched."""
 ANEW_AFTER: Final = dt.timedelta(days=1)
@@ -131,7 +133,18 @@ class ActionEntry(_Entry, frozen=True):
     person: OtherPerson | None
 
 
+class AccountEntry(_Entry, frozen=True):
+    """The account that one signs in with, and who holds it; without an account, that one knows more."""
+
+    held_by: str
+    account: Account | None
+
+
 FILES: Final[Mapping[str, Any]] = {
+    "account": AccountEntry,
+    "sign-ins": list[SignIn],
+    "applications": list[Application],
+    "account-actions": list[AccountAction],
     "profile": ProfileEntry,
     "privacy": PrivacyEntry,
     "notification-preferences": PreferencesEntry,

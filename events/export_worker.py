@@ -10,6 +10,7 @@ from typing import Final
 from events.exporting import make_export
 from events.leased import Lease, OneByOne, run_leased
 from events.metrics import EXPORTED, EXPORTS_FAILED, EXPORTS_OPEN
+from storage.auth_service import AuthService
 from storage.cells import Cell
 from storage.database import Database
 from storage.exports import count_open, expire_exports, fetch_open
@@ -30,7 +31,8 @@ class TooSlow(Exception):
 class ExportWorker:
     """Makes the archives of the people of one cell."""
 
-    def __init__(self, database: Database, vault: Vault, cell: Cell) -> None:
+    def __init__(self, database: Database, vault: Vault, accounts: AuthService, cell: Cell) -> None:
+        self._accounts = accounts
         self._database = database
         self._vault = vault
         self._cell = cell
@@ -51,7 +53,7 @@ class ExportWorker:
         scope = asyncio.timeout(WITHIN_S)
         try:
             async with scope:
-                done = await make_export(self._database, self._vault, user_id, dt.datetime.now(dt.UTC))
+                done = await make_export(self._database, self._vault, self._accounts, user_id, dt.datetime.now(dt.UTC))
         except TimeoutError as error:
             if scope.expired():
                 raise TooSlow from error

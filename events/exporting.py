@@ -12,6 +12,7 @@ import msgspec
 
 from domain.exports import (
     FILES,
+    AccountEntry,
     ActionEntry,
     ConsentEntry,
     Export,
@@ -32,6 +33,7 @@ from domain.relationships import STRANGERS, FollowState
 from domain.users import User, UserState
 from privacy.policy import see, see_own_block
 from storage.audit import fetch_entries
+from storage.auth_service import AuthService
 from storage.cells import Record
 from storage.consents import fetch_consents
 from storage.database import Database
@@ -49,17 +51,24 @@ _BATCH: Final = 500
 class Exporter:
     """Writes the files of one person's archive."""
 
-    def __init__(self, database: Database, user: User, details: PersonalDetails, now: dt.datetime) -> None:
+    def __init__(
+        self, database: Database, accounts: AuthService, user: User, details: PersonalDetails, now: dt.datetime
+    ) -> None:
         self._database = database
         self._user = user
         self._details = details
         self._now = now
+        self._accounts = accounts
         self._records: dict[str, Callable[[], Awaitable[object]]] = {
+            "account": self._account,
             "profile": self._profile,
             "privacy": self._privacy,
             "notification-preferences": self._preferences,
         }
         self._lists: dict[str, Callable[[], AsyncIterator[Sequence[object]]]] = {
+            "sign-ins": lambda: accounts.read_sign_ins(user.opaque_id),
+            "applications": lambda: accounts.read_applications(user.opaque_id),
+            "account-actions": lambda: accounts.read_actions(user.opaque_id),
             "following": self._following,
             "followers": self._followers,
             "blocks": self._blocks,
@@ -115,6 +124,10 @@ class Exporter:
 
     def _opaque(self, user_id: int) -> str:
         return self._database.ids.encode(NodeType.USER, user_id)
+
+    async def _account(self) -> AccountEntry:
+        account = await self._accounts.fetch_account(self._user.opaque_id)
+        return AccountEntry(held_by=self._accounts.issuer, account=account)
 
     async def _profile(self) -> ProfileEntry:
         user = self._user
@@ -222,14 +235,18 @@ class Exporter:
             beyond = rows[-1].position
 
 
-async def make_export(database: Database, vault: Vault, user_id: int, now: dt.datetime) -> bool:
-    """Make the export that a person has asked for; False where nobody is there any more. May be repeated."""
+async def make_export(database: Database, vault: Vault, accounts: AuthService, user_id: int, now: dt.datetime) -> bool:
+    """Make the export that a person has asked for; False where nobody is there any more. May be repeated.
+
+    Raises:
+        Overloaded: a part that holds something of the person is away.
+    """
     export = await fetch_export(database, user_id)
     people = await fetch_users(database, [user_id])
     if export is None or user_id not in people or people[user_id][0].state is not UserState.ACTIVE:
         await drop_export(database, user_id)
         return False
     details = (await fetch_details(database, vault, [user_id])).get(user_id, NO_DETAILS)
-    archive = await Exporter(database, people[user_id][0], details, now).write(export)
+    archive = await Exporter(database, accounts, people[user_id][0], details, now).write(export)
     await finish_export(database, vault, export, archive, now)
     return True

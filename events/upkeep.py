@@ -8,6 +8,7 @@ import dataclasses
 import datetime as dt
 import logging
 import time
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from domain.certificates import CertificateSigner
@@ -25,6 +26,7 @@ from events.metrics import (
 from events.process import Process, run_process
 from events.purging import Purger, wall_clock
 from storage.audit import Sealer, fetch_lag, seal_new
+from storage.auth_service import AuthService, open_auth_service
 from storage.cells import Cell
 from storage.counters import Threshold, fetch_next_to_sample, fold, fold_slots, repair, sample
 from storage.database import Database
@@ -158,15 +160,22 @@ async def _main(process: Process) -> None:
     async with (
         process.open_vault() as vault,
         open_redis(process.addresses.redis_url) as redis,
+        _open_accounts(process) as accounts,
         asyncio.TaskGroup() as group,
     ):
         purges = Purges(process.database, redis, CertificateSigner(process.keys.certificates), _consumers(process))
         ahead = dt.timedelta(days=process.settings.days_ahead)
         for cell in process.database.shards.cells:
             group.create_task(Upkeep(process.database, cell, Pace(), sealer).run())
-            group.create_task(ExportWorker(process.database, vault, cell).run())
+            group.create_task(ExportWorker(process.database, vault, accounts, cell).run())
             folder = process.settings.certificates
             group.create_task(Purger(purges, cell, clock=lambda: wall_clock() + ahead, folder=folder).run())
+
+
+def _open_accounts(process: Process) -> AbstractAsyncContextManager[AuthService]:
+    settings = process.settings
+    issuer = settings.identity_url or settings.auth_issuer
+    return open_auth_service(issuer, settings.identity_internal_url, process.keys.commands)
 
 
 def _consumers(process: Process) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
@@ -14,8 +15,9 @@ import uvloop
 
 from identity.addresses import find_dsn
 from identity.app import FORM, make_app
+from identity.internal import make_internal_app
 from identity.parts import open_parts
-from listeners import CannotListen, Door, bind, inherited, listening, port_of, read_certificate
+from listeners import CannotListen, Door, bind, bind_internal, inherited, listening, port_of, read_certificate
 from logs import configure_logs
 from settings import Service, Settings, leaving_on_bad_settings, load_or_exit
 from transport.connections import ConnectionCaps
@@ -25,9 +27,15 @@ LAST_S: Final = 12.0
 """When a service that cannot close what it works with ends all the same."""
 
 
-async def serve(
-    settings: Settings, listeners: Sequence[socket.socket], tell: Callable[[], None], console: int | None = None
-) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sockets:
+    """What the service listens on: for everybody, and for the user service's questions."""
+
+    public: Sequence[socket.socket]
+    internal: Sequence[socket.socket] = ()
+
+
+async def serve(settings: Settings, sockets: Sockets, tell: Callable[[], None], console: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, and then let running requests finish; calls `tell` once connections are taken.
 
     In development mails are shown on `console`, a descriptor.
@@ -35,18 +43,20 @@ async def serve(
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    url = settings.identity_url or f"http://localhost:{port_of(listeners)}"
+    url = settings.identity_url or f"http://localhost:{port_of(sockets.public)}"
     # Where the address is not one of HTTPS, as in development, the certificate is the web server's alone.
     tls = read_certificate(settings) if url.startswith("https://") else None
     async with open_parts(settings, find_dsn(settings), url, console) as parts:
         caps = ConnectionCaps(settings.connections, settings.connections_per_address)
         want_descriptors(settings.connections)
         serving = Serving(make_app(parts), caps=caps, form=FORM, tls=tls)
-        await serving.start(listeners)
+        inner = Serving(make_internal_app(parts), caps=caps, form=FORM)
+        await serving.start(sockets.public)
+        await inner.start(sockets.internal)
         tell()
         await stop.wait()
         asyncio.get_running_loop().call_later(LAST_S + settings.drain_delay, os._exit, 1)
-        await serving.stop(notice=settings.drain_delay)
+        await asyncio.gather(serving.stop(notice=settings.drain_delay), inner.stop(notice=settings.drain_delay))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,19 +65,29 @@ def main(arguments: Sequence[str]) -> int:
     settings = load_or_exit(service=Service.IDENTITY)
     configure_logs()
     try:
-        listeners = inherited(asked.listen) if asked.listen is not None else bind(settings, Door.IDENTITY)
+        sockets = _sockets(settings, asked)
     except CannotListen as error:
         sys.stderr.write(f"kith: {error}\n")
         return 1
-    with leaving_on_bad_settings(), listening(listeners):
+    with leaving_on_bad_settings(), listening(sockets.public), listening(sockets.internal):
         told = asked.serves.touch if asked.serves is not None else lambda: None
-        uvloop.run(serve(settings, listeners, told, asked.console))
+        uvloop.run(serve(settings, sockets, told, asked.console))
     return 0
+
+
+def _sockets(settings: Settings, asked: argparse.Namespace) -> Sockets:
+    """Take what was handed on, or else bind; questions are heard only where a port says so."""
+    if asked.listen is not None:
+        return Sockets(inherited(asked.listen), inherited(asked.internal) if asked.internal else ())
+    is_asked = settings.identity_internal_port is not None
+    inner = bind_internal(settings, Door.IDENTITY_INTERNAL) if is_asked else ()
+    return Sockets(bind(settings, Door.IDENTITY), inner)
 
 
 def _read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m identity", description="Run the auth service.")
     parser.add_argument("--listen", metavar="FD,…", help="listening sockets that were handed on")
+    parser.add_argument("--internal", metavar="FD,…", help="the same, for the user service's questions")
     parser.add_argument("--console", metavar="FD", type=int, help="a terminal that was handed on, to show mails on")
     parser.add_argument("--serves", metavar="FILE", type=Path, help="a file to make once connections are accepted")
     return parser.parse_args(arguments)

@@ -39,12 +39,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_app(parts: Parts) -> web.Application:
     """Put the parts behind their paths."""
 
-    async def mark(_request: web.Request, response: web.StreamResponse) -> None:
-        for name, value in (HEADERS | (_FOR_HTTPS if parts.url.startswith("https:") else {})).items():
-            response.headers.setdefault(name, value)
-        response.headers["Server"] = SERVER
-        ANSWERS.labels(f"{response.status // 100}xx").inc()
-
     async def tasks(_app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for task in TASKS:
@@ -52,7 +46,7 @@ def make_app(parts: Parts) -> web.Application:
             yield
 
     app = web.Application(
-        middlewares=[_errors], client_max_size=MAX_BODY_BYTES, handler_args={"auto_decompress": False}
+        middlewares=[errors_middleware], client_max_size=MAX_BODY_BYTES, handler_args={"auto_decompress": False}
     )
     app[DRAINING] = asyncio.Event()
     app.router.add_get("/healthz", serve_liveness)
@@ -60,13 +54,26 @@ def make_app(parts: Parts) -> web.Application:
     app.router.add_get("/metrics", serve_metrics)
     for routes in ROUTES:
         app.router.add_routes(routes(parts))
-    app.on_response_prepare.append(mark)
+    app.on_response_prepare.append(add_headers(parts.url))
     app.cleanup_ctx.append(tasks)
     return app
 
 
+def add_headers(url: str) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Make what gives every answer of a service at this address its headers, and counts it."""
+    headers = HEADERS | (_FOR_HTTPS if url.startswith("https:") else {})
+
+    async def mark(_request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+        response.headers["Server"] = SERVER
+        ANSWERS.labels(f"{response.status // 100}xx").inc()
+
+    return mark
+
+
 @web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def errors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell of a failure in the form of OAuth's errors (RFC 6749, 5.2), and nothing of what it was."""
     try:
         return await handler(request)

@@ -22,7 +22,8 @@ from identity.metrics import DELIVERIES, UNDELIVERED
 from identity.parts import Parts
 from identity.sign_ups import FIRST_EMAIL, fetch_asked, settle
 from identity.tasks import running
-from identity.user_service import NotReached, NotUnderstood, UserService, open_user_service
+from identity.user_service import UserService, open_user_service
+from storage.signed_client import NotReached, NotUnderstood
 
 CHANNEL: Final = "kith_courier"
 BATCH: Final = 20

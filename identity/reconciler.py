@@ -24,7 +24,8 @@ from identity.events import write_event
 from identity.metrics import ORPHANS, PEOPLE_ALONE
 from identity.parts import Parts
 from identity.tasks import running
-from identity.user_service import NotReached, NotUnderstood, UserService, open_user_service
+from identity.user_service import UserService, open_user_service
+from storage.signed_client import NotReached, NotUnderstood
 
 EVERY_S: Final = 60.0
 BATCH: Final = 200

@@ -21,7 +21,7 @@ from identity.sign_ups import (
     confirm_email,
     fetch_sign_up,
 )
-from identity.user_service import NotReached, NotUnderstood
+from storage.signed_client import NotReached, NotUnderstood
 
 _NO_ADDRESS: Final = Problem("email", "This is not an e-mail address.")
 _NO_NAME: Final = Problem("username", "Use 2 to 30 letters and digits, with single dots or underscores inside.")

@@ -5,7 +5,7 @@ import datetime as dt
 import io
 import json
 import zipfile
-from typing import Any
+from typing import Any, Final
 
 import jsonschema
 import pytest
@@ -17,6 +17,7 @@ from domain.transitions import block
 from events.exporting import make_export
 from resolvers import blocks, exports, follows, mutes
 from resolvers.context import Context
+from storage.auth_service import AuthService
 from storage.database import Database
 from storage.deletions import delete_account
 from storage.exports import expire_exports, fetch_export, fetch_open, request_export
@@ -24,16 +25,18 @@ from storage.pairs import change_pair
 from tests.conftest import MakePerson, Person
 from tests.integration.test_personal import edit
 
+ANOTHER_PROVIDER: Final = AuthService("https://auth.example")
+
 
 def just_signed_in(person: Person) -> Context:
     context = person.context
     return dataclasses.replace(context, authenticated_at=context.now.timestamp())
 
 
-async def export_of(database: Database, person: Person) -> dict[str, Any]:
+async def export_of(database: Database, person: Person, accounts: AuthService = ANOTHER_PROVIDER) -> dict[str, Any]:
     """Ask, make, fetch by the link, and read every file against its schema."""
     await exports.request_own(just_signed_in(person))
-    assert await make_export(database, person.backend.vault, person.id, dt.datetime.now(dt.UTC))
+    assert await make_export(database, person.backend.vault, accounts, person.id, dt.datetime.now(dt.UTC))
     [view] = await exports.fetch_own(person.context, [person.id])
     assert view is not None
     assert view.progress == 1
@@ -89,7 +92,7 @@ async def test_there_is_one_at_a_time_and_one_a_day(database: Database, make_per
     assert first is not None
     assert await request_export(database, ana.id, now + 2 * ANEW_AFTER) == first, "it is under way"
     assert ana.id in await fetch_open(database.shards.home(ana.id), 1000)
-    assert await make_export(database, ana.backend.vault, ana.id, now)
+    assert await make_export(database, ana.backend.vault, ANOTHER_PROVIDER, ana.id, now)
     ready = await fetch_export(database, ana.id)
     assert await request_export(database, ana.id, now + ANEW_AFTER / 2) == ready
     anew = await request_export(database, ana.id, now + ANEW_AFTER)
@@ -128,5 +131,5 @@ async def test_whoever_is_gone_gets_no_archive(database: Database, make_person: 
     now = dt.datetime.now(dt.UTC)
     await request_export(database, ana.id, now)
     await delete_account(database, ana.id, now)
-    assert not await make_export(database, ana.backend.vault, ana.id, now)
+    assert not await make_export(database, ana.backend.vault, ANOTHER_PROVIDER, ana.id, now)
     assert await fetch_export(database, ana.id) is None

@@ -12,6 +12,7 @@ from events import export_worker, exporting
 from events.export_worker import ExportWorker
 from events.leased import Lease, LeaseLost, run_leased
 from events.metrics import PURGES_FAILED
+from storage.auth_service import AuthService
 from storage.database import Database
 from storage.exports import fetch_export, request_export
 from storage.vault import Vault
@@ -86,14 +87,14 @@ async def test_an_export_that_fails_holds_up_no_other(
         assert await request_export(database, person.id, LONG_AGO) is not None
     make = exporting.make_export
 
-    async def fails(database: Database, vault: Vault, user_id: int, now: dt.datetime) -> bool:
+    async def fails(database: Database, vault: Vault, accounts: AuthService, user_id: int, now: dt.datetime) -> bool:
         if user_id == poisoned.id:
             raise ValueError(poisoned.name)
-        return await make(database, vault, user_id, now)
+        return await make(database, vault, accounts, user_id, now)
 
     monkeypatch.setattr(export_worker, "make_export", fails)
     for cell in database.shards.cells:
-        worker = ExportWorker(database, other.backend.vault, cell)
+        worker = ExportWorker(database, other.backend.vault, AuthService("https://auth.example"), cell)
         await worker.take_turn()
         await worker.take_turn()
     for person, progress in ((poisoned, 0.0), (other, 1.0)):

@@ -43,11 +43,12 @@ from identity.sign_ups import (
     fetch_sign_up,
 )
 from identity.tasks import running
-from identity.user_service import NotReached, UserService
+from identity.user_service import UserService
 from resolvers.context import Backend
 from storage.master_keys import Unreadable
 from storage.outbox import OutboxRow
 from storage.personal import fetch_details
+from storage.signed_client import NotReached, SignedClient
 from storage.users import fetch_state
 from tests.conftest import MakePerson, eventually
 from tests.integration.brokers import open_broker, open_writer
@@ -156,7 +157,7 @@ async def world(identity_parts: Parts, backend: Backend) -> AsyncIterator[World]
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         async with ClientSession() as session:
             url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            users = UserService(session, url, identity_parts.keys.commands)
+            users = UserService(SignedClient(session, url, identity_parts.keys.commands))
             courier = Courier(identity_parts.database, identity_parts.emails, users)
             yield World(identity_parts, backend, users, courier)
     finally:
@@ -187,7 +188,7 @@ async def test_a_link_that_is_none_leads_nowhere(world: World) -> None:
 def dying_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Die at a step: before or after a transaction of the auth service, or with the command unsent or unanswered."""
     steps = itertools.count(1)
-    transaction, send = IdentityDatabase.transaction, UserService._send
+    transaction, send = IdentityDatabase.transaction, SignedClient._send
 
     def reach() -> None:
         if next(steps) == step:
@@ -201,15 +202,15 @@ def dying_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Any:
             reach()
         reach()
 
-    async def sending(users: UserService, *arguments: Any) -> Any:
+    async def sending(client: SignedClient, *arguments: Any) -> Any:
         reach()
-        answer = await send(users, *arguments)
+        answer = await send(client, *arguments)
         reach()
         return answer
 
     with monkeypatch.context() as patched:
         patched.setattr(IdentityDatabase, "transaction", transact)
-        patched.setattr(UserService, "_send", sending)
+        patched.setattr(SignedClient, "_send", sending)
         yield
 
 
@@ -234,17 +235,17 @@ async def test_whatever_step_it_dies_at_the_next_courier_ends_it(world: World, m
 
 
 async def test_a_connection_that_is_cut_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, send, cuts = fresh(), UserService._send, 3
+    name, send, cuts = fresh(), SignedClient._send, 3
 
-    async def cut(users: UserService, *arguments: Any) -> Any:
+    async def cut(client: SignedClient, *arguments: Any) -> Any:
         nonlocal cuts
         cuts -= 1
-        answer = await send(users, *arguments)
+        answer = await send(client, *arguments)
         if cuts >= 0:
             raise ConnectionResetError
         return answer
 
-    monkeypatch.setattr(UserService, "_send", cut)
+    monkeypatch.setattr(SignedClient, "_send", cut)
     await world.confirm(await world.begin(name))
     await world.deliver()
     assert cuts < 0
@@ -393,7 +394,7 @@ async def test_an_account_whose_person_nobody_knows_is_counted_and_left_alone(wo
 
 async def test_a_user_service_that_is_away_is_waited_for(world: World) -> None:
     async with ClientSession() as session:
-        away = UserService(session, "http://127.0.0.1:1", bytes(32))
+        away = UserService(SignedClient(session, "http://127.0.0.1:1", bytes(32)))
         with pytest.raises(NotReached):
             await away.take_back(uuid.uuid4())
         name = fresh()

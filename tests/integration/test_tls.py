@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from embedded import Addresses
 from events.security import client_options
-from identity.__main__ import serve
+from identity.__main__ import Sockets, serve
 from settings import load
 from storage.cells import open_cells
 from storage.redis_client import CacheUnavailable, open_redis
@@ -153,7 +153,7 @@ async def auth_service(
             }
         )
         serves = asyncio.Event()
-        serving = asyncio.create_task(serve(settings, [listener], serves.set))
+        serving = asyncio.create_task(serve(settings, Sockets([listener]), serves.set))
         starting = asyncio.create_task(serves.wait())
         await asyncio.wait([serving, starting], return_when=asyncio.FIRST_COMPLETED, timeout=60)
         starting.cancel()

@@ -191,6 +191,9 @@ def test_the_auth_service_and_the_server_find_each_other_where_browsers_find_the
     assert commands.hostname == server["KITH_INTERNAL_HOST"] == "server"
     assert str(commands.port) == server["KITH_INTERNAL_PORT"]
     assert not any(port.endswith(server["KITH_INTERNAL_PORT"]) for port in SERVICES["server"]["ports"])
+    questions = urlsplit(environment("upkeep")["KITH_IDENTITY_INTERNAL_URL"])
+    assert questions.hostname == identity["KITH_INTERNAL_HOST"] == "identity"
+    assert str(questions.port) == identity["KITH_IDENTITY_INTERNAL_PORT"]
 
 
 def test_the_broker_takes_our_consumer_and_makes_no_topic_by_itself() -> None:

@@ -65,6 +65,7 @@ EDGES = {
         "storage.master_keys",
         "storage.key_service",
         "storage.migrate",  # the same way of running files once
+        "storage.signed_client",  # the same way of asking the other service
         "storage.rate_windows",  # the same windows in Redis
         "storage.redis_client",
         "transport.addresses",  # the same reading of who asks
