@@ -122,3 +122,8 @@ class Plan:
     entries: int = 0
     traces: bool = False
     """Whether an object's place in the response may be asked for while levels run."""
+
+    @property
+    def asks(self) -> bool:
+        """Tell whether a root field is answered by a function, and not by the document alone."""
+        return any(selection.columns for selection in self.roots)

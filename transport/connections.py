@@ -256,7 +256,7 @@ class Connection(web.RequestHandler):
         if self._answering is not None:
             self._hold(data)
             return
-        begins = (self._head is None and (self.is_idle or self._is_done)) or (self.is_idle and not self._sent)
+        begins = not self._sent or (self._head is None and (self.is_idle or self._is_done))
         if data:  # without any, the parser is only to go on with what it has
             self.plain, self.goes_on = None, False
             if begins and self._is_done_unparsed(data):

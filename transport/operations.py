@@ -130,7 +130,10 @@ class Operations:
             acting.in_session(operation.context.app.session),
         ):
             await heed_signal(operation.context.app, self._signals)
-            response = await operation.run()
+            await _look(operation)
+            response = operation.begin()
+            if not isinstance(response, dict):
+                response = await response
         _observe(operation, response, started)
         if operation.tells_cost and "data" in response:
             estimate = operation.estimate
@@ -166,6 +169,14 @@ _OBSERVED: Final = {
 def _observe(operation: Operation, response: Response, started: float) -> None:
     outcome = "errors" if "errors" in response else "ok"
     _OBSERVED[operation.type, outcome].observe(time.perf_counter() - started)
+
+
+async def _look(operation: Operation) -> None:
+    """Learn first what may be used of all that is remembered: a plan that needs no more than that never waits."""
+    if operation.type is OperationType.QUERY and operation.plan is not None and operation.plan.asks:
+        waiting = operation.context.app.loaders.begin()
+        if waiting is not None:
+            await waiting
 
 
 def _context_of(event: Delivered) -> OperationContext:
