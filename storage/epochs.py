@@ -76,8 +76,22 @@ async def announce_change(redis: Redis, user_id: int) -> None:
 class _Beat:
     """One look at Redis, shared by all who asked before it began."""
 
-    viewers: dict[int, bytes]
-    done: asyncio.Future[bool]
+    viewers: dict[int, bytes] = dataclasses.field(default_factory=dict)
+    waiting: list[asyncio.Future[bool]] = dataclasses.field(default_factory=list)
+
+    def join(self, viewer_id: int | None) -> asyncio.Future[bool]:
+        """Ask along; gives what says whether Redis has answered, to one who may stop waiting for it."""
+        if viewer_id is not None:
+            self.viewers[viewer_id] = b""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.waiting.append(done)
+        return done
+
+    def end(self, alive: bool) -> None:  # noqa: FBT001 - the one thing that it tells
+        """Tell all who wait."""
+        for done in self.waiting:
+            if not done.done():
+                done.set_result(alive)
 
 
 class Pulse:
@@ -103,12 +117,9 @@ class Pulse:
         """
         beat = self._next
         if beat is None:
-            loop = asyncio.get_running_loop()
-            beat = self._next = _Beat({}, loop.create_future())
-            loop.call_soon(self._begin)
-        if viewer_id is not None:
-            beat.viewers[viewer_id] = b""
-        if not await asyncio.shield(beat.done):
+            beat = self._next = _Beat()
+            asyncio.get_running_loop().call_soon(self._begin)
+        if not await beat.join(viewer_id):
             return None
         return beat.viewers[viewer_id] if viewer_id is not None else b""
 
@@ -140,7 +151,7 @@ class Pulse:
                 alive = await self._look(beat)
         finally:
             self._is_looking = False
-            beat.done.set_result(alive)
+            beat.end(alive)
             self._begin()
 
     async def _look(self, beat: _Beat) -> bool:

@@ -32,13 +32,12 @@ class Answer:
 
     def written(self) -> bytes:
         """Write it as aiohttp does."""
-        lines = [_STATUS_LINES[self.status]]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        lines += (f"Content-Length: {len(self.body)}", f"Date: {rfc822_formatted_time()}")
+        fields = {**self.headers, "Content-Length": str(len(self.body)), "Date": rfc822_formatted_time()}
         if self.closes:
-            lines.append("Connection: close")
-        lines += [f"{name}: {value}" for name, value in self.marks.items()]
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
+            fields["Connection"] = "close"
+        fields.update(self.marks)
+        lines = (_STATUS_LINES[self.status], *map(": ".join, fields.items()), "", "")
+        return "\r\n".join(lines).encode() + self.body
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

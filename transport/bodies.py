@@ -153,19 +153,21 @@ def _parameters(text: str) -> dict[str, Any]:
 
 def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
     """Check the types of a request's fields; raises BadRequest."""
-    for name in ("operationName", "documentId"):
-        if not isinstance(fields.get(name), str | None):
-            raise BadRequest(f"`{name}` must be a string.")
-    for name in ("variables", "extensions"):
-        if not isinstance(fields.get(name), dict | None):
-            raise BadRequest(f"`{name}` must be an object.")
-    query, extensions, document_id = fields.get("query"), fields.get("extensions"), fields.get("documentId")
+    query, operation_name, document_id = fields.get("query"), fields.get("operationName"), fields.get("documentId")
+    variables, extensions = fields.get("variables"), fields.get("extensions")
+    _expect("operationName", operation_name, str, "a string")
+    _expect("documentId", document_id, str, "a string")
+    _expect("variables", variables, dict, "an object")
+    _expect("extensions", extensions, dict, "an object")
     is_named = document_id is not None or (extensions or {}).get(EXTENSION) is not None
     if not (query is None and is_named) and (not isinstance(query, str) or not query.strip()):
         raise BadRequest("`query` must be a GraphQL document.")
-    return GraphQLRequest(
-        query or "", fields.get("operationName") or None, fields.get("variables"), extensions, document_id
-    )
+    return GraphQLRequest(query or "", operation_name or None, variables, extensions, document_id)
+
+
+def _expect(name: str, value: object, type_: type, described: str) -> None:
+    if value is not None and not isinstance(value, type_):
+        raise BadRequest(f"`{name}` must be {described}.")
 
 
 def consistency_token_of(asked: GraphQLRequest, headers: Sequence[str] = ()) -> str | None:
@@ -174,6 +176,8 @@ def consistency_token_of(asked: GraphQLRequest, headers: Sequence[str] = ()) -> 
     Raises:
         BadRequest: there are several, or it is not a text.
     """
+    if not headers and not asked.extensions:
+        return None
     named = (asked.extensions or {}).get("consistencyToken")
     tokens = [*([named] if named is not None else []), *headers]
     if len(tokens) > 1 or not all(isinstance(token, str) for token in tokens):

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from transport.access import Caller
-from transport.connections import Connection
+from transport.connection import Connection
 from transport.heads import Head
 from transport.pieces import Plain
 

@@ -14,7 +14,8 @@ from typing import Final, cast
 from aiohttp import web
 
 from transport.answers import Form
-from transport.connections import Answering, Connection, ConnectionCaps, Connections, Early, Short
+from transport.connection import Answering, Connection
+from transport.connections import ConnectionCaps, Connections, Early, Short
 from transport.health import DRAINING
 
 BACKLOG: Final = 1024

@@ -9,7 +9,7 @@ from domain import traces
 from execution.engine import GraphQLRequest
 from transport.answers import Answer
 from transport.bodies import BadRequest, decode_object, request_of
-from transport.connections import Answering, Connection
+from transport.connection import Answering, Connection
 from transport.failures import failure_of, identity
 from transport.http import GraphQLHttp
 from transport.known_heads import Known, KnownHeads

@@ -17,7 +17,7 @@ from identity.parts import Parts
 from tests import raw_sockets
 from tests.conftest import eventually
 from tests.oidc import Answer, Application, open_application
-from transport import connections
+from transport import connection
 from transport.connections import ConnectionCaps
 
 WITHIN_S = 60.0
@@ -62,7 +62,7 @@ async def read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
 async def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.1)
     async with connected(application) as (reader, writer):
         writer.write(REQUEST[:10])
         assert await read(reader) == (408, {"error": "invalid_request"})

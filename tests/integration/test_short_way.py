@@ -17,7 +17,8 @@ from tests.conftest import MakePerson
 from tests.integration.test_sockets import Serve, Served, one_cell, serve
 from tests.raw_sockets import connected
 from transport.app import SHORT_WAY, make_app
-from transport.connections import Answering, Connection, ConnectionCaps
+from transport.connection import Answering, Connection
+from transport.connections import ConnectionCaps
 from transport.failures import FORM
 from transport.lines import Caps
 from transport.serving import Serving

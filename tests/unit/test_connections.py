@@ -20,12 +20,13 @@ from listeners import Certificate, PortTaken, bind, listening, port_of
 from settings import load
 from tests.acceptance.main_job import free_port
 from tests.raw_sockets import connected
-from transport import connections
+from transport import connection as connection_module
 from transport import serving as serving_module
 from transport.addresses import network_of
 from transport.admission import ADMISSION, Admission
 from transport.answers import Answer
-from transport.connections import TURNED_AWAY, Answering, Connection, ConnectionCaps
+from transport.connection import TURNED_AWAY, Answering, Connection
+from transport.connections import ConnectionCaps
 from transport.failures import FORM, errors_middleware, mark
 from transport.health import DRAINING
 from transport.serving import Serving
@@ -175,7 +176,7 @@ async def answered_again(port: int) -> None:
 async def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection_module, "HEAD_TIMEOUT_S", 0.1)
     async with serving() as served, connected(served.port) as (reader, writer):
         writer.write(begun[: len(REQUEST)])
         if len(begun) > len(REQUEST):
@@ -188,7 +189,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(
 
 
 async def test_a_head_that_comes_a_byte_at_a_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection_module, "HEAD_TIMEOUT_S", 0.3)
     loop = asyncio.get_running_loop()
     async with serving() as served:
         with create_connection((HOST, served.port)) as client:
@@ -203,7 +204,7 @@ async def test_a_head_that_comes_a_byte_at_a_time_is_not_waited_for(monkeypatch:
 
 
 async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "KEEPALIVE_S", 0.1)
+    monkeypatch.setattr(connection_module, "KEEPALIVE_S", 0.1)
     async with serving() as served, connected(served.port) as (reader, writer):
         writer.write(REQUEST)
         assert (await read_answer(reader))[0] == 200
@@ -211,7 +212,7 @@ async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "TAKE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection_module, "TAKE_TIMEOUT_S", 0.1)
     before = TURNED_AWAY.labels("answer")._value.get()
     async with serving() as served, connected(served.port) as (reader, writer):
         writer.write(REQUEST.replace(b"/ ", b"/large ", 1))
@@ -446,7 +447,7 @@ async def test_a_request_that_is_not_parsed_may_take_longer_than_an_idle_connect
         looks += 1
         look(self)
 
-    monkeypatch.setattr(connections, "KEEPALIVE_S", 0.01)
+    monkeypatch.setattr(connection_module, "KEEPALIVE_S", 0.01)
     monkeypatch.setattr(Connection, "_process_keepalive", counted)
     async with serving() as served, connected(served.port) as (reader, writer):
         writer.write(SHORT)

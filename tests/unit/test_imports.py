@@ -70,7 +70,8 @@ EDGES = {
         "storage.redis_client",
         "transport.addresses",  # the same reading of who asks
         "transport.answers",  # the same form of what is turned away
-        "transport.connections",  # the same bounds of connections
+        "transport.connection",  # the same bounds of connections
+        "transport.connections",
         "transport.health",  # the same two answers
         "transport.serving",  # the same way to serve, and to stop
         "events.records",  # the form of facts
