@@ -28,7 +28,7 @@ class Account:
     lost: int = 0
     doubled: int = 0
     disordered: int = 0
-    disorders: list[str] = dataclasses.field(default_factory=list)
+    disorders: list[str] = dataclasses.field(default_factory=list, compare=False)
     """Where the order was another, for whoever looks for the reason."""
 
     def add(self, expected: Sequence[Expected], heard: Sequence[Heard]) -> None:
@@ -72,7 +72,7 @@ def other_of(payload: Any) -> str | None:
             return None
 
 
-def told_once(told: Mapping[str, int], wanted: Sequence[str]) -> tuple[int, int, int]:
-    """Count who of those wanted was not told of, how often anybody was told of again, and who should not have been."""
-    missing = sum(told.get(name, 0) == 0 for name in wanted)
-    return missing, sum(times - 1 for times in told.values() if times > 1), len(told.keys() - set(wanted))
+def told_once(told: Mapping[str, int], wanted: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Name who of those wanted was not told of, who again, once for each time, and who should not have been."""
+    again = [name for name, times in told.items() for _ in range(times - 1)]
+    return [name for name in wanted if not told.get(name)], again, sorted(told.keys() - set(wanted))

@@ -123,6 +123,7 @@ class _Chaos:
         self.sink = sink
         self.figures = figures
         self.is_over = False
+        self.wrongly_told: list[str] = []
         self.job: MainJob = people.job
         self.tally = Tally()
         chance = random.Random(plan.seed)
@@ -251,6 +252,8 @@ class _Chaos:
             with contextlib.suppress(Refused, *AWAY, TransportError):  # the last fault may have been the web server's
                 is_settled = await self._account_for_notifications()
             await asyncio.sleep(0.2)
+        for told in self.wrongly_told:
+            say(f"not told of, told of again, wrongly told of: {told}")
 
     async def _account_for_notifications(self) -> bool:
         """Count what people were told against what they must have been; False where that is not so, or not yet."""
@@ -258,12 +261,13 @@ class _Chaos:
         for other in self.others:
             wanted[other.name] = [actor.person.name for actor in self.actors if actor.follows(other)]
         who = {*[fan.name for fan in self.fans], *[actor.person.name for actor in self.actors]}
-        counts = [told_once(await _told(one, who), wanted[one.name]) for one in (self.owner, *self.others)]
-        missing, twice, unfounded = map(sum, zip(*counts, strict=True))
+        found = {one.name: told_once(await _told(one, who), wanted[one.name]) for one in (self.owner, *self.others)}
+        missing, twice, unfounded = (sum(map(len, kind)) for kind in zip(*found.values(), strict=True))
         figures = self.figures
         figures.notifications_wanted = sum(map(len, wanted.values()))
         figures.notifications_missing, figures.notifications_twice = missing, twice
         figures.notifications_unfounded = unfounded
+        self.wrongly_told = [f"{name}: {kinds}" for name, kinds in found.items() if any(kinds)]
         return missing == unfounded == 0
 
 
