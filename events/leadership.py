@@ -1,7 +1,8 @@
 """Which partitions of a cell's outbox this process leads: its share of them, by leases.
 
 Every relay that lives says so once a second and counts the others; it takes free partitions up to its share, and gives
-back what is more. One that dies is missed when its leases end.
+back what is more. One that dies is missed when its leases end. One that alone cannot reach the broker steps aside for
+the others, and comes back when it can, or is the last: where nobody can, one keeps them all and nothing goes round.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Final
 from domain.errors import Overloaded
 from events.metrics import OUTBOX_AGE, OUTBOX_LAG, QUARANTINED, RELAY_FAILURES, RELAY_LEADS
 from events.process import backoffs
+from events.reach import Reach
 from storage import outbox_leases
 from storage.cells import Cell
 from storage.outbox_leases import Led
@@ -23,6 +25,8 @@ from storage.outbox_reading import Position, fetch_backlog
 LEASE: Final = dt.timedelta(seconds=3)
 TEND_EVERY_S: Final = 1.0
 OLD_S: Final = 60.0
+SILENT_S: Final = 4.0
+"""For how long the broker may owe a relay an answer before that leaves its partitions to others."""
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -33,11 +37,14 @@ class LeaseLost(Exception):
 class Leadership:
     """Takes, keeps and gives back the partitions of one cell."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, reach: Reach | None = None) -> None:
         self._cell = cell
+        self._reach = reach or Reach()
+        self.is_aside = False
         self.holder = uuid.uuid4()
         self.led: dict[int, Led] = {}
         self.leads = asyncio.Event()
+        """Set while there is something to do at the broker: partitions are led, or it is to be found again."""
         self._surplus: list[int] = []
 
     async def run(self) -> None:
@@ -58,9 +65,16 @@ class Leadership:
 
     async def tend(self) -> None:
         """Renew what is led, take what is free up to the share, and see what is too much."""
+        if self.is_aside:
+            return
+        if self.led and self._reach.silent_s > SILENT_S and not await self.is_alone():
+            await self._step_aside()
+            return
         share = await outbox_leases.meet(self._cell, self.holder, LEASE)
         kept = await outbox_leases.renew(self._cell, self.holder, LEASE)
         self.drop(set(self.led) - kept)
+        if not self.led:
+            self._reach.heard()  # what was owed before is no measure of what is led from now on
         if len(self.led) < share:
             for led in await outbox_leases.claim(self._cell, self.holder, LEASE, limit=share - len(self.led)):
                 self.led[led.number] = led
@@ -75,6 +89,24 @@ class Leadership:
             self.led.pop(number, None)
             OUTBOX_AGE.labels(self._cell.number, number).set(0)  # whoever leads it now tells
             OUTBOX_LAG.labels(self._cell.number, number).set(0)
+        self._tell()
+
+    async def is_alone(self) -> bool:
+        """Tell whether no other relay lives, but those that have stepped aside."""
+        return await outbox_leases.count_others(self._cell, self.holder) == 0
+
+    async def _step_aside(self) -> None:
+        """Leave everything to the others, what is on its way to the broker as well: they repeat it in order."""
+        _LOG.warning("cell %d: the broker is out of reach from here; others take over", self._cell.number)
+        numbers, self.is_aside, self._surplus = set(self.led), True, []
+        self.drop(numbers)
+        await outbox_leases.leave(self._cell, self.holder)
+        await outbox_leases.release(self._cell, self.holder, numbers)
+
+    def come_back(self) -> None:
+        """Take part again; called where nothing of what was led before is on its way to the broker any more."""
+        _LOG.info("cell %d: takes partitions again", self._cell.number)
+        self.is_aside = False
         self._tell()
 
     async def give_back_surplus(self) -> None:
@@ -100,10 +132,11 @@ class Leadership:
 
     def _tell(self) -> None:
         RELAY_LEADS.labels(self._cell.number).set(len(self.led))
-        if self.led:
+        if self.led or self.is_aside:
             self.leads.set()
         else:
             self.leads.clear()
+        if not self.led:
             QUARANTINED.labels(self._cell.number).set(0)  # whoever leads now tells
 
     async def _measure(self) -> None:

@@ -27,14 +27,27 @@ Passes = Callable[[OutboxRow], bool]
 Refuse = Callable[[Refusal], Awaitable[None]]
 
 
+def _nobody_hears() -> None:
+    """Tell nobody."""
+
+
 class Publisher:
     """Sends rows to the broker; `refuse` is told at once of a row that will never be taken, and `passes` asked of each.
 
     After a refusal, rows of the key are expected not to pass any longer. `alone` are the numbers of rows that must not
-    fly with others; it is added to, and outlives the producer.
+    fly with others; it is added to, and outlives the producer. `landed` hears of each flight that the broker has.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, *, passes: Passes, refuse: Refuse, alone: set[int]) -> None:
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        *,
+        passes: Passes,
+        refuse: Refuse,
+        alone: set[int],
+        landed: Callable[[], None] = _nobody_hears,
+    ) -> None:
+        self._landed = landed
         self._producer = producer
         self._passes = passes
         self._refuse = refuse
@@ -85,6 +98,7 @@ class Publisher:
         for row, failure in failures:
             await self._refuse(Refusal(row, type(failure).__name__))
         self._alone.difference_update(row.sequence for row, _ in sent)
+        self._landed()
         return len(sent) - len(failures)
 
     async def _send(self, row: OutboxRow) -> Awaitable[Any]:

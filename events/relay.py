@@ -14,10 +14,11 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from domain.errors import Overloaded
-from events.broker import open_admin, open_producer
+from events.broker import fetch_topics, open_admin, open_producer
 from events.leadership import Leadership, LeaseLost
 from events.metrics import RELAY_FAILURES
 from events.process import Process, backoffs, run_process
+from events.reach import Reach
 from events.session import Session
 from storage import outbox
 from storage.cells import Cell
@@ -33,9 +34,11 @@ class Relay:
         self._cell = cell
         self._dsn = dsn
         self._bootstrap = bootstrap
-        self._leadership = Leadership(cell)
+        self._reach = Reach()
+        self._leadership = Leadership(cell, self._reach)
         self._bell = asyncio.Event()
         self._alone: set[int] = set()
+        self._pauses = backoffs()
 
     async def run(self) -> None:
         """Lead and publish until cancelled; whatever fails is tried again, after a growing pause."""
@@ -44,19 +47,40 @@ class Relay:
             group.create_task(self._publish())
 
     async def _publish(self) -> None:
-        pauses = backoffs()
         while True:
             await self._leadership.leads.wait()
             try:
-                async with open_admin(self._bootstrap) as admin, open_producer(self._bootstrap) as producer:
-                    session = Session(self._cell, self._leadership, admin, producer, alone=self._alone)
-                    while self._leadership.led:
-                        await self._turn(session)
-                        pauses = backoffs()
+                if self._leadership.is_aside:
+                    await self._look_for_broker()
+                else:
+                    await self._publish_led()
             except (KafkaError, Overloaded, LeaseLost, OSError, TimeoutError) as error:
                 RELAY_FAILURES.labels(type(error).__name__).inc()
                 _LOG.warning("the relay of cell %d pauses: %s", self._cell.number, type(error).__name__)
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(next(self._pauses))
+
+    async def _publish_led(self) -> None:
+        """Publish what is led, until nothing is."""
+        self._reach.ask()
+        async with open_admin(self._bootstrap) as admin, open_producer(self._bootstrap) as producer:
+            self._reach.answered()
+            session = Session(self._cell, self._leadership, admin, producer, alone=self._alone, reach=self._reach)
+            while self._leadership.led:
+                await self._turn(session)
+                self._pauses = backoffs()
+
+    async def _look_for_broker(self) -> None:
+        """Come back where the broker can be reached, or nobody else is left to try."""
+        self._reach.ask()
+        try:
+            async with open_admin(self._bootstrap) as admin, asyncio.timeout(TURN_TIMEOUT_S):
+                await fetch_topics(admin)
+            self._reach.answered()
+        except (KafkaError, OSError, TimeoutError):
+            if not await self._leadership.is_alone():
+                raise
+        self._pauses = backoffs()
+        self._leadership.come_back()
 
     async def _turn(self, session: Session) -> None:
         """Publish what there is, and wait for the bell."""

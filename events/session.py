@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -16,9 +17,11 @@ from events.leadership import Leadership
 from events.lives import confirm_connections
 from events.metrics import RELAYED
 from events.publisher import Publisher
+from events.reach import Reach
 from events.refeed import Refeed
 from storage import outbox_leases, outbox_quarantine
 from storage.cells import Cell
+from storage.outbox import OutboxRow
 from storage.outbox_leases import Led
 from storage.outbox_quarantine import Held
 from storage.outbox_reading import Batch, fetch_batch, fetch_of_keys
@@ -42,14 +45,17 @@ class Session:
         producer: AIOKafkaProducer,
         *,
         alone: set[int],
+        reach: Reach | None = None,
     ) -> None:
         self._cell = cell
         self._leadership = leadership
         self._admin = admin
         self._held = HeldKeys(cell)
         confirm_connections(producer, self._expect_same_life)
-        self._publisher = Publisher(producer, passes=self._held.passes, refuse=self._held.refuse, alone=alone)
-        self._refeed = Refeed(cell, leadership, self._publisher.publish)
+        self._reach = reach = reach or Reach()
+        passes, refuse = self._held.passes, self._held.refuse
+        self._publisher = Publisher(producer, passes=passes, refuse=refuse, alone=alone, landed=reach.heard)
+        self._refeed = Refeed(cell, leadership, self._send)
         self._greeted: dict[int, Led] = {}
         self._looked_at = 0.0
 
@@ -83,8 +89,9 @@ class Session:
         if not new:
             return
         await self._held.refresh(led)
-        await ensure_topics(self._admin)
-        topics = await fetch_topics(self._admin)
+        with self._reach.asking():
+            await ensure_topics(self._admin)
+            topics = await fetch_topics(self._admin)
         strange = {number for number in new if not _is_known(led[number].broker, topics)}
         if strange:
             led |= await self._begin_life(strange)
@@ -114,7 +121,7 @@ class Session:
         after, full = held.sequence - 1, True
         while full and not self._held.is_held(held.key):
             rows = await fetch_of_keys(self._cell, [held.key], after=after, until=_LAST, retention=_EVER, limit=BATCH)
-            RELAYED.inc(await self._publisher.publish(rows))
+            RELAYED.inc(await self._send(rows))
             full = len(rows) == BATCH
             after = rows[-1].sequence if rows else after
         await self._expect_same_life()
@@ -128,15 +135,20 @@ class Session:
             await self._refeed.feed_before(led[number], rows)
         rows = [row for own in batch.rows.values() for row in own]
         if rows:
-            RELAYED.inc(await self._publisher.publish(rows))
+            RELAYED.inc(await self._send(rows))
             await self._expect_same_life()
             await self._leadership.save({number: batch.after[number] for number, own in batch.rows.items() if own})
         for number, own in batch.rows.items():
             if not own:
                 led[number].position = batch.after[number]
 
+    async def _send(self, rows: Sequence[OutboxRow]) -> int:
+        with self._reach.asking():
+            return await self._publisher.publish(rows)
+
     async def _expect_same_life(self) -> None:
-        topics = await fetch_topics(self._admin)
+        with self._reach.asking():
+            topics = await fetch_topics(self._admin)
         if not all(_is_known(led.broker, topics) for led in self._greeted.values()):
             raise KafkaError("the broker has begun a new life")
 

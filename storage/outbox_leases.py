@@ -21,6 +21,8 @@ FROM relay_members
 WHERE holder <> $1 AND seen_until > now()
 """
 
+_OTHERS: Final = "SELECT count(*) AS others FROM relay_members WHERE holder <> $1 AND seen_until > now()"
+
 _LEAVE: Final = "DELETE FROM relay_members WHERE holder = $1"
 
 _RENEW: Final = """
@@ -85,6 +87,11 @@ async def meet(cell: Cell, holder: uuid.UUID, lease: dt.timedelta) -> int:
     """Be counted among the relays that live; gives how many partitions are the share of each."""
     [row] = await cell.fetch(_MEET, holder, lease)
     return int(row["share"])
+
+
+async def count_others(cell: Cell, holder: uuid.UUID) -> int:
+    """Count the other relays that live."""
+    return int((await cell.fetch(_OTHERS, holder))[0]["others"])
 
 
 async def renew(cell: Cell, holder: uuid.UUID, lease: dt.timedelta) -> set[int]:

@@ -1,6 +1,8 @@
 """A broker of its own for a test, with the topics, and ways to write to it and to read all that it holds."""
 
+import asyncio
 import contextlib
+import struct
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,3 +78,67 @@ async def read_all(bootstrap: str) -> list[Record]:
         return records
     finally:
         await consumer.stop()
+
+
+class Way:
+    """A way of one client to the broker: a proxy that can be frozen, with everything that goes over it."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._host, port = bootstrap.split(":")
+        self._port = int(port)
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.bootstrap = ""
+
+    def freeze(self) -> None:
+        """Hold everything back from now on, whichever way it goes."""
+        self._passing.clear()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._passing.set()
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator["Way"]:
+        """Listen until the context closes."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.bootstrap = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._connect(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await self._passing.wait()
+            from_broker, to_broker = await asyncio.open_connection(self._host, self._port)
+            with contextlib.closing(to_broker):
+                passing = [self._pass(reader, to_broker), self._pass(from_broker, writer)]
+                tasks = [asyncio.ensure_future(one) for one in passing]
+                try:
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass messages on; where the broker names its address, it is this one."""
+        _, _, port = self.bootstrap.partition(":")
+        here, there = struct.pack(">i", int(port)), struct.pack(">i", self._port)
+        while True:
+            size = await reader.readexactly(4)
+            message = await reader.readexactly(int.from_bytes(size))
+            await self._passing.wait()
+            host = self._host.encode()
+            writer.write(size + message.replace(host + there, host + here))
+            await writer.drain()

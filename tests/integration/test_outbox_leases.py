@@ -1,5 +1,6 @@
 """Who publishes which partition: one holder each, shared by all who live, and only the holder saves."""
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
@@ -7,9 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from embedded import Addresses
+from events import leadership
 from events.leadership import Leadership, LeaseLost
 from events.metrics import QUARANTINED
 from events.quarantine import skip
+from events.reach import Reach
 from storage import outbox_leases, outbox_quarantine
 from storage.cells import Cell, ShardMap
 from storage.outbox_leases import begin_life, claim, leave, meet, release, renew, save
@@ -119,3 +122,55 @@ async def test_a_new_life_of_the_broker_is_fed_again_up_to_the_last_number_and_t
     assert {(led.refeed_from, led.refeed_to) for led in begun} == {(4, 3)}
     assert await outbox_leases.save_refeed(cell, holder, 0, 0)
     assert not await outbox_leases.save_refeed(cell, uuid.uuid4(), 1, 0)
+
+
+async def test_where_no_relay_reaches_the_broker_one_keeps_all_and_nothing_goes_round(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "SILENT_S", -1.0)
+    one, two = Leadership(cell, Reach()), Leadership(cell, Reach())
+    await one.tend()
+    await two.tend()
+    await one.give_back_surplus()
+    await one.tend()
+    assert (one.is_aside, len(one.led), await one.is_alone()) == (True, 0, False)
+    for _ in range(3):
+        await two.tend()
+        await one.tend()
+    assert (set(two.led), two.is_aside) == (set(PARTITIONS), False)
+    assert await two.is_alone()
+
+
+async def test_a_relay_that_reaches_the_broker_again_takes_its_share(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "SILENT_S", -1.0)
+    one, two = Leadership(cell, Reach()), Leadership(cell, Reach())
+    await two.tend()
+    await one.tend()
+    await two.tend()
+    assert two.is_aside
+    monkeypatch.undo()
+    await one.tend()
+    assert len(one.led) == len(PARTITIONS)
+    two.come_back()
+    await two.tend()
+    await one.tend()
+    await one.give_back_surplus()
+    await two.tend()
+    assert (len(one.led), len(two.led)) == (4, 4)
+
+
+def test_what_is_asked_is_owed_until_it_is_answered_also_where_it_fails() -> None:
+    reach = Reach()
+    assert reach.silent_s == 0
+    with reach.asking():
+        with reach.asking():
+            pass
+        assert reach.silent_s > 0, "the outer one is owed still"
+    assert reach.silent_s == 0
+    with contextlib.suppress(OSError), reach.asking():
+        raise OSError
+    assert reach.silent_s > 0
+    reach.answered()
+    assert reach.silent_s == 0

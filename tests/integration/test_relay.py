@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 
 from embedded import Addresses, Part, Services
 from events import broker as broker_module
-from events import refeed
+from events import leadership, refeed
 from events.leadership import Leadership
 from events.metrics import RELAYED
 from events.quarantine import list_held, retry, show, skip
@@ -35,7 +35,7 @@ from storage.outbox import Bell
 from storage.outbox_quarantine import Refusal
 from storage.outbox_reading import fetch_of_keys
 from tests.conftest import eventually
-from tests.integration.brokers import begin_life, read_all
+from tests.integration.brokers import Way, begin_life, read_all
 from tests.integration.outboxes import PARTITIONS, append, open_cell, partition_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -247,6 +247,27 @@ async def test_two_relays_share_the_keys_and_one_that_is_killed_is_replaced_with
     assert {key: own for key, own in world.sink.versions.items() if own != list(range(number))} == {}
 
 
+async def test_a_relay_that_alone_cannot_reach_the_broker_leaves_its_partitions_to_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "SILENT_S", 1.0)
+    keys = [f"key{n}" for n in range(KEYS)]
+    async with Way(world.bootstrap).opened() as way:
+        cut_off = Relay(world.cell, world.dsn, way.bootstrap)
+        async with running(cut_off.run(), world.relay().run()):
+            await two_lead(world)
+            await write_all(world, keys, 1)
+            await world.sink.has(KEYS)
+            way.freeze()
+            for version in (1, 2):
+                for key in keys:
+                    await append(world.cell, key, 1, first=version)
+            await world.sink.has(3 * KEYS)  # it is cut off still
+            way.thaw()
+    assert world.sink.violations() == 0
+    assert {key: own for key, own in world.sink.versions.items() if own != [0, 1, 2]} == {}
+
+
 async def test_a_row_that_the_broker_refuses_holds_its_key_and_nothing_else_until_somebody_decides(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,35 +307,35 @@ async def test_a_partition_that_is_taken_while_another_is_got_to_know_keeps_what
     await outbox_quarantine.hold(world.cell, [Refusal(refused, "Reason")])
     its_own = await partition_of(world.cell, "ana")
     other = (its_own + 1) % len(PARTITIONS)
-    leadership = Leadership(world.cell)
+    leading = Leadership(world.cell)
 
     async def lend(*numbers: int, to_others: bool) -> None:
         until = "infinity" if to_others else "-infinity"
         await world.cell.fetch(LEND, list(numbers), until)
 
     await lend(its_own, other, to_others=True)
-    await leadership.tend()
+    await leading.tend()
     ensure_topics = broker_module.ensure_topics
 
     async def take_meanwhile(admin: AIOKafkaAdminClient) -> None:
         await ensure_topics(admin)
         await lend(its_own, to_others=False)
-        await leadership.tend()
+        await leading.tend()
 
     async with (
         broker_module.open_admin(world.bootstrap) as admin,
         broker_module.open_producer(world.bootstrap) as producer,
     ):
-        session = Session(world.cell, leadership, admin, producer, alone=set())
+        session = Session(world.cell, leading, admin, producer, alone=set())
         await session.turn()
         await lend(other, to_others=False)
-        await leadership.tend()
-        assert its_own not in leadership.led
+        await leading.tend()
+        assert its_own not in leading.led
         monkeypatch.setattr("events.session.ensure_topics", take_meanwhile)
         relayed = RELAYED._value.get()
         await session.turn()
         await session.turn()
-    assert its_own in leadership.led
+    assert its_own in leading.led
     assert RELAYED._value.get() == relayed
 
 
@@ -323,14 +344,14 @@ async def test_what_was_meant_for_a_broker_that_lost_its_disk_is_not_given_to_it
 ) -> None:
     """Another relay may have made the topics again before this one looks: its fact would come before those lost."""
     monkeypatch.setattr("events.session.LOOK_EVERY_S", 3600)
-    leadership = Leadership(world.cell)
+    leading = Leadership(world.cell)
     await append(world.cell, "ana", 1)
     async with (
         broker_module.open_admin(world.bootstrap) as admin,
         broker_module.open_producer(world.bootstrap) as producer,
     ):
-        await leadership.tend()
-        session = Session(world.cell, leadership, admin, producer, alone=set())
+        await leading.tend()
+        session = Session(world.cell, leading, admin, producer, alone=set())
         await session.turn()
         killed = world.broker.pid(Part.BROKER)
         world.kill_broker()
