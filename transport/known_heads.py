@@ -18,8 +18,9 @@ from transport.heads import Head
 from transport.pieces import Plain
 
 MAX_KNOWN: Final = 4096
-_OF_ONE_REQUEST: Final = ("Transfer-Encoding", "Content-Encoding", "Expect", "Upgrade", "Connection")
+_OF_ONE_REQUEST: Final = ("Transfer-Encoding", "Content-Encoding", "Expect", "Upgrade")
 """What makes a request another thing than a head with a body behind it."""
+_KEPT: Final = "keep-alive"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,15 +50,25 @@ class KnownHeads:
         """Remember the head of a request that was found good, if it came in one piece and may come again."""
         connection = request.protocol
         plain = connection.plain if isinstance(connection, Connection) else None
-        if plain is None or head.keys or head.tokens or head.media_type is None or head.takes_events:
-            return
-        headers = request.headers
-        if headers.getall("Content-Length", []) != [plain.length.decode()] or not request.keep_alive:
-            return
-        if tuple(headers.getall("traceparent", ())) != plain.parents:
-            return
-        if any(name in headers for name in _OF_ONE_REQUEST):
+        if plain is None or not _is_usual(head) or not _is_all(request, plain):
             return
         self._known[plain.digest] = Known(head, caller)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
+
+
+def _is_usual(head: Head) -> bool:
+    """Tell whether a head wants one answer, and holds nothing that differs each time."""
+    return not head.keys and not head.tokens and head.media_type is not None and not head.takes_events
+
+
+def _is_all(request: web.Request, plain: Plain) -> bool:
+    """Tell whether what was taken out of a head is all that makes one request with it another than the next."""
+    headers = request.headers
+    return (
+        headers.getall("Content-Length", []) == [plain.length.decode()]
+        and tuple(headers.getall("traceparent", ())) == plain.parents
+        and headers.get("Connection", _KEPT).lower() == _KEPT
+        and request.keep_alive
+        and not any(name in headers for name in _OF_ONE_REQUEST)
+    )

@@ -31,7 +31,7 @@ JSON: Final = "Content-Type: application/json\r\n"
 GRAPHQL: Final = JSON + "Accept: application/graphql-response+json\r\n"
 HEADS: Final = {
     "plain": JSON,
-    "other words": "content-type: application/json; charset=utf-8\r\nUser-Agent: x\r\n",
+    "other words": "content-type: application/json; charset=utf-8\r\nconnection: Keep-Alive\r\n",
     "typed": GRAPHQL,
     "traced": f"{JSON}traceparent: {PARENT}\r\n",
     "a listed page": f"{JSON}Origin: {ORIGIN}\r\n",
@@ -136,7 +136,7 @@ async def test_both_ways_answer_the_same_bytes(
 @pytest.mark.parametrize(
     "words",
     [
-        "Connection: keep-alive\r\n",
+        "Connection: keep-alive, Upgrade\r\n",
         "Content-Encoding: identity\r\n",
         f"TRACEPARENT: {PARENT}\r\n",
         f"traceparent: {PARENT}\r\nTRACEPARENT: {PARENT}\r\n",
