@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from auth.jwks import development_key
 from auth.token import issue_token
 from identity.database import beside
 from loaders.checker import fetch_memory
 from settings import load
-from storage.redis_client import open_redis
 from tests.acceptance.main_job import ROOT, MainJob, environment, free_port, launch
 from tests.acceptance.people import Person, meet_everybody
 from tests.integration.brokers import read_all
@@ -193,9 +193,9 @@ async def search(job: MainJob, marks: Sequence[str]) -> dict[str, list[str]]:
 
 async def dump_redis(url: str) -> bytes:
     dump = b""
-    async with open_redis(url) as redis:
-        async for key in redis.client.scan_iter(count=1000):
-            dump += key + (await redis.client.dump(key) or b"")
+    async with Redis.from_url(url, socket_timeout=WITHIN_S) as redis:  # patient, as the service's own is not
+        async for key in redis.scan_iter(count=1000):
+            dump += key + (await redis.dump(key) or b"")
     return dump
 
 
