@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import pytest
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 WITHIN_S: Final = 60.0
+MOST_TABS: Final = 30
 FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",
@@ -54,6 +55,10 @@ def open_browser(folder: Path) -> Iterator[Chrome]:
         started.quit()
 
 
+def _named(name: str) -> Callable[[WebElement], bool]:
+    return lambda element: element.get_attribute("name") == name
+
+
 class Forms:
     """Pages made of forms, as a person fills them in."""
 
@@ -88,6 +93,27 @@ class Forms:
         for name, text in fields.items():
             self.find(f"[name={name}]").send_keys(text)
         self.press(button)
+
+    def type(self, **fields: str) -> None:
+        """Fill a form in with the keyboard alone, over what stands there, and send it with Enter."""
+        self.find(f"[name={next(iter(fields))}]")
+        for name, text in fields.items():
+            self._tab_to(_named(name))
+            ActionChains(self.driver).send_keys(text).perform()
+        ActionChains(self.driver).send_keys(Keys.ENTER).perform()
+
+    def choose(self, text: str) -> None:
+        """Go to the button, or the link, that says so with the keyboard alone, and press Enter."""
+        self.wait(lambda: text in self.driver.find_element(By.TAG_NAME, "main").text)
+        self._tab_to(lambda element: element.tag_name in ("a", "button") and element.text == text)
+        ActionChains(self.driver).send_keys(Keys.ENTER).perform()
+
+    def _tab_to(self, is_there: Callable[[WebElement], bool]) -> None:
+        for _ in range(MOST_TABS):
+            ActionChains(self.driver).send_keys(Keys.TAB).perform()
+            if is_there(self.driver.switch_to.active_element):
+                return
+        pytest.fail("the keyboard does not lead there")
 
     def complaints(self) -> list[str]:
         """Give the errors of the console, violations of the content security policy among them."""

@@ -67,6 +67,9 @@ async def test_a_stranger_needs_only_the_pages_and_the_explorer(driver: Chrome, 
     driver.get(f"{url}/account")
     forms.press("Sign out everywhere")
     await asyncio.to_thread(forms.heading, "You are signed out")
+    driver.back()
+    await asyncio.to_thread(forms.heading, "Sign in")
+    assert email not in driver.page_source, "the page before is not shown from what the browser kept"
     driver.get(f"{url}/account")
     await asyncio.to_thread(forms.heading, "Sign in")
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as client:
@@ -80,28 +83,30 @@ async def test_a_stranger_needs_only_the_pages_and_the_explorer(driver: Chrome, 
 
 
 def sign_up_by_mail(forms: Forms, url: str, email: str, name: str) -> None:
-    """Sign up, and follow the link of the mail that development shows."""
+    """Sign up with the keyboard alone, and follow the link of the mail that development shows."""
     forms.driver.get(f"{url}/sign-up")
-    forms.fill("Make the account", email=email, username="star", password=PASSWORD)
+    forms.type(email=email, username="star", password=PASSWORD)
     assert "not available" in forms.find("#username-problem").text
-    forms.find("[name=username]").clear()
-    forms.fill("Make the account", username=name, password="password1")
+    forms.type(username=name, password="password1")
     assert "tried first" in forms.find("#password-problem").text
-    forms.fill("Make the account", password=PASSWORD)
+    forms.type(password=PASSWORD)
     forms.heading("Look into your mails")
     forms.driver.get(f"{url}/mails")
     text = forms.find("main").text
     link = re.search(r"http://\S+/sign-up/confirm\S+", text[text.index(email) :])
     assert link
     forms.driver.get(link[0])
-    forms.press("Make my account")
+    forms.choose("Make my account")
     forms.heading("Welcome")
 
 
 def enable_codes(forms: Forms, url: str, email: str) -> tuple[pyotp.TOTP, dt.datetime]:
-    """Sign in, switch codes on, and sign out; gives the program for codes, and the time of the one that it showed."""
+    """Sign in with the keyboard alone, switch codes on, and sign out.
+
+    Gives the program for codes, and the time of the one that it showed.
+    """
     forms.driver.get(f"{url}/sign-in")
-    forms.fill("Sign in", email=email, password=PASSWORD)
+    forms.type(email=email, password=PASSWORD)
     forms.heading("Your account")
     forms.press("Switch codes on")
     totp = pyotp.TOTP(forms.find("#secret").text.replace(" ", ""))
