@@ -1,6 +1,7 @@
 """Names by which people are found: their form, the key that makes them unique, and what keeps look-alikes apart."""
 
 import enum
+import functools
 import re
 import unicodedata
 from collections.abc import Callable
@@ -24,8 +25,11 @@ def username_key(text: str) -> str | None:
     Compatibility forms and case fold away (Unicode NFKC, then case folding), so that look-alikes in other widths
     or cases are the same name; what is left must be ASCII letters and digits, with single dots or underscores inside.
     """
-    if len(text) > MAX_LENGTH * 4:
-        return None
+    return _key_of(text) if len(text) <= MAX_LENGTH * 4 else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _key_of(text: str) -> str | None:
     key = unicodedata.normalize("NFKC", text).casefold()
     return key if MIN_LENGTH <= len(key) <= MAX_LENGTH and _FORM.fullmatch(key) else None
 

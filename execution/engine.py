@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import functools
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -36,6 +37,7 @@ _MAX_COERCION_ERRORS: Final = 50
 _NO_DEADLINE_S: Final = 60.0
 _GRACE_S: Final = 0.25
 _EVENT_S: Final = 5.0  # how long the execution of one event of a subscription may take
+_MUTATION: Final = OperationType.MUTATION
 _NO_VARIABLES: Final = VariableValues({}, {})
 Response = dict[str, Any]
 """A GraphQL response: `data` where something was executed, `errors` where something failed."""
@@ -107,7 +109,7 @@ class Operation(msgspec.Struct):
         something does not is cut off a little later; a mutation never is, which must tell of what it has done.
         """
         try:
-            seconds = None if self.type is OperationType.MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
+            seconds = None if self.definition.operation is _MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
             result = self._begin()
         except DeadlineExceeded:
             return _too_late()
@@ -179,7 +181,8 @@ class Engine:
         self._schema = schema
         self._documents = Documents(schema, introspection=introspection)
         self._plans = Plans(schema)
-        self._mode = plans
+        self._is_off = plans is PlanMode.OFF
+        self._shadows = plans is PlanMode.SHADOW
 
     def prepare(self, request: GraphQLRequest, context: OperationContext) -> Operation | Response:
         """Make a request ready to run, or give the response that says why it cannot be."""
@@ -212,7 +215,7 @@ class Engine:
     def _operation(
         self, document: DocumentNode, request: GraphQLRequest, context: OperationContext
     ) -> Operation | Response:
-        if self._mode is PlanMode.OFF:
+        if self._is_off:
             return self._unplanned(document, request, context, "off")
         known = self._plans.know(document, request.operation_name)
         if known is None:
@@ -233,10 +236,8 @@ class Engine:
             return self._unplanned(document, request, context, plan)
         metrics.PLANNED.count += 1
 
-        def build() -> Executor[Any]:
-            return cast("Executor[Any]", self._build(document, request, context))
-
-        return Operation(outline.operation, context, variables, plan, self._mode is PlanMode.SHADOW, build)
+        build = cast("Callable[[], Executor[Any]]", functools.partial(self._build, document, request, context))
+        return Operation(outline.operation, context, variables, plan, self._shadows, build)
 
     def _variables(
         self, operation: OperationDefinitionNode, request: GraphQLRequest

@@ -72,7 +72,8 @@ class Plans:
 
     def find(self, known: Known, variables: VariableValues) -> Plan | str:
         """Give the plan for these values of the variables, compiled if need be, or the reason why there is none."""
-        key = tuple([variables.coerced.get(name, Undefined) for name in known.conditions])
+        names = known.conditions
+        key = tuple([variables.coerced.get(name, Undefined) for name in names]) if names else ()
         variant = known.variants.get(key)
         if isinstance(variant, Plan):
             return variant

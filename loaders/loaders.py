@@ -6,7 +6,7 @@ Nothing here points back: what an operation leaves behind is freed at once, with
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Final, cast
 
@@ -96,10 +96,15 @@ class Loaders:
         waiting = self.asker.begin()
         if waiting is not None:
             await waiting
-        users, relationships = self.users.recall(user_ids), self._own_side.recall(user_ids)
-        if users is not None and relationships is not None:
-            return users, relationships
+        known = self.recall_people(user_ids)
+        if known is not None:
+            return known
         return await asyncio.gather(self.users.load_many(user_ids), self._own_side.load_many(user_ids))
+
+    def recall_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]] | None:
+        """Give the same at once, or None where not all of it is known."""
+        users, relationships = self.users.recall(user_ids), self._own_side.recall(user_ids)
+        return (users, relationships) if users is not None and relationships is not None else None
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
         """Give what the viewer is to many people."""
@@ -182,8 +187,8 @@ class _HiddenCounts:
         """Put what is remembered of some owners into a mapping."""
         asker = self._asker
         # Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
-        named = zip(keys, repeat(asker.viewer_id or 0), repeat(asker.epoch), strict=False)
-        asker.caches.hidden.recall_as(keys, cast("list[HiddenKey]", list(named)), found)
+        hidden_keys = zip(keys, repeat(asker.viewer_id or 0), repeat(asker.epoch), strict=False)
+        asker.caches.hidden.recall_as(keys, cast("Iterable[HiddenKey]", hidden_keys), found)
 
     async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
         """Count it, also where there is no block: whether somebody hides must not show in what a request costs."""

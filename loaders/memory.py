@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -60,7 +60,7 @@ class Memory:
         held = self._held.get(key)
         return None if held is None or self.is_off or held.until <= self._clock() else held
 
-    def recall(self, kind: str, keys: Sequence[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
+    def recall(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
         """Put what is remembered of some keys of a kind into `found`, under their names; gives those to read again."""
         ending: list[K] = []
         if self.is_off:

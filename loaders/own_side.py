@@ -1,7 +1,7 @@
 """What the viewer of an operation is to others: everything at once, where it is not too much."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Final, cast
 
@@ -125,8 +125,8 @@ class _Pairs:
         """Put what is remembered of some pairs into a mapping."""
         asker = self._asker
         # Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
-        pair_keys = cast("list[PairKey]", list(zip(repeat(asker.viewer_id), repeat(asker.epoch), keys, strict=False)))
-        asker.caches.pairs.recall_as(keys, pair_keys, found)
+        pair_keys = zip(repeat(asker.viewer_id), repeat(asker.epoch), keys, strict=False)
+        asker.caches.pairs.recall_as(keys, cast("Iterable[PairKey]", pair_keys), found)
 
     async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Relationship]:
         """Give pairs."""

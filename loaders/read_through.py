@@ -8,7 +8,7 @@ who wait for its batch, and forgotten. What a crowd waits for is urgent.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from domain import deadlines
@@ -71,6 +71,7 @@ class ReadThrough(Generic[K, V]):
     ) -> None:
         self.kind = kind
         self.missing = kind.missing
+        self._name = kind.name
         self._fetch = fetch
         self._memory = memory
         self._stored = Stored(kind, redis)
@@ -82,17 +83,23 @@ class ReadThrough(Generic[K, V]):
 
     def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Put what memory holds of some keys into `found`; what is hot and soon forgotten is read again meanwhile."""
-        self.recall_as(keys, keys, found)
+        ending = self._memory.recall(self._name, keys, keys, found)
+        if ending:
+            self._renew(ending)
 
-    def recall_as(self, names: Sequence[N], keys: Sequence[K], found: dict[N, V]) -> None:
+    def recall_as(self, names: Sequence[N], keys: Iterable[K], found: dict[N, V]) -> None:
         """Put what memory holds of some keys into `found`, each under the name that it has there."""
-        ending = self._memory.recall(self.kind.name, keys, names, found)
-        if ending and self.kind.shared:
+        ending = self._memory.recall(self._name, keys, names, found)
+        if ending:
+            self._renew(ending)
+
+    def _renew(self, ending: Sequence[K]) -> None:
+        if self.kind.shared:
             self._ask([key for key in ending if key not in self._flying], direct=False, times=CROWD)
 
     def recall_one(self, key: K) -> V | None:
         """Give what memory holds of one key, for kinds whose value is never None."""
-        held = self._memory.get((self.kind.name, key))
+        held = self._memory.get((self._name, key))
         value: V | None = held.value if held is not None else None
         return value
 

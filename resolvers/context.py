@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from domain.errors import Forbidden, Unauthenticated
 from domain.follow_limits import DEFAULT_LIMITS, FollowLimits
 from domain.ids import NodeType, OpaqueIds
@@ -48,8 +50,7 @@ class Backend:
         return self.caches.database
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What lives as long as one operation, or one delivered event of a subscription."""
 
     backend: Backend
@@ -60,11 +61,11 @@ class Context:
     """In which session the viewer acts, for the audit log."""
     credentials: Credentials | None = None
     """What the token that was sent says of itself; None where nobody has sent any."""
-    degraded: set[str] = dataclasses.field(default_factory=set)
+    degraded: set[str] = msgspec.field(default_factory=set)
     """Which optional fields are null because they could not be had, as `Type.field`; the answer says so."""
     authenticated_at: float | None = None
     """When the viewer last signed in, in seconds since 1970; None where the token does not say."""
-    charge: Charge = dataclasses.field(default_factory=lambda: Charge(Payer()))
+    charge: Charge = msgspec.field(default_factory=lambda: Charge(Payer()))
     opts_out: bool = False
     """Whether the request itself says, by `Sec-GPC: 1`, that the viewer's data may be neither sold nor shared."""
 

@@ -33,7 +33,8 @@ async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Vis
     _check_number(usernames)
     # A text that cannot be a name is looked up all the same: it takes the way and the time of one that nobody has.
     keys = [username_key(name) or "" for name in usernames]
-    user_ids = await context.loaders.ids_by_name.load_many(keys)
+    names = context.loaders.ids_by_name
+    user_ids = names.recall(keys) or await names.load_many(keys)
     return await meet(context, [user_id or NOBODY for user_id in user_ids])
 
 
@@ -54,8 +55,9 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
     The figure leaves out whom a block hides from this viewer: a count that differed from the list would tell of it.
     """
     open_ids = [person.user.id for person in people if person.shown & _COUNTS]
-    counts = await context.loaders.counts.load_many(open_ids)
-    hidden = await context.loaders.hidden_counts.load_many(open_ids)
+    all_counts, all_hidden = context.loaders.counts, context.loaders.hidden_counts
+    counts = all_counts.recall(open_ids) or await all_counts.load_many(open_ids)
+    hidden = all_hidden.recall(open_ids) or await all_hidden.load_many(open_ids)
     left: list[Counts | None] = list(map(_less, counts, hidden))
     if len(left) == len(people):
         return left

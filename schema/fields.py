@@ -13,7 +13,6 @@ import typing
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-import msgspec
 import strawberry
 from aiodataloader import DataLoader
 from strawberry.extensions import FieldExtension
@@ -83,11 +82,21 @@ class Levels:
         return self._waiting[key].load(parent)
 
 
-class OperationContext(msgspec.Struct, frozen=True):
+class OperationContext:
     """What the executor hands to each field."""
 
-    app: Context
-    levels: Levels = msgspec.field(default_factory=Levels)
+    __slots__ = ("_levels", "app")
+
+    def __init__(self, app: Context, levels: Levels | None = None) -> None:
+        self.app = app
+        self._levels = levels
+
+    @property
+    def levels(self) -> Levels:
+        """Give the levels of this operation."""
+        if self._levels is None:
+            self._levels = Levels()
+        return self._levels
 
 
 class Protected(FieldExtension):

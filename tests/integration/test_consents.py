@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from domain.certificates import CertificateSigner
@@ -52,7 +53,7 @@ async def ledger(person: Person) -> list[tuple[str, bool, str | None, str]]:
 
 
 async def sharing(person: Person, *, signalled: bool = False) -> dict[str, Any]:
-    answer = await ask(dataclasses.replace(person.context, opts_out=signalled), SHARING)
+    answer = await ask(msgspec.structs.replace(person.context, opts_out=signalled), SHARING)
     found: dict[str, Any] = answer["data"]["viewer"]["dataSharing"]
     return found
 
@@ -138,7 +139,7 @@ async def test_a_signal_that_is_stored_costs_no_statement_and_one_that_cannot_be
     make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     me, calls, signals = await make_person(), list[int](), Signals()
-    context = dataclasses.replace(me.context, opts_out=True)
+    context = msgspec.structs.replace(me.context, opts_out=True)
 
     async def failing(_database: Database, user_id: int, _now: dt.datetime) -> bool:
         calls.append(user_id)
@@ -151,7 +152,7 @@ async def test_a_signal_that_is_stored_costs_no_statement_and_one_that_cannot_be
         await heed_signal(context, signals)
     assert calls == [me.id, me.id], "failed, then stored, then known"
     await heed_signal(me.context, Signals())
-    await heed_signal(dataclasses.replace(context, viewer_id=None), Signals())
+    await heed_signal(msgspec.structs.replace(context, viewer_id=None), Signals())
     assert len(calls) == 2
 
 

@@ -1,6 +1,5 @@
 """The export: everything of the own data, nothing of others that may not be seen, behind a link that ends."""
 
-import dataclasses
 import datetime as dt
 import io
 import json
@@ -8,6 +7,7 @@ import zipfile
 from typing import Any, Final
 
 import jsonschema
+import msgspec
 import pytest
 
 from domain.errors import StepUpRequired
@@ -30,7 +30,7 @@ ANOTHER_PROVIDER: Final = AuthService("https://auth.example")
 
 def just_signed_in(person: Person) -> Context:
     context = person.context
-    return dataclasses.replace(context, authenticated_at=context.now.timestamp())
+    return msgspec.structs.replace(context, authenticated_at=context.now.timestamp())
 
 
 async def export_of(database: Database, person: Person, accounts: AuthService = ANOTHER_PROVIDER) -> dict[str, Any]:

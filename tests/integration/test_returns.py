@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -187,7 +188,7 @@ async def delete(person: Person) -> accounts.Deleted:
 
 def just_signed_in(person: Person) -> Context:
     context = person.context
-    return dataclasses.replace(context, authenticated_at=context.now.timestamp())
+    return msgspec.structs.replace(context, authenticated_at=context.now.timestamp())
 
 
 async def test_whoever_deletes_the_account_is_told_until_when_it_can_be_undone(make_person: MakePerson) -> None:
@@ -204,7 +205,7 @@ async def test_nothing_is_deleted_without_the_own_name_and_a_recent_sign_in(make
     ana, bo = await make_person(), await make_person()
     with pytest.raises(StepUpRequired):
         await accounts.delete_own(ana.context, ana.name)
-    long_ago = dataclasses.replace(ana.context, authenticated_at=ana.context.now.timestamp() - 601)
+    long_ago = msgspec.structs.replace(ana.context, authenticated_at=ana.context.now.timestamp() - 601)
     with pytest.raises(StepUpRequired):
         await accounts.delete_own(long_ago, ana.name)
     refused = await accounts.delete_own(just_signed_in(ana), bo.name)
