@@ -18,6 +18,9 @@ class FollowState(enum.IntEnum):
     ACTIVE = 2
 
 
+_IN_FORCE: Final = FollowState.ACTIVE  # looked up once: a member of an enum is slow to read off its class
+
+
 class ListKind(enum.Enum):
     """The lists of a person: the public two, those that two people's lists have in common, and the owner's own."""
 
@@ -66,9 +69,19 @@ class Relationship:
     """The version at which each direction last changed its state; 0 where that is not known."""
 
     @property
+    def is_following(self) -> bool:
+        """Tell whether the owner follows the other."""
+        return self.follows is _IN_FORCE
+
+    @property
+    def is_followed(self) -> bool:
+        """Tell whether the other follows the owner."""
+        return self.followed_by is _IN_FORCE
+
+    @property
     def is_mutual(self) -> bool:
         """Tell whether both follow each other."""
-        return self.follows is FollowState.ACTIVE and self.followed_by is FollowState.ACTIVE
+        return self.is_following and self.is_followed
 
     def blocks_at(self, now: dt.datetime) -> bool:
         """Tell whether the owner's block is in force: a block with an end lapses by itself."""

@@ -6,6 +6,7 @@ Client text enters the source only as `repr` of response keys, which the grammar
 import collections
 import enum
 from collections.abc import Callable, Sequence
+from types import GeneratorType
 from typing import Any, Final
 
 from graphql import (
@@ -48,10 +49,13 @@ def _serialize_leaf(type_: Any) -> Callable[[Any], Any]:
     coerce = type_.coerce_output_value
     own_class = getattr(type_, "wrapped_cls", None) if isinstance(type_, GraphQLEnumType) else None
     names: dict[enum.Enum, Any] = {}
+    plain: set[type] = set()  # classes met before, whose values are neither errors nor to be awaited
 
     def complete(value: Any) -> Any:
-        if isinstance(value, Exception) or is_awaitable(value):
-            raise Leave
+        if value.__class__ not in plain:
+            if isinstance(value, Exception | GeneratorType) or is_awaitable(value):
+                raise Leave
+            plain.add(value.__class__)
         completed = coerce(value)
         if completed is None or completed is Undefined:
             raise Leave

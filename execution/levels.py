@@ -48,7 +48,7 @@ class Level:
         self.place = place
         self.columns: list[Any] = [None] * len(selection.columns)
         """Of a leaf its values; of a field that leads on, for each parent what it became (`execution.shaping`)."""
-        self.below: list[Sequence[Level]] = [()] * len(selection.columns)
+        self.below: list[Sequence[Level]] = [()] * len(selection.columns) if selection.branching else []
         self.masks: Sequence[int] = ()
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from execution.levels import Level, Run
 from execution.plan import Entry
-from execution.shaping import shape
+from execution.shaping import shape, shape_plain
 from execution.tidying import tidy
 from loaders.waiting import Begun, begin
 
@@ -67,16 +67,18 @@ async def _whole(step: Step) -> None:
 def run_column(run: Run, level: Level, entry: Entry) -> Waiting:
     """Ask one field of all objects of the level to which it shows."""
     objects = level.objects
-    arguments = run.arguments(entry)
+    arguments = entry.arguments
+    if arguments.__class__ is not dict:  # they depend on the request, or cannot be had
+        arguments = run.arguments(entry)
     if isinstance(arguments, Exception):
         return settle(run, level, entry, [arguments] * len(objects))
-    shown = _shown(level, entry)
+    shown = _shown(level, entry.guard.bit) if entry.guard is not None else None
     if shown is not None:
         objects = [objects[index] for index in shown]
     answers = _ask(run, entry, objects, arguments) if objects else []
-    if answers.__class__ is list:
-        return settle(run, level, entry, _spread(answers, shown, len(level.objects)))
-    return _settle_later(run, level, entry, answers, shown)
+    if answers.__class__ is not list:
+        return _settle_later(run, level, entry, answers, shown)
+    return settle(run, level, entry, answers if shown is None else _spread(answers, shown, len(level.objects)))
 
 
 async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, shown: list[int] | None) -> None:
@@ -85,7 +87,7 @@ async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, show
         values = _checked(await answers, expected)
     except Exception as error:  # noqa: BLE001 - told as the error of each object
         values = [error] * expected
-    waiting = settle(run, level, entry, _spread(values, shown, len(level.objects)))
+    waiting = settle(run, level, entry, values if shown is None else _spread(values, shown, len(level.objects)))
     if waiting is not None:
         await waiting
 
@@ -95,6 +97,8 @@ def settle(run: Run, level: Level, entry: Entry, answers: list[Any]) -> Waiting:
     if entry.is_leaf and entry.depth == 0 and entry.function is not None:
         level.columns[entry.column] = answers
         return None
+    if not (entry.is_leaf or run.plan.traces) and shape_plain(level, entry, answers):
+        return _run_below(run, level.below[entry.column])
     values = tidy(entry, answers)
     if values.__class__ is not list:
         return _settle_tidied(run, level, entry, values)
@@ -128,20 +132,15 @@ def _run_below(run: Run, levels: Sequence[Level]) -> Waiting:
     return run_level(run, levels[0]) if len(levels) == 1 else run_levels(run, levels)
 
 
-def _shown(level: Level, entry: Entry) -> list[int] | None:
-    """Give the indexes of the objects to which the field shows; None for all."""
-    if entry.guard is None:
-        return None
-    bit = entry.guard.bit
+def _shown(level: Level, bit: int) -> list[int] | None:
+    """Give the indexes of the objects to which a field of a group shows; None for all."""
     if all(map(bit.__and__, level.masks)):
         return None
     return [index for index, mask in enumerate(level.masks) if mask & bit]
 
 
-def _spread(values: list[Any], shown: list[int] | None, number: int) -> list[Any]:
+def _spread(values: list[Any], shown: list[int], number: int) -> list[Any]:
     """Put null where a field does not show."""
-    if shown is None:
-        return values
     spread: list[Any] = [None] * number
     for index, value in zip(shown, values, strict=True):
         spread[index] = value

@@ -33,8 +33,6 @@ class Item:
 
 def shape(run: Run, level: Level, entry: Entry, values: list[Any]) -> Awaitable[None] | None:
     """Make the levels below from a column's values; gives what has to be awaited for it, if anything."""
-    if not run.plan.traces and _shape_plain(level, entry, values):
-        return None
     shaping = _Shaping(run, entry)
     level.columns[entry.column] = [
         shaping.shape(value, entry.type, Item(value, owner, ())) for owner, value in enumerate(values)
@@ -47,13 +45,18 @@ def shape(run: Run, level: Level, entry: Entry, values: list[Any]) -> Awaitable[
     return None
 
 
-def _shape_plain(level: Level, entry: Entry, values: list[Any]) -> bool:
-    """Take the short way where all classes are known from before."""
+def shape_plain(level: Level, entry: Entry, values: list[Any]) -> bool:
+    """Make the level below in the short way: where all classes are known from before, and nothing is null.
+
+    Nothing that is of such a class has to be awaited, either: the values need not be tidied first.
+    """
     plain, shapes, objects = entry.plain, None, values
+    if entry.depth > 1 or entry.asks_type:
+        return False
     if entry.depth == 0:
         if not plain.issuperset(map(type, values)):
             return False
-    elif entry.depth == 1:
+    else:
         shapes, objects = [], []
         for value in values:
             if (value.__class__ is not list and value.__class__ is not tuple) or not plain.issuperset(map(type, value)):
@@ -61,8 +64,6 @@ def _shape_plain(level: Level, entry: Entry, values: list[Any]) -> bool:
             start = len(objects)
             objects.extend(value)
             shapes.append(slice(start, len(objects)))
-    if entry.depth > 1 or entry.asks_type:
-        return False
     level.columns[entry.column] = shapes
     level.below[entry.column] = (Level(entry.branches[entry.named], objects, None),)
     return True

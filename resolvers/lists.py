@@ -2,7 +2,9 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import itertools
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +22,7 @@ from storage.lists import ListEntry, Span, is_downward
 MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
 
+_USER_ID: Final[Callable[[ListEntry], int]] = operator.attrgetter("user_id")
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
 
 
@@ -121,7 +124,8 @@ async def _read_on(context: Context, kind: ListKind, readings: dict[int, _Readin
     among = await _known_to_viewer(context) if kind is ListKind.MUTUAL else None
     for beyond in {reading.beyond for reading in lacking.values()}:
         owners = [owner for owner, reading in lacking.items() if reading.beyond == beyond]
-        rows = await context.loaders.fetch_list(kind, owners, dataclasses.replace(span, beyond=beyond), among)
+        its_span = span if beyond is None else dataclasses.replace(span, beyond=beyond)
+        rows = await context.loaders.fetch_list(kind, owners, its_span, among)
         met = await _meet_all(context, kind, rows)
         for owner in owners:
             _keep_visible(lacking[owner], rows[owner], met, span.limit)
@@ -140,7 +144,7 @@ async def _meet_all(
     context: Context, kind: ListKind, rows: Mapping[int, Sequence[ListEntry]]
 ) -> dict[int, Visible | None]:
     """Decide about everybody in some lists at once; whom the viewer blocks is met as a stub, in that list only."""
-    ids = list({entry.user_id for entries in rows.values() for entry in entries})
+    ids = list(set(map(_USER_ID, itertools.chain.from_iterable(rows.values()))))
     people = await (meet_own_blocks if kind is ListKind.BLOCKED else meet)(context, ids)
     if kind is ListKind.MUTED:  # a mute that has ended may not have been cleared yet
         people = [person if person is not None and person.viewer_has_muted else None for person in people]

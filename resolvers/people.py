@@ -58,7 +58,9 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
     all_counts, all_hidden = context.loaders.counts, context.loaders.hidden_counts
     counts = all_counts.recall(open_ids) or await all_counts.load_many(open_ids)
     hidden = all_hidden.recall(open_ids) or await all_hidden.load_many(open_ids)
-    left: list[Counts | None] = list(map(_less, counts, hidden))
+    left: list[Counts | None] = [
+        _less(its, less) if less.followers or less.following else its for its, less in zip(counts, hidden, strict=True)
+    ]
     if len(left) == len(people):
         return left
     by_id = dict(zip(open_ids, left, strict=True))
@@ -82,8 +84,6 @@ async def fetch_details(context: Context, people: Sequence[Visible], group: Fiel
 
 
 def _less(counts: Counts, hidden: Counts) -> Counts:
-    if not hidden.followers and not hidden.following:
-        return counts
     return Counts(counts.followers - hidden.followers, counts.following - hidden.following)
 
 

@@ -21,11 +21,11 @@ def _patched(owner: object, name: str, value: object) -> Plant:
     return lambda: mock.patch.object(owner, name, value)
 
 
-def _all_shown(level: Level, entry: Entry) -> None:
-    del level, entry
+def _all_shown(level: Level, bit: int) -> None:
+    del level, bit
 
 
-def _nulls_last(values: list[Any], shown: list[int] | None, number: int) -> list[Any]:
+def _nulls_last(values: list[Any], shown: list[int], number: int) -> list[Any]:
     del shown
     return [*values, *[None] * (number - len(values))]
 
