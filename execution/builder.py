@@ -97,6 +97,8 @@ class _Source:
         self._names: dict[str, Any] = {"Leave": Leave}
         self._loop = {"o": "objects"}
         self._body: list[str] = []
+        self._twins: dict[str, str] = {}
+        """The variable of each field that is read here: once, whatever the number of its keys."""
         self._shared = self._shared_reads()
 
     def compile(self) -> Build:
@@ -131,6 +133,9 @@ class _Source:
             if entry.is_leaf:
                 self._body += self._checks(x, place, entry)
             return x
+        twin = self._twins.setdefault(entry.name, x)
+        if twin != x:
+            return twin
         lines = [f"{x} = {self._read(path)}", *self._checks(x, place, entry)]
         self._body += self._guarded(x, entry, entry.guard.bit, lines) if entry.guard is not None else lines
         return x

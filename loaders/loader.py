@@ -147,10 +147,15 @@ class Loader(Generic[K, V]):
     def recall(self, keys: Sequence[K]) -> list[V] | None:
         """Give the values of many keys at once, or None where one of them is not known."""
         known = self._known
-        lacking = list(itertools.filterfalse(known.__contains__, keys)) if known else keys
-        if lacking and self._asker.epoch is not None:
-            self._reader.recall(lacking, known)
-        try:
-            return list(map(known.__getitem__, keys))
-        except KeyError:
-            return None
+        values = _all_of(known, keys) if known else None
+        if values is not None or self._asker.epoch is None:
+            return values
+        self._reader.recall(list(itertools.filterfalse(known.__contains__, keys)) if known else keys, known)
+        return _all_of(known, keys)
+
+
+def _all_of(known: Mapping[K, V], keys: Sequence[K]) -> list[V] | None:
+    try:
+        return list(map(known.__getitem__, keys))
+    except KeyError:
+        return None

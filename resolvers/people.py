@@ -54,17 +54,19 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
 
     The figure leaves out whom a block hides from this viewer: a count that differed from the list would tell of it.
     """
-    open_ids = [person.user.id for person in people if person.shown & _COUNTS]
-    all_counts, all_hidden = context.loaders.counts, context.loaders.hidden_counts
-    counts = all_counts.recall(open_ids) or await all_counts.load_many(open_ids)
-    hidden = all_hidden.recall(open_ids) or await all_hidden.load_many(open_ids)
-    left: list[Counts | None] = [
-        _less(its, less) if less.followers or less.following else its for its, less in zip(counts, hidden, strict=True)
-    ]
-    if len(left) == len(people):
-        return left
-    by_id = dict(zip(open_ids, left, strict=True))
-    return [by_id.get(person.user.id) for person in people]
+    known = recall_counts(context, people)
+    if known is not None:
+        return known
+    open_ids = _open_to_count(people)
+    counts = await context.loaders.counts.load_many(open_ids)
+    return _left(people, open_ids, counts, await context.loaders.hidden_counts.load_many(open_ids))
+
+
+def recall_counts(context: Context, people: Sequence[Visible]) -> list[Counts | None] | None:
+    """Give the same at once, or None where not all of it is known."""
+    open_ids = _open_to_count(people)
+    counts, hidden = context.loaders.counts.recall(open_ids), context.loaders.hidden_counts.recall(open_ids)
+    return _left(people, open_ids, counts, hidden) if counts is not None and hidden is not None else None
 
 
 async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> list[Counts | None]:
@@ -81,6 +83,22 @@ async def fetch_details(context: Context, people: Sequence[Visible], group: Fiel
     open_ids = [person.user.id for person in people if person.allows(group)]
     found = dict(zip(open_ids, await context.loaders.details.load_many(open_ids), strict=True))
     return [found.get(person.user.id, NO_DETAILS) for person in people]
+
+
+def _open_to_count(people: Sequence[Visible]) -> list[int]:
+    return [person.user.id for person in people if person.shown & _COUNTS]
+
+
+def _left(
+    people: Sequence[Visible], open_ids: Sequence[int], counts: Sequence[Counts], hidden: Sequence[Counts]
+) -> list[Counts | None]:
+    left: list[Counts | None] = [
+        _less(its, less) if less.followers or less.following else its for its, less in zip(counts, hidden, strict=True)
+    ]
+    if len(left) == len(people):
+        return left
+    by_id = dict(zip(open_ids, left, strict=True))
+    return [by_id.get(person.user.id) for person in people]
 
 
 def _less(counts: Counts, hidden: Counts) -> Counts:

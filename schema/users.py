@@ -37,13 +37,15 @@ class ProfileLink:
 
 async def followers_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
     """How many people follow this person, as far as the viewer may know."""
-    found = await people.fetch_counts_if_possible(context, owners, "User.followersCount")
+    known = people.recall_counts(context, owners)
+    found = known or await people.fetch_counts_if_possible(context, owners, "User.followersCount")
     return [counts.followers if counts else None for counts in found]
 
 
 async def following_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
     """How many people this person follows, as far as the viewer may know."""
-    found = await people.fetch_counts_if_possible(context, owners, "User.followingCount")
+    known = people.recall_counts(context, owners)
+    found = known or await people.fetch_counts_if_possible(context, owners, "User.followingCount")
     return [counts.following if counts else None for counts in found]
 
 
