@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -27,19 +29,6 @@ from storage.vault import Vault
 _LOOKED: Final = 0.1
 
 
-class _Clock:
-    """Stands still once it is told to: nothing that is remembered grows old."""
-
-    def __init__(self) -> None:
-        self._stopped_at: float | None = None
-
-    def __call__(self) -> float:
-        return self._stopped_at if self._stopped_at is not None else asyncio.get_running_loop().time()
-
-    def stop(self) -> None:
-        self._stopped_at = asyncio.get_running_loop().time()
-
-
 class _Still(Pulse):
     """Answers without Redis: over HTTP all requests of one tick share that look, here they would come one by one."""
 
@@ -50,7 +39,8 @@ class _Still(Pulse):
 @contextlib.asynccontextmanager
 async def warm_world(folder: Path) -> AsyncIterator[tuple[Backend, dict[str, int]]]:
     """Open a backend over the named world; gives the ids of the named people too. What is read once is remembered."""
-    ids, clock = OpaqueIds(secrets.token_bytes(32)), _Clock()
+    ids = OpaqueIds(secrets.token_bytes(32))
+    still = itertools.repeat(time.monotonic()).__next__  # so that nothing that is remembered grows old
     parts = frozenset({Part.POSTGRES, Part.VALKEY})
     async with contextlib.AsyncExitStack() as stack:
         services = await stack.enter_async_context(Services(folder, cells=1, parts=parts, report=lambda _line: None))
@@ -60,12 +50,11 @@ async def warm_world(folder: Path) -> AsyncIterator[tuple[Backend, dict[str, int
         people = await seed_named_world(Database(shards, ids), lambda _line: None)
         redis = await stack.enter_async_context(open_redis(addresses.redis_url))
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
-        caches = Caches(shards, ids, redis, clock=clock)
+        caches = Caches(shards, ids, redis, clock=still)
         caches.pulse = _Still(redis, lambda _user_id: None, lambda: None)
         async with caches.generations.watched():
             while caches.generations.of(0) is None:
                 await asyncio.sleep(_LOOKED)
-        clock.stop()
         bell = Bell()
         stack.push_async_callback(bell.close)
         key = secrets.token_bytes(32)

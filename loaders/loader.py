@@ -5,6 +5,8 @@ import itertools
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
+import msgspec
+
 from domain.errors import Overloaded
 from loaders.asker import Asker
 
@@ -109,20 +111,17 @@ class _Flight(Generic[K, V]):
                 del self._flying[key]
 
 
-class Loader(Generic[K, V]):
+class Loader(msgspec.Struct, Generic[K, V]):
     """Answers from what the operation has read, then from what is remembered, and asks for the rest in one batch.
 
     What is known costs no wait. What a caller gets is shielded: a caller that is cancelled takes nothing from another
     who waits for the same key. An error is told to all who wait and forgotten.
     """
 
-    __slots__ = ("_asker", "_flight", "_known", "_reader")
-
-    def __init__(self, asker: Asker, reader: Reader[K, V]) -> None:
-        self._asker = asker
-        self._reader = reader
-        self._known: dict[K, V] = {}
-        self._flight: _Flight[K, V] | None = None
+    _asker: Asker
+    _reader: Reader[K, V]
+    _known: dict[K, V] = {}
+    _flight: _Flight[K, V] | None = None
 
     async def load(self, key: K) -> V:
         """Give the value of one key."""
