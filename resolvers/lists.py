@@ -23,6 +23,7 @@ MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
 
 _USER_ID: Final[Callable[[ListEntry], int]] = operator.attrgetter("user_id")
+_SINCE: Final[Callable[[ListEntry], dt.datetime]] = operator.attrgetter("since")
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
 
 
@@ -86,7 +87,9 @@ class _Reading:
     owner: Visible
     scope: str
     beyond: Position | None
-    found: list[tuple[ListEntry, Visible]] = dataclasses.field(default_factory=list)
+    entries: list[ListEntry] = dataclasses.field(default_factory=list)
+    people: list[Visible] = dataclasses.field(default_factory=list)
+    """Those of the entries, one each."""
     ended: bool = False
 
 
@@ -137,7 +140,7 @@ async def _known_to_viewer(context: Context) -> Sequence[int]:
 
 
 def _is_full(reading: _Reading, wanted: int) -> bool:
-    return reading.ended or len(reading.found) >= wanted
+    return reading.ended or len(reading.entries) >= wanted
 
 
 async def _meet_all(
@@ -154,21 +157,24 @@ async def _meet_all(
 def _keep_visible(
     reading: _Reading, entries: Sequence[ListEntry], met: Mapping[int, Visible | None], limit: int
 ) -> None:
-    reading.found += [(entry, person) for entry in entries if (person := met[entry.user_id]) is not None]
+    people = list(map(met.__getitem__, map(_USER_ID, entries)))
+    reading.entries += itertools.compress(entries, people)
+    reading.people += filter(None, people)
     reading.ended = len(entries) < limit
     reading.beyond = entries[-1].position if entries else reading.beyond
 
 
 def _present(context: Context, kind: ListKind, reading: _Reading, request: PageRequest) -> FollowerPage:
-    found = reading.found[: request.size]
-    overfull = len(reading.found) > request.size
+    entries, people = reading.entries[: request.size], reading.people[: request.size]
+    overfull = len(reading.entries) > request.size
     # A page that could not be filled ends where reading stopped, which may lie beyond its last edge.
-    far = found[-1][0].position if overfull else reading.beyond
+    far = entries[-1].position if overfull else reading.beyond
     more = overfull or not reading.ended
     if request.backward:
-        found.reverse()
-    places = Places(context.backend.cursors, reading.scope, [entry for entry, _ in found], far)
-    edges = [FollowerEdge(person, entry.since, places, index) for index, (entry, person) in enumerate(found)]
+        entries.reverse()
+        people.reverse()
+    places = Places(context.backend.cursors, reading.scope, entries, far)
+    edges = list(map(FollowerEdge, people, map(_SINCE, entries), itertools.repeat(places), itertools.count()))
     return FollowerPage(edges, reading.owner, kind, request, places, more)
 
 
