@@ -73,8 +73,8 @@ class Consumer:
     async def _consume(self) -> None:
         topics = self._subscription.topics
         marks = await wait_for_topics(self._bootstrap, topics)
-        group, hurry = self._subscription.group, self._subscription.hurry
-        async with open_member(self._bootstrap, group, topics, self._session_timeout_ms, hurry=hurry) as consumer:
+        group, hurry, timeout = self._subscription.group, self._subscription.hurry, self._session_timeout_ms
+        async with open_member(self._bootstrap, group, topics, timeout, marks, hurry=hurry) as consumer:
             looked_around = 0.0
             while True:
                 await self._turn(consumer)

@@ -10,6 +10,7 @@ from aiokafka.errors import IllegalStateError
 
 from events.broker import fetch_topics, marks_among, open_admin
 from events.clients import ask, start_client, stop_consumer
+from events.lives import LifeEnded, confirm_connections
 from events.metrics import CONSUMER_LAG, CONSUMER_PARTITIONS
 from events.security import client_options
 
@@ -23,10 +24,17 @@ class BrokerLost(Exception):
 
 @contextlib.asynccontextmanager
 async def open_member(
-    bootstrap: str, group: str, topics: tuple[str, ...], session_timeout_ms: int, *, hurry: bool = True
+    bootstrap: str,
+    group: str,
+    topics: tuple[str, ...],
+    session_timeout_ms: int,
+    marks: frozenset[str],
+    *,
+    hurry: bool = True,
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Join a group; leaves it in the end, as long as the broker is there to hear.
+    """Join a group in the life of the broker that has these marks; leaves it in the end, if the broker can hear.
 
+    In another life no position is committed: a commit raises LifeEnded there.
     The client's own request timeout stays: joining may take longer than any shorter one.
     """
     consumer = AIOKafkaConsumer(
@@ -39,6 +47,12 @@ async def open_member(
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // 4,
     )
+
+    async def confirm() -> None:
+        if not marks_among(await consumer.topics()) >= marks:
+            raise LifeEnded
+
+    confirm_connections(consumer, confirm)
     try:
         await ask(start_client(consumer))
         yield consumer

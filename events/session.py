@@ -9,12 +9,11 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from events.broker import ensure_topics, fetch_topics, mark_life, mark_of
 from events.held_keys import HeldKeys
 from events.leadership import Leadership
-from events.lives import confirm_connections
+from events.lives import LifeEnded, confirm_connections
 from events.metrics import RELAYED
 from events.publisher import Publisher
 from events.reach import Reach
@@ -150,7 +149,7 @@ class Session:
         with self._reach.asking():
             topics = await fetch_topics(self._admin)
         if not all(_is_known(led.broker, topics) for led in self._greeted.values()):
-            raise KafkaError("the broker has begun a new life")
+            raise LifeEnded
 
 
 def _is_known(broker: uuid.UUID | None, topics: set[str]) -> bool:

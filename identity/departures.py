@@ -86,7 +86,7 @@ class Departures:
     async def _follow(self) -> None:
         marks = await wait_for_topics(self.bootstrap, (TOPIC, ACKNOWLEDGEMENTS))
         async with (
-            open_member(self.bootstrap, GROUP, (TOPIC,), self.session_timeout_ms, hurry=False) as consumer,
+            open_member(self.bootstrap, GROUP, (TOPIC,), self.session_timeout_ms, marks, hurry=False) as consumer,
             open_producer(self.bootstrap) as producer,
         ):
             while True:
