@@ -5,14 +5,13 @@ where it is named. These machines are noisy: medians are printed, and costs as r
 in the same run, in turn.
 """
 
+import asyncio
 import functools
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
-
-import uvloop
 
 from benchmarks.audit import measure_audit
 from benchmarks.load import measure_load
@@ -60,4 +59,4 @@ async def _print(measure: Measure, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(uvloop.run(_main(sys.argv[1:])))
+    raise SystemExit(asyncio.run(_main(sys.argv[1:])))
