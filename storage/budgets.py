@@ -11,9 +11,10 @@ import collections
 import dataclasses
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from domain import deadlines
+from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable, Redis
 
 WINDOW_S: Final = 60
@@ -127,7 +128,7 @@ class Budgets:
 
     async def _lease(self, wanted: Mapping[str, tuple[Account, int]], done: asyncio.Future[None]) -> None:
         try:
-            found = await self._redis.run(lambda client: _take(client, wanted))
+            found = await _take(self._redis, wanted)
             for (account, points), (taken, milliseconds) in zip(wanted.values(), found, strict=True):
                 account.ends = self._clock() + max(0, milliseconds) / 1000
                 _grant(account, points, taken)
@@ -147,10 +148,10 @@ def _grant(account: Account, points: int, taken: int) -> None:
     account.taken = min(taken, account.limit)
 
 
-async def _take(client: Any, wanted: Mapping[str, tuple[Account, int]]) -> list[tuple[int, int]]:
+async def _take(redis: Redis, wanted: Mapping[str, tuple[Account, int]]) -> list[tuple[int, int]]:
     """Add to what is taken of each budget; gives the sums, and the milliseconds that the windows go on."""
-    pipeline: Any = client.pipeline(transaction=False)
+    commands: list[Command] = []
     for key, (_, points) in wanted.items():
-        pipeline.incrby(key, points).expire(key, WINDOW_S, nx=True).pttl(key)
-    answers = await pipeline.execute()
+        commands += [("INCRBY", key, points), ("EXPIRE", key, WINDOW_S, "NX"), ("PTTL", key)]
+    answers = await redis.exchange(commands)
     return list(zip(answers[::3], answers[2::3], strict=True))

@@ -9,11 +9,12 @@ import dataclasses
 import random
 import struct
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
 from storage.epochs import EPOCH_LIVES_S, new_epoch
+from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable, Redis
 
 _HEAD: Final = 8
@@ -59,14 +60,8 @@ class Stamped:
 
 async def read_versioned(redis: Redis, keys: Sequence[str]) -> list[bytes | None]:
     """Read many values in one round trip, None where there is none; raises CacheUnavailable."""
-
-    async def work(client: Any) -> list[bytes | None]:
-        pipeline: Any = client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.get(key)
-        return [found[_HEAD:] if found is not None else None for found in await pipeline.execute()]
-
-    return await redis.run(work)
+    answers = await redis.exchange([("GET", key) for key in keys])
+    return [found[_HEAD:] if found is not None else None for found in answers]
 
 
 async def read_stamped(redis: Redis, keys: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes | None]]:
@@ -76,15 +71,10 @@ async def read_stamped(redis: Redis, keys: Sequence[tuple[str, str]]) -> list[tu
     is not there begins: what is read afterwards must have one to be stored under.
     """
     proposed = [new_epoch() for _ in keys]
-
-    async def work(client: Any) -> list[bytes | None]:
-        pipeline: Any = client.pipeline(transaction=False)
-        for (epoch, key), begun in zip(keys, proposed, strict=True):
-            pipeline.set(epoch, begun, nx=True, get=True, ex=EPOCH_LIVES_S).get(key)
-        answers: list[bytes | None] = await pipeline.execute()
-        return answers
-
-    answers = await redis.run(work)
+    commands: list[Command] = []
+    for (epoch, key), begun in zip(keys, proposed, strict=True):
+        commands += [("SET", epoch, begun, "NX", "GET", "EX", EPOCH_LIVES_S), ("GET", key)]
+    answers = await redis.exchange(commands)
     epochs = [found or begun for found, begun in zip(answers[::2], proposed, strict=True)]
     return [_under(epoch, found) for epoch, found in zip(epochs, answers[1::2], strict=True)]
 
@@ -95,41 +85,36 @@ def _under(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:
 
 async def write_newer(redis: Redis, entries: Sequence[Versioned]) -> None:
     """Store values whose versions are not below those that are there; raises CacheUnavailable."""
-
-    async def work(client: Any) -> None:
-        pipeline: Any = client.pipeline(transaction=False)
-        for entry in entries:
-            head = struct.pack(">Q", entry.version)
-            pipeline.eval(_WRITE_NEWER, 1, entry.key, head, entry.value, _milliseconds(entry.ttl))
-        await pipeline.execute()
-
-    await redis.run(work)
+    await redis.exchange(
+        [
+            (
+                "EVAL",
+                _WRITE_NEWER,
+                1,
+                entry.key,
+                struct.pack(">Q", entry.version),
+                entry.value,
+                _milliseconds(entry.ttl),
+            )
+            for entry in entries
+        ]
+    )
 
 
 async def write_under_epoch(redis: Redis, entries: Sequence[Stamped]) -> None:
     """Store values whose epochs are still those that were seen; raises CacheUnavailable."""
-
-    async def work(client: Any) -> None:
-        pipeline: Any = client.pipeline(transaction=False)
-        for entry in entries:
-            keys, life = (entry.epoch_key, entry.key), _milliseconds(entry.ttl)
-            pipeline.eval(_WRITE_UNDER_EPOCH, 2, *keys, entry.epoch, entry.value, life)
-        await pipeline.execute()
-
-    await redis.run(work)
+    await redis.exchange(
+        [
+            ("EVAL", _WRITE_UNDER_EPOCH, 2, one.epoch_key, one.key, one.epoch, one.value, _milliseconds(one.ttl))
+            for one in entries
+        ]
+    )
 
 
 async def claim_fills(redis: Redis, keys: Sequence[str]) -> frozenset[str]:
     """Claim, for 100 ms, the filling of keys among all processes; gives those claimed; raises CacheUnavailable."""
-
-    async def work(client: Any) -> list[bool | None]:
-        pipeline: Any = client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.set(f"fill:{key}", b"", nx=True, px=_CLAIM_MS)
-        answers: list[bool | None] = await pipeline.execute()
-        return answers
-
-    return frozenset(key for key, claimed in zip(keys, await redis.run(work), strict=True) if claimed)
+    answers = await redis.exchange([("SET", f"fill:{key}", b"", "NX", "PX", _CLAIM_MS) for key in keys])
+    return frozenset(key for key, claimed in zip(keys, answers, strict=True) if claimed)
 
 
 async def scan(redis: Redis) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """Commands sent to Redis and answers read back with as little as possible in between: it is on every request's way.
 
 The client's own way packs commands in Python, waits for each write in a task, has a timeout for each answer and takes
-a connection from its pool under a condition. Here a connection is kept between two exchanges, and whoever calls has a
+a connection from its pool under a condition. Here connections are kept between two exchanges, and whoever calls has a
 timeout for all of it.
 """
 
@@ -14,6 +14,8 @@ import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
 Command = tuple[str | bytes | int, ...]
+KEPT: Final = 6
+"""Connections at most; the pool has more, for what is not exchanged."""
 _FOREVER: Final = math.inf
 _PACK: Final[Callable[[Command], bytes]] = cast("Any", hiredis.pack_command)
 
@@ -24,7 +26,7 @@ class Exchanges:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: Any = None
+        self._kept: list[Any] = []
 
     async def send(self, client: aioredis.Redis, commands: Sequence[Command]) -> list[Any]:
         """Send commands at once and give the answers as they come; to be called under a timeout.
@@ -42,17 +44,17 @@ class Exchanges:
             await connection.disconnect(nowait=True)  # answers may be left unread
             await pool.release(connection)
             raise
-        if self._kept is None:
-            self._kept = connection
+        if len(self._kept) < KEPT:
+            self._kept.append(connection)
         else:
             await pool.release(connection)
         return answers
 
     async def _take(self, pool: Any) -> Any:
-        """Take the connection that is kept, or one of the pool's: both are looked at before they are used."""
-        connection, self._kept = self._kept, None
-        if connection is None:
+        """Take the connection that was kept last, or one of the pool's: both are looked at before they are used."""
+        if not self._kept:
             return await pool.get_connection()
+        connection = self._kept.pop()
         is_good = False
         try:
             # Nothing is left unread, nor the end.

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +20,7 @@ from resolvers import blocks, follows, usernames
 from resolvers.quotas import Limited, Payer, Terms, Unlimited
 from storage import redis_client
 from storage.budgets import LEASES, Budgets
+from storage.exchanges import Command
 from storage.rate_windows import RateWindows
 from storage.redis_client import CacheUnavailable, Redis, open_redis
 from tests.conftest import KEY, MakePerson, Person
@@ -51,6 +52,9 @@ class CountingRedis:
         if self.is_away:
             raise CacheUnavailable
         return await self._redis.run(call)
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        return list(await self.run(lambda _client: self._redis.exchange(commands)))
 
     async def ping(self) -> None:
         await self._redis.ping()

@@ -208,16 +208,18 @@ class FakeRedis:
         return await call(Client(self))
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands as they go over the wire: those with which an operation begins."""
+        """Send commands as they go over the wire."""
 
         async def work(client: Any) -> list[Any]:
-            for name, key, *rest in commands:
+            for name, *rest in commands:
                 if name == "SET":
-                    value, *_, life = rest
-                    client.set(key, value, nx=True, get=True, ex=life)
-                else:
-                    first, last, _, count = rest
+                    key, value, *how, life = rest
+                    client.set(key, value, nx="NX" in how, get="GET" in how, **{str(how[-1]).lower(): life})
+                elif name == "XRANGE":
+                    key, first, last, _, count = rest
                     client.xrange(key, first, last, count)
+                else:
+                    getattr(client, str(name).lower())(*rest)
             answers: list[Any] = await client.execute()
             return answers
 
