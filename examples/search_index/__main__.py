@@ -1,4 +1,4 @@
-"""`python -m examples.search_index follow` keeps the index; `… search WORDS [--viewer ID]` asks it."""
+"""`python -m examples.search_index follow` keeps the index; `… search WORDS [--viewer=ID]` asks it."""
 
 import argparse
 import asyncio
@@ -23,7 +23,10 @@ def _parser() -> argparse.ArgumentParser:
     follow.add_argument("--api", default="http://127.0.0.1:8000/graphql", help="the address of Kith's GraphQL API")
     search = commands.add_parser("search", help="find people by a part of their names")
     search.add_argument("words")
-    search.add_argument("--viewer", help="who searches: an id as the API gives it; nobody where it is left out")
+    search.add_argument(
+        "--viewer",
+        help="who searches, as --viewer=ID, for ids may begin with a dash",
+    )
     return parser
 
 

@@ -41,7 +41,7 @@ async def following(people: People, file: Path) -> AsyncIterator[asyncio.subproc
 
 async def search(file: Path, words: str, viewer: Person | None = None) -> set[str]:
     """Ask the index as a user of it would."""
-    arguments = ["search", words, *(["--viewer", viewer.id] if viewer is not None else [])]
+    arguments = ["search", words, *([f"--viewer={viewer.id}"] if viewer is not None else [])]
     command = ["-m", "examples.search_index", "--file", str(file), *arguments]
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=ROOT, env=environment(), stdout=asyncio.subprocess.PIPE

@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from embedded import Addresses, Part, Services
 from events import broker as broker_module
 from events import leadership, refeed
+from events.clients import start_client, stop_consumer
 from events.leadership import Leadership
 from events.metrics import RELAYED
 from events.quarantine import list_held, retry, show, skip
@@ -78,14 +79,14 @@ class Sink:
             consumer = AIOKafkaConsumer(
                 "users.v1", bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=20
             )
-            await consumer.start()
             try:
+                await start_client(consumer)
                 while broker_module.marks_among(await broker_module.fetch_topics(admin)) >= marks:
                     for records in (await consumer.getmany(timeout_ms=100)).values():
                         for record in records:
                             self._note(record.key, record.headers, record.value)
             finally:
-                await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=3)
+                await stop_consumer(consumer)
 
     def _note(self, key: bytes, headers: list[tuple[str, bytes]], value: bytes) -> None:
         event_id = uuid.UUID(dict(headers)["ce_id"].decode())
