@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -10,16 +11,12 @@ from aiokafka.errors import IllegalStateError
 
 from events.broker import fetch_topics, marks_among, open_admin
 from events.clients import ask, start_client, stop_consumer
-from events.lives import LifeEnded, confirm_connections
+from events.lives import BrokerLost, confirm_connections
 from events.metrics import CONSUMER_LAG, CONSUMER_PARTITIONS
 from events.security import client_options
 
 FETCH_WAIT_MS: Final = 20  # the embedded broker waits by partition: at 500 a record took 140 ms, at 20 it takes 3
 UNHURRIED_FETCH_WAIT_MS: Final = 500  # each look costs it a millisecond of CPU
-
-
-class BrokerLost(Exception):
-    """The broker has begun a new life; what it holds now is read from the start."""
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +31,7 @@ async def open_member(
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """Join a group in the life of the broker that has these marks; leaves it in the end, if the broker can hear.
 
-    In another life no position is committed: a commit raises LifeEnded there.
+    In another life no position is committed: a commit raises BrokerLost there.
     The client's own request timeout stays: joining may take longer than any shorter one.
     """
     consumer = AIOKafkaConsumer(
@@ -47,12 +44,7 @@ async def open_member(
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // 4,
     )
-
-    async def confirm() -> None:
-        if not marks_among(await consumer.topics()) >= marks:
-            raise LifeEnded
-
-    confirm_connections(consumer, confirm)
+    confirm_connections(consumer, functools.partial(expect_same_life, consumer, marks))
     try:
         await ask(start_client(consumer))
         yield consumer

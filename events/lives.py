@@ -16,11 +16,11 @@ from aiokafka.protocol.produce import ProduceRequest
 
 _TELLING: Final = (ProduceRequest, OffsetCommitRequest)
 Confirm = Callable[[], Awaitable[None]]
-"""Raises KafkaError where the broker's life is another."""
+"""Raises BrokerLost where the broker's life is another."""
 
 
-class LifeEnded(KafkaError):  # type: ignore[misc] # the library does not annotate it
-    """The broker has begun a new life."""
+class BrokerLost(KafkaError):  # type: ignore[misc] # the library does not annotate it
+    """The broker has begun a new life; what it holds now is read from the start."""
 
 
 def confirm_connections(client: AIOKafkaProducer | AIOKafkaConsumer, confirm: Confirm) -> None:

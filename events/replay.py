@@ -25,7 +25,7 @@ from domain.users import UserState
 from embedded.configured import find_addresses
 from events.broker import ensure_topics, fetch_topics, marks_among, open_admin, open_producer
 from events.held_keys import HeldKeys
-from events.lives import LifeEnded, confirm_connections
+from events.lives import BrokerLost, confirm_connections
 from events.publisher import Publisher
 from keys import load_keys
 from settings import leaving_on_bad_settings, load_or_exit
@@ -164,7 +164,7 @@ async def replay(database: Database, bootstrap: str, wish: Wish, say: Say, *, dr
 
             async def confirm() -> None:
                 if marks_among(await fetch_topics(admin)) != marks:
-                    raise LifeEnded
+                    raise BrokerLost
 
             confirm_connections(producer, confirm)
             run = Replay(database, producer, say)

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from events.broker import ensure_topics, fetch_topics, mark_life, mark_of
 from events.held_keys import HeldKeys
 from events.leadership import Leadership
-from events.lives import LifeEnded, confirm_connections
+from events.lives import BrokerLost, confirm_connections
 from events.metrics import RELAYED
 from events.publisher import Publisher
 from events.reach import Reach
@@ -149,7 +149,7 @@ class Session:
         with self._reach.asking():
             topics = await fetch_topics(self._admin)
         if not all(_is_known(led.broker, topics) for led in self._greeted.values()):
-            raise LifeEnded
+            raise BrokerLost
 
 
 def _is_known(broker: uuid.UUID | None, topics: set[str]) -> bool:

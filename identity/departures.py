@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from domain.events import ACKNOWLEDGEMENTS, EventType, UserPayload
 from events.broker import open_producer
-from events.groups import BrokerLost, expect_same_life, open_member, wait_for_topics
+from events.groups import expect_same_life, open_member, wait_for_topics
 from events.records import ReceivedEvent, UnreadableRecord, read_record
 from identity.accounts import fetch_account_by_subject
 from identity.database import Connection, Database, Unavailable
@@ -77,7 +77,7 @@ class Departures:
         while True:
             try:
                 await self._follow()
-            except (KafkaError, BrokerLost, Unavailable, OSError) as error:
+            except (KafkaError, Unavailable, OSError) as error:
                 _LOG.warning("facts about people wait: %s", type(error).__name__)
             except Exception:  # noqa: BLE001 - whatever the client library raises, following starts again
                 _LOG.exception("facts about people wait")

@@ -1,4 +1,4 @@
-"""WebSockets as bytes: frames that no library would send, and connections that end as no library would end them."""
+"""Sockets as bytes: what is passed on, frames that no library would send, ends that no library would make."""
 
 import asyncio
 import base64
@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Final
 
 TEXT: Final = 1
@@ -30,6 +30,17 @@ async def connected(
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def first_of(*works: Coroutine[None, None, None]) -> None:
+    """Run until one ends; the others are cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def frame(opcode: int, payload: bytes, *, fin: int = 1, rsv: int = 0, masked: bool = True) -> bytes:

@@ -11,12 +11,12 @@ from aiokafka.errors import KafkaError
 
 from domain.events import TOPICS
 from events.clients import start_client, stop_consumer
-from events.groups import BrokerLost, expect_same_life, wait_for_topics
+from events.groups import expect_same_life, wait_for_topics
 from events.records import read_record
 
 LOOK_EVERY_S: Final = 0.5
 PATIENCE_S: Final = 10.0
-AWAY: Final = (KafkaError, BrokerLost, OSError, TimeoutError)
+AWAY: Final = (KafkaError, OSError, TimeoutError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from domain.events import TOPICS
 from embedded import Part, Services
 from events.broker import PARTITIONS, ensure_topics, mark_life, open_admin
 from events.reading import Record
+from tests.raw_sockets import first_of
 
 
 @contextlib.asynccontextmanager
@@ -122,14 +123,7 @@ class Way:
             await self._passing.wait()
             from_broker, to_broker = await asyncio.open_connection(self._host, self._port)
             with contextlib.closing(to_broker):
-                passing = [self._pass(reader, to_broker), self._pass(from_broker, writer)]
-                tasks = [asyncio.ensure_future(one) for one in passing]
-                try:
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                await first_of(self._pass(reader, to_broker), self._pass(from_broker, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass messages on; where the broker names its address, it is this one."""

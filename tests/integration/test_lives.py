@@ -1,74 +1,104 @@
-"""A broker that comes back empty: what is told to it of the life before."""
+"""A Redis that comes back with a part of what it knew: nothing that it was told before is believed."""
 
-import asyncio
 import contextlib
+import datetime as dt
 import os
 import signal
-import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+import pytest
 
-from embedded import Part, Services
-from events.clients import ClientFailed, ask
-from events.groups import open_member, wait_for_topics
-from events.lives import LifeEnded
-from tests.conftest import eventually
-from tests.integration.brokers import begin_life, open_broker, open_writer
-
-TOPIC = "users.v1"
-PLACE = TopicPartition(TOPIC, 0)
-SESSION_TIMEOUT_MS = 2000
-
-
-async def begin_again(services: Services) -> None:
-    """Kill the broker, and begin another life as the relay does, with two records in it."""
-    killed = services.pid(Part.BROKER)
-    assert killed is not None
-    os.kill(killed, signal.SIGKILL)
-
-    async def has_begun() -> bool:
-        if services.pid(Part.BROKER) in (None, killed):
-            return False
-        with contextlib.suppress(KafkaError):
-            await begin_life(services.addresses.kafka_bootstrap)
-            return True
-        return False
-
-    await eventually(has_begun)
-    await write(services.addresses.kafka_bootstrap)
+from domain.ids import OpaqueIds
+from domain.transitions import block
+from loaders import Caches, Loaders, open_caches
+from storage.cells import ShardMap
+from storage.generations import fetch_generation
+from storage.lives import Lives
+from storage.pairs import change_pair
+from storage.redis_client import CacheUnavailable, Redis, open_redis
+from tests.clusters import tell
+from tests.conftest import KEY, MakePerson, Person, eventually
+from tests.integration.test_pairs import now
+from tests.valkey import Server
 
 
-async def write(bootstrap: str) -> None:
-    async with open_writer(bootstrap) as writer:
-        for n in range(2):
-            await writer.send_and_wait(TOPIC, b"%d" % n, partition=PLACE.partition)
+@pytest.fixture
+def server(short_folder: Path) -> Iterator[Server]:
+    started = Server(short_folder)
+    yield started
+    started.stop()
 
 
-async def test_how_far_a_group_had_come_is_not_told_to_the_brokers_next_life(short_folder: Path) -> None:
-    """The client joins the group again by itself, and could commit there: what is fed again would not be read."""
-    group = f"g{uuid.uuid4().hex}"
-    async with open_broker(short_folder) as services:
-        bootstrap = services.addresses.kafka_bootstrap
-        await write(bootstrap)
-        marks = await wait_for_topics(bootstrap, (TOPIC,))
-        async with open_member(bootstrap, group, (TOPIC,), SESSION_TIMEOUT_MS, marks) as member:
-            assert (await ask(member.getone(PLACE))).offset == 0
-            await member.commit({PLACE: 1})
-            await begin_again(services)
+@contextlib.asynccontextmanager
+async def a_process(shards: ShardMap, server: Server) -> AsyncIterator[Caches]:
+    """Run caches over a Valkey of the test's own, and have them know the generations."""
+    async with open_redis(f"redis://127.0.0.1:{server.port}") as redis:
+        await eventually(lambda: answers(redis))
+        async with open_caches(shards, OpaqueIds(KEY), redis) as caches:
+            await eventually(lambda: remembers(caches))
+            yield caches
 
-            async def is_refused() -> bool:
-                try:
-                    await ask(member.commit({PLACE: 2}))
-                except LifeEnded:
-                    return True
-                except (KafkaError, ClientFailed):
-                    await asyncio.sleep(0.1)
-                    return False
-                raise AssertionError("It was committed.")
 
-            await eventually(is_refused)
-        marks = await wait_for_topics(bootstrap, (TOPIC,))
-        async with open_member(bootstrap, group, (TOPIC,), SESSION_TIMEOUT_MS, marks) as member:
-            assert (await ask(member.getone(PLACE))).offset == 0
+async def answers(redis: Redis) -> bool:
+    with contextlib.suppress(CacheUnavailable):
+        await redis.ping()
+        return True
+    return False
+
+
+async def remembers(caches: Caches) -> bool:
+    return all(caches.generations.of(cell.number) is not None for cell in caches.database.shards.cells)
+
+
+async def is_blocked(caches: Caches, viewer: Person, other: Person) -> bool:
+    _, [pair] = await Loaders(caches, viewer.id, dt.datetime.now(dt.UTC)).fetch_people([other.id])
+    await caches.settle()
+    return pair.blocked_by
+
+
+async def come_back_older(caches: Caches, server: Server, viewer: Person, other: Person) -> None:
+    """Have a block be told to Redis, and Redis come back with a snapshot from before it."""
+    assert not await is_blocked(caches, viewer, other)
+    await tell(server, "SAVE")
+    await change_pair(caches.database, other.id, viewer.id, block(until=None), now())
+    assert await is_blocked(caches, viewer, other)
+    server.send(signal.SIGKILL)
+    server.start()
+
+
+async def test_a_redis_that_comes_back_older_hides_no_block(
+    shards: ShardMap, server: Server, make_person: MakePerson
+) -> None:
+    viewer, other = await make_person(), await make_person()
+    async with a_process(shards, server) as caches:
+        await come_back_older(caches, server, viewer, other)
+        async with a_process(shards, server) as later:
+            assert await is_blocked(later, viewer, other)
+        await eventually(lambda: answers(caches.redis), within=30)
+        assert await is_blocked(caches, viewer, other)
+
+
+@pytest.mark.skipif(os.environ.get("PROVE") != "long", reason="a machine that is slow reads past its Redis")
+async def test_without_a_look_at_who_answers_the_block_would_be_hidden(
+    shards: ShardMap, server: Server, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, other = await make_person(), await make_person()
+    monkeypatch.setattr(Lives, "_meet", lambda _self, _life: None)
+    async with a_process(shards, server) as caches:
+        await come_back_older(caches, server, viewer, other)
+        async with a_process(shards, server) as later:
+            assert not await is_blocked(later, viewer, other)
+
+
+async def test_a_server_that_is_known_begins_no_generation_for_another_process(
+    shards: ShardMap, server: Server
+) -> None:
+    async with a_process(shards, server):
+        before = [await fetch_generation(cell) for cell in shards.cells]
+        async with a_process(shards, server):
+            assert [await fetch_generation(cell) for cell in shards.cells] == before
+        server.send(signal.SIGKILL)
+        server.start()
+        async with a_process(shards, server):
+            assert [await fetch_generation(cell) for cell in shards.cells] == [number + 1 for number in before]

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
+
+from tests.raw_sockets import first_of
 
 
 @contextlib.asynccontextmanager
@@ -25,7 +27,7 @@ async def delayed(port: int, most: float, rng: random.Random) -> AsyncIterator[i
     async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers, asking = await asyncio.open_connection("127.0.0.1", port)
         try:
-            await _first_of(_pass_on(reader, asking, 0.0), _pass_on(answers, writer, most))
+            await first_of(_pass_on(reader, asking, 0.0), _pass_on(answers, writer, most))
         finally:
             asking.close()
 
@@ -41,17 +43,6 @@ async def delayed(port: int, most: float, rng: random.Random) -> AsyncIterator[i
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _first_of(*works: Coroutine[None, None, None]) -> None:
-    """Run until one ends; the others are cancelled."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
