@@ -44,6 +44,10 @@ class User:
     version: int
     created_at: dt.datetime
 
+    def has_name(self, key: str) -> bool:
+        """Tell whether a key, as `domain.usernames.username_key` makes them, is that of the person's name."""
+        return self.username.casefold() == key
+
 
 class Counts(msgspec.Struct, frozen=True):
     """How many follow a person and how many the person follows, exact at every commit."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from domain.events import BlockPayload, FollowPayload, MutePayload, UserPayload
@@ -38,8 +38,8 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
 class Rememberer(Protocol):
     """Whoever remembers facts about people in this process."""
 
-    def forget(self, user_ids: Collection[int]) -> None:
-        """Forget what is about people."""
+    def forget(self, people: Sequence[int]) -> None:
+        """Forget what a pair is in the figures and lists of both."""
 
     def forget_below(self, user_id: int, version: int) -> None:
         """Forget a profile that is older than a version."""

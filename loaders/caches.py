@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from domain.digests import Digests
@@ -64,9 +64,9 @@ class Caches:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.redis = redis
-        self.memory = Memory(entries=bounds.entries, size=bounds.size, clock=clock)
         self.generations = Generations(shards, self.forget_all, clock)
-        self.pulse = Pulse(redis, lambda user_id: self.forget((user_id,)), self.forget_all)
+        self.memory = Memory(entries=bounds.entries, size=bounds.size, trust=self.generations, clock=clock)
+        self.pulse = Pulse(redis, self.forget, self.forget_all)
         freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name)
         self.database = Database(shards, ids, freshness, replicas or Replicas(), digests or Digests.of_nobody())
         shared = (self.memory, redis, self.generations)
@@ -81,7 +81,7 @@ class Caches:
         self._all: tuple[ReadThrough[Any, Any], ...] = (
             self.users, self.names, self.counts, self.followers, self.following, self.sides, self.pairs, self.hidden,
         )  # fmt: skip
-        self._by_id = (self.users, self.counts, self.followers, self.following)
+        self._of_pairs = (self.counts, self.followers, self.following)
 
     async def begin(self, viewer_id: int | None) -> bytes | None:
         """Begin an operation: give the viewer's epoch, or None where nothing that is remembered may be used.
@@ -103,13 +103,21 @@ class Caches:
         return {reader.kind.name: reader for reader in self._all}
 
     def remembered(self) -> list[tuple[str, Any, Any]]:
-        """Give the kind, key and value of everything that memory would give now."""
-        return [(kind, key, value) for (kind, key), value in self.memory.usable()]
+        """Give the kind, key and value of everything that memory would give now, names where a person confirms them."""
+        usable = [(kind, key, value) for (kind, key), value in self.memory.usable()]
+        return [entry for entry in usable if entry[0] != NAMES.name or self._is_confirmed(*entry[1:])]
 
-    def forget(self, user_ids: Collection[int]) -> None:
-        """Forget what is about people. What is between two is under their epochs."""
-        for user_id in user_ids:
-            for reader in self._by_id:
+    def _is_confirmed(self, name_key: str, user_id: int | None) -> bool:
+        person = self.users.recall_one(user_id) if user_id is not None else None
+        return user_id is None or (person is not None and person.has_name(name_key))
+
+    def forget(self, people: Sequence[int]) -> None:
+        """Forget the profile of one person, or what a pair is in the figures and lists of both.
+
+        What two are to each other is under their epochs.
+        """
+        for reader in (self.users,) if len(people) == 1 else self._of_pairs:
+            for user_id in people:
                 reader.forget(user_id)
 
     def forget_below(self, user_id: int, version: int) -> None:

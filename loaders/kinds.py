@@ -105,6 +105,10 @@ class Kind(Generic[K, V]):
         """Tell whether requests of several viewers may wait for one fetch."""
         return self.viewer_of is None
 
+    def ttl_of(self, value: V) -> float:
+        """Tell how long a value is kept."""
+        return self.missing_ttl if value == self.missing else self.ttl
+
 
 def _key(name: str, suffix: str = "") -> Callable[[int, int], str]:
     return lambda generation, user_id: f"{name}{generation}:{{{user_id}}}{suffix}"
@@ -233,8 +237,8 @@ HIDDEN: Final[Kind[HiddenKey, Counts]] = Kind(
     encode=_encode_counts,
     decode=_decode_counts,
     missing=Counts(),
-    ttl=120.0,
-    missing_ttl=120.0,
+    ttl=2.0,
+    missing_ttl=2.0,
     epoch_of=lambda key: epoch_key(key.owner_id),
     viewer_of=lambda key: key.viewer_id,
 )

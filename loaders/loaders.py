@@ -73,6 +73,14 @@ class Loaders:
         """Give the loader of ids by the keys of names."""
         return Loader(self.asker, self.asker.caches.names)
 
+    async def fetch_ids_anew(self, name_keys: Sequence[str]) -> list[int | None]:
+        """Give the ids by the keys of names, whatever the memory of this process holds."""
+        names = self.asker.caches.names
+        for key in name_keys:
+            names.forget(key)
+        found = await names.load(name_keys, direct=self.asker.epoch is None)
+        return [found[key] for key in name_keys]
+
     @Lazy
     def details(self) -> Loader[int, PersonalDetails]:
         """Give the loader of what is personal, which nothing remembers beyond this operation."""

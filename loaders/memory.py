@@ -1,14 +1,19 @@
-"""The memory of this process (L1): answers at once, bounded in entries and bytes, and forgets by itself."""
+"""The memory of this process (L1): answers at once, bounded in entries and bytes, and forgets by itself.
+
+What is held is true while changes are heard of and the generations of the cells are known: who writes it here sees to
+the first, and nothing is given once the second has ended. That it ends by itself as well keeps memory for what is used.
+"""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 N = TypeVar("N", bound=Hashable)
 
-LEASE_S: Final = 2.0
+LIFE_S: Final = 60.0
 """How long anything is remembered at most, from before it was read."""
 ENDING_S: Final = 0.4
 """How long before a value is forgotten it is noted how often it is asked for."""
@@ -17,6 +22,7 @@ HOT: Final = 2
 ENTRY_OVERHEAD: Final = 400
 """Bytes that an entry costs beside its value's own: its key, what is noted of it, and its places in tables."""
 _ROOMY: Final = 0.5
+_SEEN_S: Final = 10.0
 _SEEN: Final = 0.25
 """How many keys are noted as asked for once, as a share of the entries: each takes a small part of what they do."""
 
@@ -31,10 +37,32 @@ class Held:
     hits: int = 0
 
 
-class Memory:
-    """Values by key. The oldest go first: none lives long enough for its use to matter."""
+class Trust(Protocol):
+    """Knows until when what is held may be given."""
 
-    def __init__(self, *, entries: int, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+    sure_until: float
+    """Until when all of it may; infinite where nothing is held."""
+
+    def lapse(self) -> None:
+        """Have everything forgotten that may no longer be given."""
+
+
+class Always:
+    """Trusts what is held for as long as it is."""
+
+    sure_until: float = math.inf
+
+    def lapse(self) -> None:
+        """Do nothing."""
+
+
+class Memory:
+    """Values by key. The oldest go first: what is used much is soon there again."""
+
+    def __init__(
+        self, *, entries: int, size: int, trust: Trust | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._trust: Trust = trust or Always()
         self._entries = entries
         self._size = size
         self._clock = clock
@@ -57,15 +85,16 @@ class Memory:
 
     def get(self, key: Hashable) -> Held | None:
         """Give what is remembered, unless it is too old."""
+        now = self._now()
         held = self._held.get(key)
-        return None if held is None or self.is_off or held.until <= self._clock() else held
+        return None if held is None or self.is_off or held.until <= now else held
 
     def recall(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
         """Put what is remembered of some keys of a kind into `found`, under their names; gives those to read again."""
         ending: list[K] = []
         if self.is_off:
             return ending
-        now, held_of = self._clock(), self._held.get
+        now, held_of = self._now(), self._held.get
         soon = now + ENDING_S
         for key, name in zip(keys, names, strict=True):
             held = held_of((kind, key))
@@ -79,16 +108,16 @@ class Memory:
 
     def usable(self) -> list[tuple[Any, Any]]:
         """Give the keys and values that would be given now."""
-        now = self._clock()
+        now = self._now()
         return [(key, held.value) for key, held in self._held.items() if not self.is_off and held.until > now]
 
     def put(self, key: Hashable, value: object, *, size: int, until: float) -> None:
-        """Remember a value until a time, at most LEASE_S from before it was asked for.
+        """Remember a value until a time, at most LIFE_S from before it was asked for.
 
-        When room is short only what is asked for a second time within a lease is remembered, so that a pass over
+        When room is short only what is asked for a second time within seconds is remembered, so that a pass over
         millions of people does not push out whom everybody looks at.
         """
-        now = self._clock()
+        now = self._now()
         if until <= now or not (self._is_roomy() or self._is_seen_again(key, now)):
             return
         self.drop(key)
@@ -107,6 +136,13 @@ class Memory:
         self._held.clear()
         self._used = 0
 
+    def _now(self) -> float:
+        """Give the time, and let go of what may no longer be given at it."""
+        now = self._clock()
+        if now >= self._trust.sure_until:
+            self._trust.lapse()
+        return now
+
     def _make_room(self, now: float) -> None:
         while self._held:
             oldest = next(iter(self._held))
@@ -118,7 +154,7 @@ class Memory:
         return len(self._held) < self._entries * _ROOMY and self._used < self._size * _ROOMY
 
     def _is_seen_again(self, key: Hashable, now: float) -> bool:
-        if now - self._seen_since > LEASE_S or len(self._seen) > self._entries * _SEEN:
+        if now - self._seen_since > _SEEN_S or len(self._seen) > self._entries * _SEEN:
             self._seen, self._seen_since = set(), now
         digest = hash(key)
         if digest in self._seen or key in self._held:

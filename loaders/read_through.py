@@ -15,7 +15,7 @@ from domain import deadlines
 from domain.ids import cell_of
 from loaders.batches import Batch, Batches, Fetch, Place
 from loaders.kinds import Kind
-from loaders.memory import LEASE_S, Memory
+from loaders.memory import LIFE_S, Memory
 from loaders.metrics import READ
 from loaders.stored import Stored
 from storage.generations import Generations
@@ -28,6 +28,8 @@ V = TypeVar("V")
 
 ANOTHER_FILLS_S: Final = 0.015
 """A key that a crowd waits for, or that is hot, is likely asked for in other processes too: one of them fetches it."""
+JOINED_WITHIN_S: Final = 2.0
+"""How long what is under way is waited for by whoever asks later."""
 FILL_WITHIN_S: Final = 1.0
 """A value with a version is stored only so soon after it was asked for: its newer one might be gone again."""
 
@@ -35,17 +37,16 @@ FILL_WITHIN_S: Final = 1.0
 class Brought(Generic[K, V]):
     """What another question brings along: remembered unless it was to be forgotten while that was asked."""
 
-    def __init__(self, memory: Memory, kind: Kind[K, V], keys: Sequence[K], until: float) -> None:
+    def __init__(self, memory: Memory, kind: Kind[K, V], keys: Sequence[K], born: float) -> None:
         self._memory = memory
         self._kind = kind
         self._wanted = set(keys)
-        self._until = until
+        self._born = born
 
     def keep(self, values: Mapping[K, V]) -> None:
         """Remember values."""
         for key in self._wanted.intersection(values):
-            size = self._kind.weigh(values[key])
-            self._memory.put((self._kind.name, key), values[key], size=size, until=self._until)
+            _put(self._memory, self._kind, key, values[key], self._born)
 
     def forget(self, key: K) -> None:
         """Remember nothing of a key."""
@@ -121,8 +122,8 @@ class ReadThrough(Generic[K, V]):
     def brought_along(self, keys: Sequence[K]) -> Iterator[Brought[K, V]]:
         """Ask another question of one cell, whose answer brings the values of these keys along."""
         cell = cell_of(self.kind.owner_of(keys[0]))
-        until = min(self._clock() + LEASE_S, self._generations.known_until(cell))
-        brought = Brought(self._memory, self.kind, keys, until)
+        generation = self._generations.of(cell)
+        brought = Brought(self._memory, self.kind, keys if generation is not None else (), self._clock())
         self._brought.append(brought)
         try:
             yield brought
@@ -183,8 +184,8 @@ class ReadThrough(Generic[K, V]):
         """Answer a batch, and remember the answer for as long as the generation is known for sure."""
         cell, born = place[0], self._clock()
         generation = None if batch.direct else self._generations.of(cell)
-        until = min(born + LEASE_S, self._generations.known_until(cell)) if generation is not None else born
-        batch.until = until
+        known_until = self._generations.known_until(cell) if generation is not None else born
+        batch.until = min(born + JOINED_WITHIN_S, known_until)
         keys = list(batch.asked)
         try:
             with wanted_by(max(batch.asked.values())):
@@ -193,18 +194,17 @@ class ReadThrough(Generic[K, V]):
             batch.fail(error)
         else:
             if generation is not None and self._generations.of(cell) == generation:
-                self._keep(batch, until)
+                self._keep(batch, born)
         finally:
             for key in keys:
                 if self._flying.get(key) is batch:
                     del self._flying[key]
 
-    def _keep(self, batch: Batch[K, V], until: float) -> None:
+    def _keep(self, batch: Batch[K, V], born: float) -> None:
         """Remember what was read, unless it was forgotten meanwhile: what is under way may then be of before."""
         for key in batch.asked:
             if batch.alone or self._flying.get(key) is batch:
-                value = batch.found.get(key, self.kind.missing)
-                self._memory.put((self.kind.name, key), value, size=self.kind.weigh(value), until=until)
+                _put(self._memory, self.kind, key, batch.found.get(key, self.kind.missing), born)
 
     async def _read(self, batch: Batch[K, V], generation: int, born: float) -> Mapping[K, V]:
         """Read from Redis, and what it lacks from the cells; a Redis that fails is a miss."""
@@ -255,3 +255,7 @@ async def _wait(done: asyncio.Future[None]) -> None:
         async with deadlines.heeded():
             await asyncio.shield(done)
     done.result()
+
+
+def _put(memory: Memory, kind: Kind[K, V], key: K, value: V, born: float) -> None:
+    memory.put((kind.name, key), value, size=kind.weigh(value), until=born + min(LIFE_S, kind.ttl_of(value)))

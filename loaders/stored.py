@@ -77,7 +77,7 @@ class Stored(Generic[K, V]):
 
     async def _fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
         kind, epoch_of, version_of = self._kind, self._kind.epoch_of, self._kind.version_of
-        stored = [(key, names[key], value, kind.encode(value), self._ttl(value)) for key, value in values.items()]
+        stored = [(key, names[key], value, kind.encode(value), kind.ttl_of(value)) for key, value in values.items()]
         try:
             if epoch_of is not None:
                 stamped = [
@@ -91,6 +91,3 @@ class Stored(Generic[K, V]):
                 await write_newer(self._redis, versioned)
         except CacheUnavailable:
             READ.labels(kind.name, "not_stored").inc(len(values))
-
-    def _ttl(self, value: V) -> float:
-        return self._kind.missing_ttl if value == self._kind.missing else self._kind.ttl

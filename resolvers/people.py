@@ -35,7 +35,15 @@ async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Vis
     keys = [username_key(name) or "" for name in usernames]
     names = context.loaders.ids_by_name
     user_ids = names.recall(keys) or await names.load_many(keys)
-    return await meet(context, [user_id or NOBODY for user_id in user_ids])
+    people = await meet(context, [user_id or NOBODY for user_id in user_ids])
+    renamed = [at for at, person in enumerate(people) if person is not None and not person.user.has_name(keys[at])]
+    if renamed:
+        # A former name, which may still lead there, or one that is remembered from before: Redis has heard which.
+        user_ids = await context.loaders.fetch_ids_anew([keys[at] for at in renamed])
+        people_now = await meet(context, [user_id or NOBODY for user_id in user_ids])
+        for at, person in zip(renamed, people_now, strict=True):
+            people[at] = person
+    return people
 
 
 async def fetch_one(context: Context, *, username: str | None, opaque_id: str | None) -> Visible | None:

@@ -2,8 +2,10 @@
 
 An epoch is eight random bytes, and every person has two: one for what the person is to others, and one for the profile.
 Whatever changes a pair renews the first of both people before it answers, so that nothing that was remembered under the
-old ones is used by a read that starts later. Whoever changes a profile or its policy renews the second, and lists the
-person in a stream, which every read looks at first: processes need no look at the epochs of all whom they show.
+old ones is used by a read that starts later. Whoever changes a profile or its policy renews the second.
+
+Then the people are listed in a stream, one whose profile has changed or two who are a pair. Every read looks at it
+first: processes need no look at the epochs of all whom they show, and may keep in memory what nobody has changed.
 """
 
 import asyncio
@@ -22,11 +24,15 @@ EPOCH_LIVES_S: Final = 86_400
 """Much longer than anything that is remembered under an epoch: an epoch that was lost is never met again."""
 _BYTES: Final = 8
 _CHANGES: Final = "changes"
-_KEPT: Final = 10_000
+_KEPT: Final = 100_000
 _PAGE: Final = 1000
+_PAGES: Final = 10
+"""How far a process reads on before it rather forgets everything: so much has changed since it last looked."""
 NOBODY: Final = 0
+_FIELDS: Final = ("u", "v")
 
-Changed = Callable[[int], None]
+Changed = Callable[[Sequence[int]], None]
+"""Is told of one person whose profile has changed, or of two who are a pair."""
 Fields = Mapping[bytes, bytes] | Sequence[bytes]
 """What an entry of a stream holds, as a client gives it, or as Redis sends it: names and values by turns."""
 
@@ -46,30 +52,15 @@ def new_epoch() -> bytes:
     return os.urandom(_BYTES)
 
 
-async def renew_epochs(redis: Redis, keys: Iterable[str]) -> None:
-    """Renew the epochs that these keys name.
-
-    Raises:
-        CacheUnavailable: Redis did not confirm it; some may be new.
-    """
-    wanted = sorted(set(keys))
-
-    async def work(client: Any) -> None:
-        pipeline: Any = client.pipeline(transaction=False)
-        for key in wanted:
-            pipeline.set(key, new_epoch(), ex=EPOCH_LIVES_S)
-        await pipeline.execute()
-
-    await redis.run(work)
+def renewals(keys: Iterable[str]) -> list[Command]:
+    """Give the commands that renew the epochs which these keys name."""
+    return [("SET", key, new_epoch(), "EX", EPOCH_LIVES_S) for key in sorted(set(keys))]
 
 
-async def announce_change(redis: Redis, user_id: int) -> None:
-    """List a person as changed, for every process to forget; raises CacheUnavailable."""
-
-    async def work(client: Any) -> None:
-        await client.xadd(_CHANGES, {"u": user_id}, maxlen=_KEPT, approximate=True)
-
-    await redis.run(work)
+def announcement(people: Sequence[int]) -> list[Command]:
+    """Give the command that lists one person whose profile has changed, or two who are a pair, for every process."""
+    fields: list[str | int] = [part for field in zip(_FIELDS, people, strict=False) for part in field]
+    return [("XADD", _CHANGES, "MAXLEN", "~", _KEPT, "*", *fields)]
 
 
 @dataclasses.dataclass(slots=True)
@@ -159,7 +150,9 @@ class Pulse:
         *epochs, entries = await _ask(self._redis, list(beat.viewers), last)
         for viewer_id, (proposed, found) in zip(beat.viewers, epochs, strict=True):
             beat.viewers[viewer_id] = found or proposed
-        while last is not None and last is self._last and entries and entries[0][0] == last:
+        for _ in range(_PAGES):
+            if last is None or last is not self._last or not entries or entries[0][0] != last:
+                break
             self._apply(entries[1:])
             if len(entries) < _PAGE:
                 return True
@@ -176,7 +169,7 @@ class Pulse:
     def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         for identity, fields in entries:
             self._last = max(self._last or identity, identity, key=_order)
-            self._changed(_person_in(fields))
+            self._changed(_people_in(fields))
 
 
 async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list[Any]:
@@ -202,8 +195,8 @@ async def _find_newest(client: Any) -> bytes:
     return newest
 
 
-def _person_in(fields: Fields) -> int:
-    return int(fields[b"u"] if isinstance(fields, Mapping) else fields[1])
+def _people_in(fields: Fields) -> list[int]:
+    return list(map(int, fields.values() if isinstance(fields, Mapping) else fields[1::2]))
 
 
 def _order(identity: bytes) -> tuple[int, int]:

@@ -5,14 +5,14 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from domain import deadlines
 from storage.cells import Cell, ShardMap
 from storage.channels import Notice, give_notice
 from storage.entries import Versioned, leave_word, read_word, write_newer
-from storage.epochs import announce_change, epoch_key, profile_epoch_key, renew_epochs
+from storage.epochs import announcement, epoch_key, profile_epoch_key, renewals
 from storage.generations import LEASE_S, Generations
 from storage.redis_client import CacheUnavailable, Redis
 
@@ -102,13 +102,14 @@ class Remembered:
     redis: Redis
     shards: ShardMap
     generations: Generations
-    forget: Callable[[Collection[int]], None]
+    forget: Callable[[Sequence[int]], None]
+    """As `storage.epochs.Changed` has it."""
     forget_name: Callable[[str], None]
 
     async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
-        """Give both people new epochs, and leave word of the version for which it was done."""
+        """Give both people new epochs, list them as changed, and leave word of the version for which it was done."""
         people = (one_id, other_id)
-        await self._tell(people, lambda: renew_epochs(self.redis, map(epoch_key, people)), waits=stricter)
+        await self._tell(people, map(epoch_key, people), waits=stricter)
         await self._leave_word(_word_of_pair(*people), version)
 
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
@@ -128,15 +129,9 @@ class Remembered:
     async def user_changed(self, user_id: int, *, stricter: bool, version: int = 0) -> None:
         """Give the profile a new epoch, and list the person as changed.
 
-        In this order: whoever hears of the change must not find the old profile in Redis once more. The new one is not
-        written there: nothing would keep it from being the older of two.
+        The new profile is not written there: nothing would keep it from being the older of two.
         """
-
-        async def work() -> None:
-            await renew_epochs(self.redis, [profile_epoch_key(user_id)])
-            await announce_change(self.redis, user_id)
-
-        await self._tell((user_id,), work, waits=stricter)
+        await self._tell((user_id,), [profile_epoch_key(user_id)], waits=stricter)
         await self._leave_word(_word_of_user(user_id), version)
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
@@ -161,7 +156,16 @@ class Remembered:
         with deadlines.under(None):
             await give_notice(self.redis, Notice(revoked_of=user_id))
 
-    async def _tell(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
+    async def _tell(self, people: Sequence[int], epochs: Iterable[str], *, waits: bool) -> None:
+        """Renew epochs, and then list people as changed.
+
+        In this order: whoever hears of the change must not find in Redis once more what was there before.
+        """
+        keys = frozenset(epochs)
+
+        async def work() -> None:  # an attempt that comes late must not bring back the epochs of another
+            await self.redis.in_order(renewals(keys), announcement(people))
+
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
             await self._insist(people, work, waits=waits)
 
@@ -170,7 +174,7 @@ class Remembered:
         with deadlines.under(None), contextlib.suppress(CacheUnavailable):
             await leave_word(self.redis, key, version)
 
-    async def _insist(self, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
+    async def _insist(self, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         try:
             for _ in range(ATTEMPTS - 1):
                 with contextlib.suppress(CacheUnavailable):

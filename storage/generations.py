@@ -44,6 +44,8 @@ class Generations:
         self._clock = clock
         self._known: dict[int, int] = {}
         self._looked_at: dict[int, float] = {}
+        self.sure_until = math.inf
+        """Until when all that is known of any cell may be relied on: at this time ask `lapse`."""
         self._beginning: dict[int, asyncio.Task[None]] = {}
         self._untold: dict[int, set[str]] = {cell.number: set() for cell in shards.cells}
         self._meetings: set[asyncio.Task[None]] = set()
@@ -55,6 +57,18 @@ class Generations:
     def known_until(self, cell: int) -> float:
         """Give until when a cell's generation may be relied on, and with it what was found under its name."""
         return self._looked_at.get(cell, -math.inf) + LEASE_S
+
+    def lapse(self) -> None:
+        """Rely no longer on cells that have not been heard of for the lease, and have forgotten what they said."""
+        now = self._clock()
+        heard = {cell: at for cell, at in self._looked_at.items() if now < at + LEASE_S}
+        if len(heard) < len(self._looked_at):
+            self._rely_on(heard)
+            self._lost()
+
+    def _rely_on(self, looked_at: dict[int, float]) -> None:
+        self._looked_at = looked_at
+        self.sure_until = min(looked_at.values(), default=math.inf) + LEASE_S
 
     async def begin(self, cell: Cell) -> None:
         """Begin a generation that whatever was read before this call has no part in; raises Overloaded.
@@ -77,7 +91,7 @@ class Generations:
 
     def meet(self, life: str) -> None:
         """Rely on no generation until its cell has been told of a Redis server's life, which is begun at once."""
-        self._looked_at.clear()
+        self._rely_on({})
         self._lost()
         for cell in self._shards.cells:
             self._untold[cell.number].add(life)
@@ -127,11 +141,12 @@ class Generations:
         self._saw(cell.number, row["generation"], started)
 
     def _saw(self, cell: int, generation: int, at: float) -> None:
+        self.lapse()
         if generation > self._known.get(cell, generation):
             self._lost()
         self._known[cell] = max(generation, self._known.get(cell, 0))
         if not self._untold[cell]:
-            self._looked_at[cell] = at
+            self._rely_on({**self._looked_at, cell: at})
 
 
 async def fetch_generation(cell: Cell) -> int:

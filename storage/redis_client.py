@@ -7,6 +7,7 @@ is.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from time import monotonic
@@ -113,6 +114,14 @@ class Redis:
         """
         send = _send_to_nodes if self._is_cluster else self._exchanges.send
         return await self.run(lambda client: send(client, commands))
+
+    async def in_order(self, *steps: Sequence[Command]) -> None:
+        """Have commands done, those of a step after all of the step before; raises CacheUnavailable as `run` does.
+
+        One server does them as they come; of several each does its own.
+        """
+        for step in steps if self._is_cluster else [list(itertools.chain(*steps))]:
+            await self.exchange(step)
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
         if self.is_open:

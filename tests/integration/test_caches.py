@@ -32,6 +32,7 @@ from storage.users import change_user
 from tests.asking import ask
 from tests.cold import is_watch, make_cold
 from tests.conftest import KEY, MakePerson, Person, eventually
+from tests.integration.test_names import fresh, rename
 from tests.integration.test_pairs import now
 
 PROFILE = """
@@ -41,6 +42,9 @@ query($name: String!) { user(username: $name) {
 PAGE = """
 query($name: String!) { user(username: $name) { id followers(first: 50) { edges { cursor node {
     id username displayName bio avatarUrl followersCount viewerIsFollowing } } pageInfo { hasNextPage endCursor } } } }
+"""
+PAGE_AND_COUNT = """
+query($name: String!) { user(username: $name) { followersCount followers(first: 5) { nodes { id } } } }
 """
 LEVELS = """
 query($name: String!) { user(username: $name) { followers(first: 10) { nodes {
@@ -216,6 +220,28 @@ async def test_where_the_epoch_is_ignored_a_block_is_overlooked(
         assert overlooked > 0
 
 
+async def test_a_count_is_exact_at_once_in_a_process_that_remembers_the_time_before(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis
+) -> None:
+    star, fan = await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        for followers in (1, 0, 1):
+            await (follows.follow if followers else follows.unfollow)(fan.context, star.opaque_id)
+            seen = await ask(new_context(elsewhere, fan.id), PAGE_AND_COUNT, name=star.name)
+            assert seen["data"]["user"]["followersCount"] == followers
+            assert len(seen["data"]["user"]["followers"]["nodes"]) == followers
+
+
+async def test_a_name_that_is_given_up_leads_nowhere_at_once_in_a_process_that_remembers_it(
+    make_person: MakePerson, backend: Backend, database: Database, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        assert (await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name))["data"]["user"] is not None
+        await rename(database, star, fresh(), keep_former=False)
+        assert (await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name))["data"]["user"] is None
+
+
 async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing_old_is_found(
     make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,10 +251,10 @@ async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing
         await elsewhere.caches.settle()
         with monkeypatch.context() as patched:
 
-            async def away(_redis: Redis, _people: object) -> None:
+            async def away(*_steps: object) -> None:
                 raise CacheUnavailable
 
-            patched.setattr("storage.freshness.renew_epochs", away)
+            patched.setattr(redis, "in_order", away)
             await blocks.block(star.context, viewer.opaque_id, expires_at=None)
         hidden = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)
         assert hidden["data"]["user"] is None
@@ -239,8 +265,7 @@ async def test_whoever_presents_a_token_sees_no_less_than_what_gave_it(
 ) -> None:
     star, viewer = await make_person(), await make_person()
     await ask(viewer.context, PROFILE, name=star.name)  # remembered from before
-    monkeypatch.setattr("storage.freshness.renew_epochs", told_nothing)
-    monkeypatch.setattr("storage.freshness.announce_change", told_nothing)
+    monkeypatch.setattr(Redis, "in_order", told_nothing)
     monkeypatch.setattr(backend.caches, "forget", lambda _people: None)
     monkeypatch.setattr("storage.freshness.write_newer", told_nothing)
     edited = await ask(star.context, 'mutation { updateProfile(input: {bio: "new"}) { consistencyToken } }')

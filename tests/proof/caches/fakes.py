@@ -139,7 +139,8 @@ class RedisServer:
 
     def xadd(self, _stream: str, fields: dict[str, int], **_bounds: object) -> bytes:
         self._sequence += 1
-        self.stream.append((b"%d-%d" % (self._time, self._sequence), {b"u": b"%d" % fields["u"]}))
+        told = {name.encode(): b"%d" % user_id for name, user_id in fields.items()}
+        self.stream.append((b"%d-%d" % (self._time, self._sequence), told))
         return self.stream[-1][0]
 
     def xrange(self, _stream: str, first: str | bytes, _last: str, count: int) -> list[Any]:
@@ -215,6 +216,9 @@ class FakeRedis:
                 if name == "SET":
                     key, value, *how, life = rest
                     client.set(key, value, nx="NX" in how, get="GET" in how, **{str(how[-1]).lower(): life})
+                elif name == "XADD":
+                    fields = rest[rest.index("*") + 1 :]
+                    client.xadd(rest[0], dict(zip(fields[::2], fields[1::2], strict=True)))
                 elif name == "XRANGE":
                     key, first, last, _, count = rest
                     client.xrange(key, first, last, count)
@@ -224,6 +228,11 @@ class FakeRedis:
             return answers
 
         return list(await self.run(work))
+
+    async def in_order(self, *steps: Sequence[Command]) -> None:
+        """Send one step after the other, as to several servers."""
+        for step in steps:
+            await self.exchange(step)
 
     async def send(self, commands: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
         """Have commands take effect after a while, whether or not anybody waits, and answer or fail after another."""

@@ -1,13 +1,14 @@
 """Guards taken away, one at a time: what the schedules must find."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
 from domain import deadlines
 from loaders import batches, caches, read_through, stored
 from storage import entries, epochs, freshness, generations
+from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable
 from tests.proof.caches import fakes, schedule
 
@@ -53,6 +54,10 @@ def _known_for_ever(self: generations.Generations, cell: int) -> float:
     return self._clock() + generations.LEASE_S if cell in self._known else 0.0
 
 
+def _nothing_lapses(self: generations.Generations) -> None:
+    del self
+
+
 async def _no_generation(self: generations.Generations, cell: object) -> None:
     del self, cell
 
@@ -66,14 +71,15 @@ async def _changes_from_the_next(client: Any, viewers: Sequence[int], last: byte
 
 
 _ASK: Final = epochs._ask
-_TELL: Final = freshness.Remembered._tell
+_ANNOUNCEMENT: Final = epochs.announcement
+_TELL: Final = freshness.Remembered._insist
 _LOOK: Final = generations.Generations.look
 _BEGIN: Final = caches.Caches.begin
 _EDIT: Final = schedule.World.edit
 
 
 async def _told_once(
-    self: freshness.Remembered, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
 ) -> None:
     """Take a failure to tell Redis for nothing."""
     with contextlib.suppress(CacheUnavailable):
@@ -83,24 +89,32 @@ async def _told_once(
 
 
 async def _told_without_waiting(
-    self: freshness.Remembered, people: Collection[int], work: Callable[[], Awaitable[None]], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
 ) -> None:
     del waits
     await _TELL(self, people, work, waits=False)
 
 
-async def _announced_first(self: freshness.Remembered, user_id: int, *, stricter: bool, version: int = 0) -> None:
-    del version
-
-    async def work() -> None:
-        await epochs.announce_change(self.redis, user_id)
-        await epochs.renew_epochs(self.redis, [epochs.profile_epoch_key(user_id)])
-
-    await self._tell((user_id,), work, waits=stricter)
+async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> None:
+    for step in reversed(steps):
+        await self.exchange(step)
 
 
-async def _not_announced(redis: object, user_id: int) -> None:
-    del redis, user_id
+def _announced_to_nobody(people: Sequence[int]) -> list[Command]:
+    return _ANNOUNCEMENT([epochs.NOBODY] * len(people))
+
+
+async def _the_same_epochs_again(
+    self: freshness.Remembered, people: Sequence[int], keys: Iterable[str], *, waits: bool
+) -> None:
+    renewed = epochs.renewals(keys)
+    with deadlines.under(None):
+        steps = renewed, _ANNOUNCEMENT(people)
+        await self._insist(people, lambda: self.redis.in_order(*steps), waits=waits)
+
+
+def _profiles_are_announced(people: Sequence[int]) -> list[Command]:
+    return _ANNOUNCEMENT(people if len(people) == 1 else [epochs.NOBODY] * len(people))
 
 
 async def _told_before_the_commit(self: schedule.World, process: schedule.Process, user_id: int, *, dies: bool) -> None:
@@ -189,9 +203,9 @@ def _absent_epoch_is_one() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _memory_without_end() -> Iterator[None]:
+def _known_and_kept_for_ever() -> Iterator[None]:
     with (
-        mock.patch.object(read_through, "LEASE_S", 1e6),
+        mock.patch.object(generations.Generations, "lapse", _nothing_lapses),
         mock.patch.object(generations.Generations, "known_until", _known_for_ever),
     ):
         yield
@@ -202,14 +216,15 @@ _SEEDS: Final[Mapping[str, int]] = {
     "the epoch is not compared when a value is read": 3,
     "the viewer's epoch is ignored": 5,
     "flights of a changed person go on": 68,
-    "counts that came along are kept though forgotten": 693,
-    "a change that could not be told does not wait": 113,
-    "a change is announced before its epoch is renewed": 68,
-    "memory has no lease": 449,
-    "the generation is known for ever": 449,
-    "no generation is begun": 2,
+    "counts that came along are kept though forgotten": 66,
+    "a change that could not be told does not wait": 496,
+    "a change is announced before its epoch is renewed": 5,
+    "the generation is known for ever": 147,
+    "no generation is begun": 310,
     "a failure to tell is taken for nothing": 15,
-    "a change is not announced": 25,
+    "a change is not announced": 3,
+    "changes of pairs are not announced": 12,
+    "the next attempt renews to the same epochs": 144,
     "a change is told before its commit": 13,
     "nobody tells again of what a dead process changed": 22,
     "a server in another life is taken for the same": 52,
@@ -232,15 +247,15 @@ _PLANTS: Final[Mapping[str, Plant]] = {
     ),
     "flights are joined however old": _patched(batches.Batch, "may_be_joined_at", _always_joined),
     "counts that came along are kept though forgotten": _patched(read_through.Brought, "forget", _counts_are_kept),
-    "memory has no lease": _memory_without_end,
-    "the generation is known for ever": _patched(generations.Generations, "known_until", _known_for_ever),
+    "memory outlives the lease on generations": _patched(generations.Generations, "lapse", _nothing_lapses),
+    "the generation is known for ever": _known_and_kept_for_ever,
     "no generation is begun": _patched(generations.Generations, "begin", _no_generation),
-    "a change that could not be told does not wait": _patched(freshness.Remembered, "_tell", _told_without_waiting),
-    "a failure to tell is taken for nothing": _patched(freshness.Remembered, "_tell", _told_once),
-    "a change is announced before its epoch is renewed": _patched(
-        freshness.Remembered, "user_changed", _announced_first
-    ),
-    "a change is not announced": _patched(freshness, "announce_change", _not_announced),
+    "a change that could not be told does not wait": _patched(freshness.Remembered, "_insist", _told_without_waiting),
+    "a failure to tell is taken for nothing": _patched(freshness.Remembered, "_insist", _told_once),
+    "a change is announced before its epoch is renewed": _patched(fakes.FakeRedis, "in_order", _announced_first),
+    "a change is not announced": _patched(freshness, "announcement", _announced_to_nobody),
+    "changes of pairs are not announced": _patched(freshness, "announcement", _profiles_are_announced),
+    "the next attempt renews to the same epochs": _patched(freshness.Remembered, "_tell", _the_same_epochs_again),
     "a change is told before its commit": _patched(schedule.World, "edit", _told_before_the_commit),
     "lost announcements do not show": _patched(epochs, "_ask", _changes_from_the_next),
     "nobody tells again of what a dead process changed": _patched(schedule.World, "tell", _nobody_tells_again),

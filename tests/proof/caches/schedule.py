@@ -38,12 +38,11 @@ GAPS: Final = (0.0, 0.0, 0.0, 0.001, 0.001, 0.002, 0.002, 0.004, 0.004, 0.008, 0
 
 @dataclasses.dataclass(slots=True)
 class Process:
-    """One simulated web process, and the mutations that it has answered."""
+    """One simulated web process."""
 
     caches: Caches
     redis: FakeRedis
     cells: tuple[FakeCell, ...]
-    edges: dict[int, int] = dataclasses.field(default_factory=dict)
 
 
 class World:
@@ -59,6 +58,7 @@ class World:
         self.teller = self._teller()
         self.profiles: dict[int, int] = dict.fromkeys(PEOPLE, 1)
         self.pairs: dict[tuple[int, int], int] = {}
+        self.edges: dict[int, int] = {}
         self.untold: asyncio.Queue[tuple[int, ...]] = asyncio.Queue()
         self.wrong: list[str] = []
         self.is_calm = True
@@ -90,7 +90,7 @@ class World:
     async def read(self, process: Process, viewer_id: int, user_id: int) -> None:
         """Read a person as a viewer does; what was answered before is a lower bound of what may be seen."""
         profile, pair = self.profiles[user_id], self.pairs.get((viewer_id, user_id), 0)
-        edges = process.edges.get(user_id, 0)
+        edges = self.edges.get(user_id, 0)
         loaders = Loaders(process.caches, viewer_id, THEN)
         try:
             [user], [relationship] = await loaders.fetch_people([user_id])
@@ -104,7 +104,7 @@ class World:
         if relationship.version < pair:
             self.wrong.append("pair from before an answer")
         if counts.followers < edges:
-            self.wrong.append("counts from before an answer of this process")
+            self.wrong.append("counts from before an answer")
 
     async def read_in_a_hurry(self, process: Process, viewer_id: int, user_id: int, seconds: float) -> None:
         """Read with little time left, or none."""
@@ -143,7 +143,7 @@ class World:
             for pair in ((low, high), (high, low)):
                 self.pairs[pair] = max(self.pairs.get(pair, 0), version)
             for user_id, count in zip((low, high), edges, strict=True):
-                process.edges[user_id] = max(process.edges.get(user_id, 0), count)
+                self.edges[user_id] = max(self.edges.get(user_id, 0), count)
 
     async def _told(self, telling: Awaitable[None]) -> bool:
         try:
@@ -200,6 +200,9 @@ class World:
         held = memory.get(("user", user_id))
         if held is not None and held.value.version < store.versions[user_id]:
             self.wrong.append("a memory holds an old profile")
+        counts = memory.get(("counts", user_id))
+        if counts is not None and counts.value.followers < store.edges[user_id]:
+            self.wrong.append("a memory holds old counts")
         epoch = (self.server.read(f"epoch:{{{user_id}}}") or b"") + store.generation.to_bytes(8)
         side = memory.get(("side", SideKey(user_id, epoch)))
         if side is not None and self._is_old(side.value, user_id):

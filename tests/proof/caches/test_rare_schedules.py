@@ -9,6 +9,7 @@ import pytest
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
+from domain.ids import cell_of
 from loaders.loaders import Loaders
 from storage.epochs import profile_epoch_key
 from storage.generations import LEASE_S
@@ -80,17 +81,32 @@ async def all_is_forgotten_while_an_old_answer_is_on_its_way(world: World) -> No
     await first
 
 
-async def an_answer_is_on_its_way_for_longer_than_the_lease(world: World) -> None:
-    """Have a cell be slow to one process, and the change be told to no Redis."""
+async def an_answer_is_on_its_way_from_before_a_generation_was_known(world: World) -> None:
+    """Have a cell be slow to one who has not heard of its generation, and the change be told to no Redis."""
     maker, reader = world.processes
+    for heard in (reader.caches.generations._known, reader.caches.generations._looked_at):
+        del heard[cell_of(PERSON)]
     first = await begin_late(world, reader, LEASE_S + 0.65, 0.05)
     world.timing.faults.cut_off = {maker.redis}
     changed = world.loop.create_task(world.edit(maker, PERSON, dies=False))
     await pause(LEASE_S - 0.2)
-    await reader.caches.generations.look(reader.cells[0])  # type: ignore[arg-type]
+    await look(reader)
     await changed
     await world.read(reader, VIEWER, PERSON)
     await first
+
+
+async def a_cell_is_away_from_one_who_remembers(world: World) -> None:
+    """Have a change be told to no Redis, and its generation to all but one process, which remembers the person."""
+    maker, reader = world.processes
+    await world.read(reader, VIEWER, PERSON)
+    world.timing.faults.cut_off = {maker.redis, reader.cells[cell_of(PERSON)]}
+    world.is_calm = False
+    changed = world.loop.create_task(world.edit(maker, PERSON, dies=False))
+    await pause(LEASE_S - 0.5)
+    await reader.caches.generations.look(reader.cells[cell_of(VIEWER)])  # type: ignore[arg-type]
+    await changed
+    await world.read(reader, VIEWER, PERSON)
 
 
 async def an_epoch_is_lost_while_an_old_answer_is_on_its_way(world: World) -> None:
@@ -116,7 +132,9 @@ async def one_who_waits_is_in_a_hurry(world: World) -> None:
 SCRIPTS: Final = {
     "all flights go on when everything is forgotten": all_is_forgotten_while_an_old_answer_is_on_its_way,
     "lost announcements do not show": all_is_forgotten_while_an_old_answer_is_on_its_way,
-    "flights are joined however old": an_answer_is_on_its_way_for_longer_than_the_lease,
+    "flights are joined however old": an_answer_is_on_its_way_from_before_a_generation_was_known,
+    "memory outlives the lease on generations": a_cell_is_away_from_one_who_remembers,
+    "the generation is known for ever": a_cell_is_away_from_one_who_remembers,
     "a fill begins the epoch that was not there": an_epoch_is_lost_while_an_old_answer_is_on_its_way,
     "callers share their cancellation": one_who_waits_is_in_a_hurry,
 }

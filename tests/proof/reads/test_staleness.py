@@ -13,7 +13,6 @@ import pytest
 
 from embedded import Addresses
 from loaders.comparison import Entry
-from storage import freshness
 from storage.freshness import Remembered
 from storage.generations import Generations
 from tests.proof.reads.worlds import ALL_FAULTS, open_world
@@ -54,7 +53,7 @@ NO_GENERATION = (Generations, "begin")
 """Begun as well by a machine that is slow: it would make good what the other guards are for."""
 
 GUARDS = {
-    "epochs are not renewed": Guard(((freshness, "renew_epochs"), NO_GENERATION)),
+    "changes are told to nobody": Guard(((Remembered, "_tell"),)),
     "no generation begins where Redis did not confirm": Guard((NO_GENERATION,), frozenset({"freeze"})),
     "nobody is told what a dead maker changed": Guard(((Remembered, "pair_heard"), NO_GENERATION)),
 }

@@ -19,7 +19,7 @@ from domain.ids import OpaqueIds
 from domain.relationships import ListKind
 from domain.transitions import Transition
 from domain.users import User
-from loaders import Caches, Loaders, describe, memory, open_caches
+from loaders import Caches, Loaders, describe, open_caches
 from loaders.comparison import Report, compare
 from loaders.inspection import Line
 from storage import generations, wholly
@@ -104,7 +104,7 @@ class World:
         for hear in self.unheard:
             await _patiently(hear)
         self.unheard.clear()
-        await asyncio.sleep(max(memory.LEASE_S, generations.LEASE_S))
+        await asyncio.sleep(generations.LEASE_S)
 
     async def check(self) -> Report:
         """Have every process read of everybody, and compare what is then remembered with the cells."""
