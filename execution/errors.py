@@ -13,11 +13,15 @@ from domain.errors import KithError
 _LOG: Final = logging.getLogger(__name__)
 _FRAMES: Final = 6
 _VALUES: Final = (
+    (re.compile(r"not to include unknown field '.*", re.DOTALL), "not to include a field that it does not have."),
     (re.compile(r"(, but encountered error .*;|,) found: .*", re.DOTALL), "."),
     (re.compile(r"(cannot represent [^:]*): .*", re.DOTALL), r"\1."),
     (re.compile(r"Value '.*' does not exist in", re.DOTALL), "That value does not exist in"),
 )
-"""Where graphql-core's and Strawberry's texts about a bad value of a variable repeat it, and what is said instead."""
+"""Where graphql-core's and Strawberry's texts about a bad value of a variable repeat it, and what is said instead.
+
+The names of unknown fields are as much the client's as values are: in a map, or a form that slipped, they are values.
+"""
 
 
 def present_error(error: GraphQLError) -> dict[str, Any]:

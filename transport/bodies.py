@@ -79,12 +79,16 @@ async def read_body(request: web.Request) -> GraphQLRequest:
 
 
 async def read_object(request: web.Request, names: Sequence[str]) -> dict[str, Any]:
-    """Read a body that may be left out, of an object with at most these names; raises BadRequest."""
+    """Read a body that may be left out, of an object with at most these names; raises BadRequest.
+
+    What the client has named otherwise is not repeated: it may be personal, and clients log errors.
+    """
     if not request.can_read_body:
         return {}
     fields = decode_object(await _read(request))
-    if unknown := sorted(set(fields) - set(names)):
-        raise BadRequest(f"`{unknown[0]}` is not known here.")
+    if fields.keys() - set(names):
+        known = ", ".join(f"`{name}`" for name in names)
+        raise BadRequest(f"The body may have no fields but {known}." if known else "The body may have no fields here.")
     return fields
 
 

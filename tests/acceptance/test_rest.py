@@ -125,6 +125,17 @@ async def test_what_cannot_be_done_says_why(people: People) -> None:
     expect_problem(await call(ana, "POST", f"/v1/social/follow/{people.eve.id}", json=past), 400, "BAD_REQUEST")
 
 
+async def test_fields_that_are_not_known_are_refused_without_repeating_their_names(people: People) -> None:
+    slipped = {"expiresAt": None, "1990-01-31": "birthDate"}
+    for path, said in (
+        ("block", "The body may have no fields but `expiresAt`."),
+        ("follow", "The body may have no fields here."),
+    ):
+        answer = await call(people.ana, "POST", f"/v1/social/{path}/{people.eve.id}", json=slipped)
+        expect_problem(answer, 400, "BAD_REQUEST")
+        assert answer.json["detail"] == said
+
+
 @pytest.mark.parametrize("name", ["me", "ME", "m.e", "m_e", "\uff4d\uff45"])
 async def test_no_look_alike_of_me_is_a_name(people: People, name: str) -> None:
     answer = await call(people.ana, "GET", f"/v1/users/{name}")

@@ -71,7 +71,7 @@ def test_what_is_said_of_a_bad_value_does_not_repeat_the_value(name: str) -> Non
     operation = parse(f"query($v: {name}!) {{ me {{ id }} }}").definitions[0]
     assert isinstance(operation, OperationDefinitionNode)
     assert operation.variable_definitions is not None
-    for value in (CANARY, 31337_31337_31337, [CANARY], {CANARY[:3]: CANARY}, {"userId": [CANARY]}, 31337.5, True, None):
+    for value in (CANARY, 31337_31337_31337, [CANARY], {CANARY: 1}, {"userId": [CANARY]}, 31337.5, True, None):
         found = get_variable_values(GRAPHQL_SCHEMA, operation.variable_definitions, {"v": value}, hide_suggestions=True)
         said = [without_values(error.message) for error in found] if isinstance(found, list) else []
         assert [message for message in said if "canary" in message or "31337" in message] == []
