@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from aiohttp.http_websocket import WebSocketReader
 from prometheus_client import Counter
 
 from domain.errors import Overloaded
 from transport.addresses import network_of
 from transport.answers import Answer
+from transport.frames import MaskedFrames
 from transport.pieces import Plain
 
 if TYPE_CHECKING:
@@ -99,6 +101,10 @@ class Connection(web.RequestHandler):
             return
         for at in range(0, len(data), _PIECE_BYTES):
             self._take(data[at : at + _PIECE_BYTES])
+
+    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Read on as a WebSocket."""
+        super().set_parser(MaskedFrames(parser), data_received_cb)  # type: ignore[arg-type] # has what is called of one
 
     def pause_writing(self) -> None:
         """Wait for the client to take its answer, for a while."""

@@ -12,6 +12,7 @@ import pytest
 from tests.acceptance.main_job import HOST, MainJob
 from tests.acceptance.people import People
 from tests.acceptance.probes import Socket, expect_service, open_socket
+from tests.raw_sockets import PING, PONG, frame, open_raw
 
 INIT: Final = {"type": "connection_init"}
 TYPENAME: Final = {"query": "{ __typename }"}
@@ -189,6 +190,13 @@ async def test_an_id_is_free_again_after_the_server_has_completed_it(job: MainJo
             await socket.write(subscribe("1", TYPENAME))
             assert (await socket.read_until(type="next"))["payload"] == ANSWER
             await socket.read_until(type="complete", id="1")
+
+
+async def test_a_frame_that_is_not_masked_closes_with_1002(job: MainJob) -> None:
+    async with open_raw(HOST, job.port) as socket:
+        await socket.write(frame(PING, b"a") + frame(PING, b"b", masked=False))
+        assert await socket.read_frame() == (PONG, b"a")
+        assert await socket.close_code() == 1002
 
 
 async def test_a_frame_that_is_too_large_closes_with_1009(job: MainJob) -> None:
