@@ -10,7 +10,12 @@ from schema.schema import SCHEMA
 ENGINE: Final = Engine(SCHEMA._schema, introspection=True)
 
 
+def prepare(context: Context, query: str, **variables: object) -> Operation | dict[str, Any]:
+    """Make an operation ready to run, or give the response that says why it cannot be."""
+    return ENGINE.prepare(GraphQLRequest(query, variables=variables), OperationContext(context))
+
+
 async def ask(context: Context, query: str, **variables: object) -> dict[str, Any]:
     """Run an operation, and give the whole response."""
-    prepared = ENGINE.prepare(GraphQLRequest(query, variables=variables), OperationContext(context))
+    prepared = prepare(context, query, **variables)
     return await prepared.run() if isinstance(prepared, Operation) else prepared

@@ -19,6 +19,7 @@ from domain.transitions import block
 from domain.users import User
 from events.records import ReceivedEvent
 from events.remembering import forget_what_changed, refresh
+from execution.engine import Operation
 from loaders import Caches, open_caches
 from resolvers import blocks, follows
 from resolvers.context import Backend, new_context
@@ -29,7 +30,7 @@ from storage.mutes import Mute, change_mute
 from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis
 from storage.users import change_user
-from tests.asking import ask
+from tests.asking import ask, prepare
 from tests.cold import is_watch, make_cold
 from tests.conftest import KEY, MakePerson, Person, eventually
 from tests.integration.test_names import fresh, rename
@@ -106,6 +107,29 @@ async def test_what_is_warm_costs_one_round_trip_and_no_statement(
         again = await ask(viewer.context, query, name=star.name)
     assert again == first
     assert spent == Spent({}, 1)
+
+
+@pytest.mark.parametrize("query", [PROFILE, PAGE, LEVELS], ids=["profile", "page of 50", "two levels"])
+async def test_what_is_warm_is_answered_at_once_when_the_one_look_at_redis_is_done(
+    make_person: MakePerson, query: str
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    await crowd(make_person, star, 2)
+    expected = await ask(viewer.context, query, name=star.name)
+
+    async def waits_for_nothing() -> bool:
+        context = viewer.context
+        operation = prepare(context, query, name=star.name)
+        assert isinstance(operation, Operation)
+        looking = context.loaders.begin()
+        assert looking is not None
+        await looking
+        begun = operation.begin()
+        at_once = isinstance(begun, dict)
+        assert (begun if isinstance(begun, dict) else await begun) == expected
+        return at_once
+
+    await eventually(waits_for_nothing)
 
 
 @pytest.mark.parametrize("query", [PROFILE, PAGE, LEVELS], ids=["profile", "page of 50", "two levels"])
