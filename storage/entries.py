@@ -131,9 +131,9 @@ def _milliseconds(ttl: float) -> int:
     return int(ttl * 1000 * random.uniform(1 - _JITTER, 1))  # noqa: S311 - no secret
 
 
-async def leave_word(redis: Redis, key: str, version: int) -> None:
-    """Note for a minute that a version was told; raises CacheUnavailable."""
-    await redis.run(lambda client: client.set(key, version, ex=_WORD_LIVES_S))
+def word(key: str, version: int) -> list[Command]:
+    """Give the command that notes for a minute that a version was told; none where there is no version."""
+    return [("SET", key, version, "EX", _WORD_LIVES_S)] if version else []
 
 
 async def read_word(redis: Redis, key: str) -> int:

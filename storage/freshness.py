@@ -11,8 +11,9 @@ from typing import Final, Protocol
 from domain import deadlines
 from storage.cells import Cell, ShardMap
 from storage.channels import Notice, give_notice
-from storage.entries import Versioned, leave_word, read_word, write_newer
+from storage.entries import Versioned, read_word, word, write_newer
 from storage.epochs import announcement, epoch_key, profile_epoch_key, renewals
+from storage.exchanges import Command
 from storage.generations import LEASE_S, Generations
 from storage.redis_client import CacheUnavailable, Redis
 
@@ -107,10 +108,9 @@ class Remembered:
     forget_name: Callable[[str], None]
 
     async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
-        """Give both people new epochs, list them as changed, and leave word of the version for which it was done."""
+        """Give both people new epochs, list them as changed, and leave word of the version that was told."""
         people = (one_id, other_id)
-        await self._tell(people, map(epoch_key, people), waits=stricter)
-        await self._leave_word(_word_of_pair(*people), version)
+        await self._tell(people, map(epoch_key, people), word(_word_of_pair(*people), version), waits=stricter)
 
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
         """Give both people new epochs, unless word was left that it was done."""
@@ -127,12 +127,12 @@ class Remembered:
         await self.user_changed(user_id, stricter=False, version=version)
 
     async def user_changed(self, user_id: int, *, stricter: bool, version: int = 0) -> None:
-        """Give the profile a new epoch, and list the person as changed.
+        """Give the profile a new epoch, list the person as changed, and leave word of the version that was told.
 
         The new profile is not written there: nothing would keep it from being the older of two.
         """
-        await self._tell((user_id,), [profile_epoch_key(user_id)], waits=stricter)
-        await self._leave_word(_word_of_user(user_id), version)
+        told = word(_word_of_user(user_id), version)
+        await self._tell((user_id,), [profile_epoch_key(user_id)], told, waits=stricter)
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Write the name over its having been free."""
@@ -156,23 +156,20 @@ class Remembered:
         with deadlines.under(None):
             await give_notice(self.redis, Notice(revoked_of=user_id))
 
-    async def _tell(self, people: Sequence[int], epochs: Iterable[str], *, waits: bool) -> None:
-        """Renew epochs, and then list people as changed.
+    async def _tell(
+        self, people: Sequence[int], epochs: Iterable[str], told: Sequence[Command], *, waits: bool
+    ) -> None:
+        """Renew epochs, then list people as changed, and leave word of it for whoever would do it again.
 
         In this order: whoever hears of the change must not find in Redis once more what was there before.
         """
         keys = frozenset(epochs)
 
         async def work() -> None:  # an attempt that comes late must not bring back the epochs of another
-            await self.redis.in_order(renewals(keys), announcement(people))
+            await self.redis.in_order(renewals(keys), announcement(people), told)
 
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
             await self._insist(people, work, waits=waits)
-
-    async def _leave_word(self, key: str, version: int) -> None:
-        """Spare whoever hears of the change from telling it once more."""
-        with deadlines.under(None), contextlib.suppress(CacheUnavailable):
-            await leave_word(self.redis, key, version)
 
     async def _insist(self, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         try:

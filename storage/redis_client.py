@@ -120,7 +120,7 @@ class Redis:
 
         One server does them as they come; of several each does its own.
         """
-        for step in steps if self._is_cluster else [list(itertools.chain(*steps))]:
+        for step in filter(None, steps if self._is_cluster else [list(itertools.chain(*steps))]):
             await self.exchange(step)
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:

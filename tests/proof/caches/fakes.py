@@ -231,7 +231,7 @@ class FakeRedis:
 
     async def in_order(self, *steps: Sequence[Command]) -> None:
         """Send one step after the other, as to several servers."""
-        for step in steps:
+        for step in filter(None, steps):
             await self.exchange(step)
 
     async def send(self, commands: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:

@@ -105,11 +105,10 @@ def _announced_to_nobody(people: Sequence[int]) -> list[Command]:
 
 
 async def _the_same_epochs_again(
-    self: freshness.Remembered, people: Sequence[int], keys: Iterable[str], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], keys: Iterable[str], told: Sequence[Command], *, waits: bool
 ) -> None:
-    renewed = epochs.renewals(keys)
+    steps = epochs.renewals(keys), _ANNOUNCEMENT(people), told
     with deadlines.under(None):
-        steps = renewed, _ANNOUNCEMENT(people)
         await self._insist(people, lambda: self.redis.in_order(*steps), waits=waits)
 
 
@@ -224,7 +223,6 @@ _SEEDS: Final[Mapping[str, int]] = {
     "a failure to tell is taken for nothing": 15,
     "a change is not announced": 3,
     "changes of pairs are not announced": 12,
-    "the next attempt renews to the same epochs": 144,
     "a change is told before its commit": 13,
     "nobody tells again of what a dead process changed": 22,
     "a server in another life is taken for the same": 52,

@@ -13,6 +13,7 @@ from domain.ids import cell_of
 from loaders.loaders import Loaders
 from storage.epochs import profile_epoch_key
 from storage.generations import LEASE_S
+from storage.redis_client import CacheUnavailable
 from tests.proof.caches.fakes import THEN, pause
 from tests.proof.caches.loop import VirtualLoop
 from tests.proof.caches.planted import PLANTED
@@ -120,6 +121,36 @@ async def an_epoch_is_lost_while_an_old_answer_is_on_its_way(world: World) -> No
     await world.read(reader, VIEWER, PERSON)
 
 
+def told_late(world: World, process: Process, seconds: float) -> asyncio.Task[None]:
+    """Have what a process tells Redis next come so much later, when the process has long given up; gives when."""
+    redis: Any = process.redis
+    send, told = redis.send, world.loop.create_future()
+
+    async def lose(commands: Any) -> None:
+        redis.send = send
+        told.set_result(commands)
+        raise CacheUnavailable
+
+    async def arrive() -> None:
+        commands = await told
+        await pause(seconds)
+        await send(commands)
+
+    redis.send = lose
+    return world.loop.create_task(arrive())
+
+
+async def an_attempt_comes_late(world: World) -> None:
+    """Have the first attempt to tell of a change take effect after the next change."""
+    maker, reader = world.processes
+    late = told_late(world, maker, 1.0)
+    for _ in range(2):
+        await world.block(maker, VIEWER, PERSON, dies=False)
+        await world.read(reader, VIEWER, PERSON)
+    await late
+    await world.read(reader, VIEWER, PERSON)
+
+
 async def one_who_waits_is_in_a_hurry(world: World) -> None:
     """Have two wait for one answer, and the time of one of them be over before it comes."""
     reader = world.processes[0]
@@ -133,6 +164,7 @@ SCRIPTS: Final = {
     "all flights go on when everything is forgotten": all_is_forgotten_while_an_old_answer_is_on_its_way,
     "lost announcements do not show": all_is_forgotten_while_an_old_answer_is_on_its_way,
     "flights are joined however old": an_answer_is_on_its_way_from_before_a_generation_was_known,
+    "the next attempt renews to the same epochs": an_attempt_comes_late,
     "memory outlives the lease on generations": a_cell_is_away_from_one_who_remembers,
     "the generation is known for ever": a_cell_is_away_from_one_who_remembers,
     "a fill begins the epoch that was not there": an_epoch_is_lost_while_an_old_answer_is_on_its_way,
