@@ -11,12 +11,29 @@ from typing import Any, Final
 from domain.digests import Digests
 from domain.ids import OpaqueIds, cell_of
 from domain.relationships import ListKind, Relationship
-from domain.users import Counts, User
-from loaders.kinds import COUNTS, HEAD, HEADS, HIDDEN, NAMES, PAIRS, SIDE, SIDES, USERS, Head, PairKey, Side, SideKey
+from domain.tallies import Blocks, Tally
+from domain.users import User
+from loaders.answers import Answers
+from loaders.kinds import (
+    BLOCKS,
+    BLOCKS_AT_MOST,
+    HEAD,
+    HEADS,
+    NAMES,
+    PAIRS,
+    SIDE,
+    SIDES,
+    TALLIES,
+    USERS,
+    Head,
+    PairKey,
+    Side,
+    SideKey,
+)
 from loaders.memory import Memory
 from loaders.metrics import DIRECT, MEMORY_OFF
 from loaders.read_through import ReadThrough
-from storage import lists, relationships, users
+from storage import lists, relationships, tallies, users
 from storage.cells import ShardMap
 from storage.database import Database
 from storage.epochs import Pulse
@@ -72,16 +89,17 @@ class Caches:
         shared = (self.memory, redis, self.generations)
         self.users = ReadThrough(USERS, self._fetch_users, *shared, clock=clock)
         self.names = ReadThrough(NAMES, self._fetch_names, *shared, clock=clock)
-        self.counts = ReadThrough(COUNTS, self._fetch_counts, *shared, clock=clock)
+        self.tallies = ReadThrough(TALLIES, self._fetch_tallies, *shared, clock=clock)
         self.followers = ReadThrough(HEADS[ListKind.FOLLOWERS], self._fetch_followers, *shared, clock=clock)
         self.following = ReadThrough(HEADS[ListKind.FOLLOWING], self._fetch_following, *shared, clock=clock)
         self.sides = ReadThrough(SIDES, self._fetch_sides, *shared, clock=clock)
         self.pairs = ReadThrough(PAIRS, self._fetch_pairs, *shared, clock=clock)
-        self.hidden = ReadThrough(HIDDEN, _never, *shared, clock=clock)
+        self.blocks = ReadThrough(BLOCKS, self._fetch_blocks, *shared, clock=clock)
+        self.answers = Answers()
         self._all: tuple[ReadThrough[Any, Any], ...] = (
-            self.users, self.names, self.counts, self.followers, self.following, self.sides, self.pairs, self.hidden,
+            self.users, self.names, self.tallies, self.followers, self.following, self.sides, self.pairs, self.blocks,
         )  # fmt: skip
-        self._of_pairs = (self.counts, self.followers, self.following)
+        self._of_pairs = (self.tallies, self.followers, self.following)
 
     async def begin(self, viewer_id: int | None) -> bytes | None:
         """Begin an operation: give the viewer's epoch, or None where nothing that is remembered may be used.
@@ -170,17 +188,16 @@ class Caches:
             await reader.settle()
 
     async def _fetch_users(self, user_ids: Sequence[int]) -> Mapping[int, User | None]:
-        with self.counts.brought_along(user_ids) as brought:
-            found = await users.fetch_users(self.database, user_ids)
-            brought.keep({user_id: counts for user_id, (_, counts) in found.items()})
+        with self.tallies.brought_along(user_ids) as brought:
+            found = await tallies.fetch_people(self.database, user_ids)
+            brought.keep({user_id: tally for user_id, (_, tally) in found.items()})
         return {user_id: user for user_id, (user, _) in found.items()}
 
     async def _fetch_names(self, keys: Sequence[str]) -> Mapping[str, int | None]:
         return {**await users.fetch_ids_by_name(self.database, keys)}
 
-    async def _fetch_counts(self, user_ids: Sequence[int]) -> Mapping[int, Counts]:
-        found = await users.fetch_users(self.database, user_ids)
-        return {user_id: counts for user_id, (_, counts) in found.items()}
+    async def _fetch_tallies(self, user_ids: Sequence[int]) -> Mapping[int, Tally]:
+        return {**await tallies.fetch_tallies(self.database, user_ids)}
 
     async def _fetch_followers(self, owner_ids: Sequence[int]) -> Mapping[int, Head]:
         return await self._fetch_heads(ListKind.FOLLOWERS, owner_ids)
@@ -205,9 +222,12 @@ class Caches:
         found = await relationships.fetch_relationships(self.database, keys[0].viewer_id, list(others))
         return {others[other_id]: pair for other_id, pair in found.items()}
 
+    async def _fetch_blocks(self, keys: Sequence[SideKey]) -> Mapping[SideKey, Blocks]:
+        return {key: await self._fetch_blocks_of(key.viewer_id) for key in keys}
 
-async def _never(_keys: Sequence[object]) -> Mapping[Any, Counts]:
-    raise NotImplementedError  # what is hidden is counted by those who know the viewer's blocks
+    async def _fetch_blocks_of(self, viewer_id: int) -> Blocks:
+        pairs = await lists.fetch_blocks(self.database, viewer_id, BLOCKS_AT_MOST + 1)
+        return Blocks.among(pairs) if len(pairs) <= BLOCKS_AT_MOST else Blocks(None)
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,6 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import datetime as dt
 import functools
 import itertools
 import re
@@ -17,11 +16,9 @@ from typing import Any, Final, TypeVar
 
 from domain.ids import cell_of
 from domain.usernames import username_key
-from domain.users import Counts
 from loaders.caches import Caches
 from loaders.inspection import Line, fingerprint
-from loaders.kinds import HIDDEN, NAMES, PAIRS, SIDES, HiddenKey, Kind, PairKey, SideKey
-from storage import lists
+from loaders.kinds import BLOCKS, NAMES, PAIRS, SIDES, Kind, PairKey, SideKey
 from storage.entries import read_stamped, read_versioned, scan
 from storage.redis_client import CacheUnavailable, Redis
 
@@ -96,13 +93,11 @@ def _by_kind(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 async def _in_memory(caches: Caches, where: str, line: Line) -> Entry | None:
     key: Any = tuple(line.key) if isinstance(line.key, list | tuple) else line.key
     match line.kind:
-        case SIDES.name:
+        case SIDES.name | BLOCKS.name:
             key = SideKey(key[0], bytes.fromhex(key[1]))
         case PAIRS.name:
             key = PairKey(key[0], bytes.fromhex(key[1]), key[2])
-        case HIDDEN.name:
-            key = HiddenKey(key[0], key[1], bytes.fromhex(key[2]))
-    if isinstance(key, SideKey | PairKey | HiddenKey) and await _begin(caches, key.viewer_id) != key.epoch:
+    if isinstance(key, SideKey | PairKey) and await _begin(caches, key.viewer_id) != key.epoch:
         return None
     return Entry(where, line.kind, key, line.digest)
 
@@ -122,7 +117,7 @@ async def _read(caches: Caches, redis: Redis, page: Sequence[re.Match[bytes]]) -
     entries: list[Entry] = []
     for kind_name, found in itertools.groupby(sorted(page, key=lambda match: match[1]), lambda match: match[1]):
         kind = caches.readers[kind_name.decode()].kind
-        current = [match for match in found if await _is_current(caches, kind, match)]
+        current = [match for match in found if _is_current(caches, kind, match)]
         if kind.name == NAMES.name:
             entries += await _read_names(caches, redis, [match[0].decode() for match in current])
         elif kind.epoch_of is not None:
@@ -137,25 +132,17 @@ async def _read(caches: Caches, redis: Redis, page: Sequence[re.Match[bytes]]) -
     return entries
 
 
-async def _is_current(caches: Caches, kind: Kind[Any, Any], match: re.Match[bytes]) -> bool:
+def _is_current(caches: Caches, kind: Kind[Any, Any], match: re.Match[bytes]) -> bool:
     cell = 0 if kind.name == NAMES.name else cell_of(int(match[3]))
-    if caches.generations.of(cell) != int(match[2]):
-        return False
-    if kind.name != HIDDEN.name:
-        return True
-    key: HiddenKey = _key(kind, match)
-    return await _begin(caches, key.viewer_id) == key.epoch
+    return caches.generations.of(cell) == int(match[2])
 
 
 def _key(kind: Kind[Any, Any], match: re.Match[bytes]) -> Any:
     owner, rest = int(match[3]), match[4].decode()
-    if kind.name == SIDES.name:
+    if kind.name in (SIDES.name, BLOCKS.name):
         return SideKey(owner, b"")
     if kind.name == PAIRS.name:
         return PairKey(owner, b"", int(rest))
-    if kind.name == HIDDEN.name:
-        viewer, _, epoch = rest.partition(":")
-        return HiddenKey(owner, int(viewer), bytes.fromhex(epoch))
     return owner
 
 
@@ -177,8 +164,8 @@ async def _read_names(caches: Caches, redis: Redis, names: Sequence[str]) -> lis
 async def _truth(caches: Caches, kind: str, keys: Iterable[Any]) -> dict[Any, str]:
     """Read values from the cells alone, as digests. What is a viewer's own is asked for one viewer at a time."""
     truth: dict[Any, str] = {}
-    for page in _pages(keys, of_viewers=kind in (HIDDEN.name, PAIRS.name)):
-        found = await (_hidden(caches, page) if kind == HIDDEN.name else caches.readers[kind].load(page, direct=True))
+    for page in _pages(keys, of_viewers=kind == PAIRS.name):
+        found = await caches.readers[kind].load(page, direct=True)
         truth.update({key: fingerprint(value) for key, value in found.items()})
     return truth
 
@@ -188,9 +175,3 @@ def _pages(keys: Iterable[Any], *, of_viewers: bool) -> list[list[Any]]:
     for key in keys:
         groups.setdefault(key.viewer_id if of_viewers else None, []).append(key)
     return [group[at : at + PAGE] for group in groups.values() for at in range(0, len(group), PAGE)]
-
-
-async def _hidden(caches: Caches, keys: Sequence[HiddenKey]) -> dict[HiddenKey, Counts]:
-    blocked = await lists.fetch_blocked_ids(caches.database, keys[0].viewer_id, dt.datetime.now(dt.UTC))
-    found = await lists.fetch_hidden_counts(caches.database, [key.owner_id for key in keys], blocked)
-    return {key: found.get(key.owner_id, HIDDEN.missing) for key in keys}

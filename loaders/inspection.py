@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from domain.tallies import MARK_BYTES, Blocks, Tally, unpack_ids
 from loaders.caches import Caches
 from loaders.kinds import Side
 
@@ -27,8 +28,20 @@ def fingerprint(value: object) -> str:
     """Digest a value, to the same in every process, whatever the order in which it was read."""
     if isinstance(value, Side):
         value = (value.complete, sorted(value.pairs.items()))
+    elif isinstance(value, Blocks):
+        value = value.ends and sorted(value.ends.items())
+    elif isinstance(value, Tally):
+        value = (
+            value.counts,
+            value.mark().to_bytes(MARK_BYTES, signed=not value.is_listed),
+            *map(_sorted, (value.followers, value.following)),
+        )
     encoded = msgspec.msgpack.encode(value)
     return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _sorted(packed: bytes | None) -> list[int] | None:
+    return sorted(unpack_ids(packed)) if packed is not None else None
 
 
 async def describe(caches: Caches) -> list[Line]:

@@ -10,8 +10,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from domain.relationships import STRANGERS, ListKind, Relationship
+from domain.tallies import ID_BYTES, MARK_BYTES, Blocks, Tally
 from domain.users import Counts, User
-from loaders.weights import FACT, weigh_list, weigh_side, weigh_user
+from loaders.weights import FACT, weigh_blocks, weigh_list, weigh_side, weigh_tally, weigh_user
 from storage.epochs import epoch_key, profile_epoch_key
 from storage.freshness import NAME_TTL_S, encode_name, name_entry_key
 from storage.lists import ListEntry
@@ -23,6 +24,8 @@ HEAD: Final = 128
 """How many entries of the newest end of a list are remembered together."""
 SIDE: Final = 256
 """Up to how many pairs everything about a viewer is read and remembered as one."""
+BLOCKS_AT_MOST: Final = 4096
+"""Up to how many blocks of a viewer with more pairs are remembered."""
 
 
 class SideKey(NamedTuple):
@@ -40,16 +43,15 @@ class PairKey(NamedTuple):
     other_id: int
 
 
-class HiddenKey(NamedTuple):
-    """What a viewer's blocks hide of an owner's lists, as of the viewer's epoch."""
+class _Blocking:
+    """Room for the blocks beside the fields: not compared or stored."""
 
-    owner_id: int
-    viewer_id: int
-    epoch: bytes
+    __slots__ = ("_blocks",)
+    _blocks: Blocks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Side:
+class Side(_Blocking):
     """Everything that a viewer is to others; where they are too many, nothing but that."""
 
     pairs: Mapping[int, Relationship]
@@ -63,11 +65,14 @@ class Side:
         """Give what the viewer is to many people."""
         return list(map(self.pairs.get, other_ids, itertools.repeat(STRANGERS)))
 
-    def hidden_at(self, now: dt.datetime) -> tuple[int, ...]:
-        """Give everybody whom a block, either way, hides from the viewer."""
-        return tuple(
-            other_id for other_id, pair in self.pairs.items() if pair.blocks_at(now) or pair.blocked_by_at(now)
-        )
+    @property
+    def blocks(self) -> Blocks:
+        """Give the viewer's blocks, picked out once."""
+        try:
+            return self._blocks
+        except AttributeError:
+            object.__setattr__(self, "_blocks", blocks := Blocks.among(self.pairs))
+            return blocks
 
 
 class Head(NamedTuple):
@@ -116,21 +121,37 @@ def _key(name: str, suffix: str = "") -> Callable[[int, int], str]:
 
 _USERS: Final = msgspec.msgpack.Decoder(User)
 _COUNTS: Final = struct.Struct(">QQ")
+_LIST: Final = struct.Struct(">H")
+_TOO_MANY: Final = _COUNTS.size + ID_BYTES
+_IDS: Final = _COUNTS.size + _LIST.size + MARK_BYTES
 _HEADS: Final = msgspec.msgpack.Decoder(tuple[bool, tuple[ListEntry, ...]])
 _SIDES: Final = msgspec.msgpack.Decoder(tuple[bool, dict[int, Relationship]])
 _PAIRS: Final = msgspec.msgpack.Decoder(Relationship)
+_BLOCKS: Final = msgspec.msgpack.Decoder(dict[int, dt.datetime | None] | None)
 
 
 def _encode_user(user: User | None) -> bytes:
     return msgspec.msgpack.encode(user) if user is not None else b""
 
 
-def _encode_counts(counts: Counts) -> bytes:
-    return _COUNTS.pack(counts.followers, counts.following)
+def _encode_tally(tally: Tally) -> bytes:
+    counts = _COUNTS.pack(tally.counts.followers, tally.counts.following)
+    if tally.followers is None or tally.following is None:
+        return counts + tally.reading
+    length = _LIST.pack(len(tally.followers) // ID_BYTES)
+    return counts + length + tally.mark().to_bytes(MARK_BYTES) + tally.followers + tally.following
 
 
-def _decode_counts(value: bytes) -> Counts:
-    return Counts(*_COUNTS.unpack(value))
+def _decode_tally(value: bytes) -> Tally:
+    if len(value) == _TOO_MANY:
+        return Tally(Counts(*_COUNTS.unpack_from(value)), None, None, value[_COUNTS.size :])
+    if len(value) < _IDS or (len(value) - _IDS) % ID_BYTES:
+        raise ValueError("no tally has this length")
+    counts, [length] = Counts(*_COUNTS.unpack_from(value)), _LIST.unpack_from(value, _COUNTS.size)
+    end = _IDS + length * ID_BYTES
+    if end > len(value):
+        raise ValueError("no tally lacks some of its followers")
+    return Tally(counts, value[_IDS:end], value[end:], marks=int.from_bytes(value[_IDS - MARK_BYTES : _IDS]))
 
 
 def _decode_head(value: bytes) -> Head:
@@ -171,15 +192,16 @@ NAMES: Final[Kind[str, int | None]] = Kind(
 )
 
 # Every edge that comes or goes renews the epochs of both its people.
-COUNTS: Final[Kind[int, Counts]] = Kind(
-    name="counts",
-    key=_key("counts"),
+TALLIES: Final[Kind[int, Tally]] = Kind(
+    name="tally",
+    key=_key("tally"),
     owner_of=int,
-    encode=_encode_counts,
-    decode=_decode_counts,
-    missing=Counts(),
+    encode=_encode_tally,
+    decode=_decode_tally,
+    missing=Tally(Counts()),
     ttl=120.0,
-    missing_ttl=5.0,
+    missing_ttl=120.0,
+    weigh=weigh_tally,
     epoch_of=epoch_key,
 )
 
@@ -229,16 +251,17 @@ PAIRS: Final[Kind[PairKey, Relationship]] = Kind(
     viewer_of=lambda key: key.viewer_id,
 )
 
-# Under the owner's epoch, and named by the viewer's: it depends on the edges of both.
-HIDDEN: Final[Kind[HiddenKey, Counts]] = Kind(
-    name="hidden",
-    key=lambda generation, key: f"hidden{generation}:{{{key.owner_id}}}{key.viewer_id}:{key.epoch.hex()}",
-    owner_of=lambda key: key.owner_id,
-    encode=_encode_counts,
-    decode=_decode_counts,
-    missing=Counts(),
-    ttl=2.0,
-    missing_ttl=2.0,
-    epoch_of=lambda key: epoch_key(key.owner_id),
+# Of viewers whose side is not remembered as one: there the blocks are part of it.
+BLOCKS: Final[Kind[SideKey, Blocks]] = Kind(
+    name="blocks",
+    key=lambda generation, key: f"blocks{generation}:{{{key.viewer_id}}}",
+    owner_of=lambda key: key.viewer_id,
+    encode=lambda blocks: msgspec.msgpack.encode(blocks.ends),
+    decode=lambda value: Blocks(_BLOCKS.decode(value)),
+    missing=Blocks({}),
+    ttl=600.0,
+    missing_ttl=600.0,
+    weigh=lambda blocks: weigh_blocks(len(blocks.ends or ())),
+    epoch_of=lambda key: epoch_key(key.viewer_id),
     viewer_of=lambda key: key.viewer_id,
 )

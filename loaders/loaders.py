@@ -6,25 +6,24 @@ Nothing here points back: what an operation leaves behind is freed at once, with
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from itertools import repeat
-from typing import Final, cast
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final
 
 from domain.personal import NO_DETAILS, PersonalDetails
 from domain.relationships import ListKind, Relationship
+from domain.tallies import Tally
 from domain.users import Counts, User
 from loaders.asker import NO_FLOORS, Asker, Floors
 from loaders.caches import Caches
-from loaders.kinds import HEAD, Head, HiddenKey
+from loaders.kinds import HEAD, Head
 from loaders.lazy import Lazy
 from loaders.loader import Loader, Unremembered
 from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
+from loaders.shown_counts import ShownCounts
 from storage import lists, personal
 from storage.lists import ListEntry, Span
 from storage.vault import Vault
-
-_NO_COUNTS: Final = Counts()
 
 
 class Loaders:
@@ -59,14 +58,14 @@ class Loaders:
         return Loader(self.asker, _NoOlder(users, floors) if floors else users)
 
     @Lazy
-    def counts(self) -> Loader[int, Counts]:
-        """Give the loader of counts, the hidden included."""
-        return Loader(self.asker, self.asker.caches.counts)
+    def tallies(self) -> Loader[int, Tally]:
+        """Give the loader of counts as they are, for everybody alike."""
+        return Loader(self.asker, self.asker.caches.tallies)
 
     @Lazy
-    def hidden_counts(self) -> Loader[int, Counts]:
-        """Give the loader of what of these counts is hidden from the viewer."""
-        return Loader(self.asker, _HiddenCounts(self.asker, self._own_side))
+    def counts(self) -> Loader[int, Counts]:
+        """Give the loader of what shows of these counts to the viewer."""
+        return Loader(self.asker, ShownCounts(self.asker, self.tallies, self._own_side))
 
     @Lazy
     def ids_by_name(self) -> Loader[str, int | None]:
@@ -120,7 +119,7 @@ class Loaders:
 
     async def fetch_blocked_ids(self) -> Sequence[int]:
         """Give everybody whom a block, either way, hides from the viewer."""
-        return await self._own_side.fetch_blocked_ids()
+        return (await self._own_side.fetch_blocked()).ids
 
     async def fetch_followed_ids(self) -> Sequence[int]:
         """Give whom the viewer follows."""
@@ -179,40 +178,6 @@ class _NoOlder:
 
     def _is_old(self, user_id: int, user: User | None) -> bool:
         return (user.version if user is not None else 0) < self._floors.get(user_id, 0)
-
-
-class _HiddenCounts:
-    """Counts what the viewer's blocks hide of each owner's lists."""
-
-    __slots__ = ("_asker", "_own_side", "missing")
-
-    def __init__(self, asker: Asker, own_side: OwnSide) -> None:
-        self._asker = asker
-        self._own_side = own_side
-        self.missing = _NO_COUNTS
-
-    def recall(self, keys: Sequence[int], found: dict[int, Counts]) -> None:
-        """Put what is remembered of some owners into a mapping."""
-        asker = self._asker
-        # Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
-        hidden_keys = zip(keys, repeat(asker.viewer_id or 0), repeat(asker.epoch), strict=False)
-        asker.caches.hidden.recall_as(keys, cast("Iterable[HiddenKey]", hidden_keys), found)
-
-    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
-        """Count it, also where there is no block: whether somebody hides must not show in what a request costs."""
-        asker = self._asker
-        if asker.viewer_id is None:
-            return {}
-        blocked = await self._own_side.fetch_blocked_ids()
-
-        async def fetch(wanted: Sequence[HiddenKey]) -> Mapping[HiddenKey, Counts]:
-            of_owners = {key.owner_id: key for key in wanted}
-            found = await lists.fetch_hidden_counts(asker.caches.database, list(of_owners), blocked)
-            return {of_owners[owner_id]: counts for owner_id, counts in found.items()}
-
-        hidden = [HiddenKey(owner_id, asker.viewer_id, asker.epoch or b"") for owner_id in keys]
-        counted = await asker.caches.hidden.load(hidden, direct=direct, fetch=fetch)
-        return {key.owner_id: counts for key, counts in counted.items()}
 
 
 async def _fetch_details(caches: Caches, vault: Vault | None, user_ids: Sequence[int]) -> Mapping[int, PersonalDetails]:

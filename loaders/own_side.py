@@ -6,6 +6,7 @@ from itertools import repeat
 from typing import Final, cast
 
 from domain.relationships import STRANGERS, FollowState, Relationship
+from domain.tallies import NO_BLOCKS, NO_VIEWER, Blocked, Blocks
 from loaders.asker import Asker
 from loaders.kinds import PairKey, Side, SideKey
 from loaders.lazy import Lazy
@@ -13,6 +14,7 @@ from loaders.loader import Loader, Unremembered
 from storage import lists
 
 _NO_EPOCH: Final = b""
+_TOO_MANY: Final = Blocks(None)
 
 
 class OwnSide:
@@ -21,6 +23,7 @@ class OwnSide:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._side: Side | None = None
+        self._blocked: Blocked | None = None
 
     @Lazy
     def _sides(self) -> Loader[int, Side]:
@@ -31,8 +34,12 @@ class OwnSide:
         return Loader(self._asker, _Pairs(self._asker))
 
     @Lazy
-    def _blocked(self) -> Loader[int, Sequence[int]]:
-        return Loader(self._asker, Unremembered(functools.partial(_fetch_blocked, self._asker), ()))
+    def _blocks(self) -> Loader[int, Blocks]:
+        return Loader(self._asker, _BlocksAlone(self._asker))
+
+    @Lazy
+    def _too_many(self) -> Loader[int, Blocked]:
+        return Loader(self._asker, Unremembered(functools.partial(_fetch_blocked, self._asker), NO_BLOCKS))
 
     @Lazy
     def _followed(self) -> Loader[int, Sequence[int]]:
@@ -54,13 +61,26 @@ class OwnSide:
         side = await self._fetch(self._asker.viewer_id)
         return side.to_all(other_ids) if side.complete else await self._pairs.load_many(other_ids)
 
-    async def fetch_blocked_ids(self) -> Sequence[int]:
-        """Give everybody whom a block, either way, hides from the viewer."""
+    def recall_blocked(self) -> Blocked | None:
+        """Give everybody whom a block, either way, hides from the viewer; None where that is not remembered."""
         viewer_id = self._asker.viewer_id
         if viewer_id is None:
-            return ()
+            return NO_VIEWER
+        if self._blocked is None and (side := self._recall(viewer_id)) is not None:
+            [blocks] = [side.blocks] if side.complete else self._blocks.recall([viewer_id]) or [_TOO_MANY]
+            self._blocked = blocks.at(self._asker.now) if blocks.ends is not None else None
+        return self._blocked
+
+    async def fetch_blocked(self) -> Blocked:
+        """Give everybody whom a block, either way, hides from the viewer."""
+        blocked, viewer_id = self.recall_blocked(), self._asker.viewer_id
+        if blocked is not None or viewer_id is None:
+            return blocked or NO_VIEWER
         side = await self._fetch(viewer_id)
-        return side.hidden_at(self._asker.now) if side.complete else await self._blocked.load(viewer_id)
+        blocks = side.blocks if side.complete else await self._blocks.load(viewer_id)
+        known = blocks.at(self._asker.now) if blocks.ends is not None else await self._too_many.load(viewer_id)
+        self._blocked = known
+        return known
 
     async def fetch_followed_ids(self) -> Sequence[int]:
         """Give whom the viewer follows."""
@@ -112,6 +132,28 @@ class _Sides:
         return {key.viewer_id: side for key, side in found.items()}
 
 
+class _BlocksAlone:
+    """Reads the blocks of a viewer whose side is too much to be read as one."""
+
+    __slots__ = ("_asker", "missing")
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self.missing = asker.caches.blocks.missing
+
+    def recall(self, keys: Sequence[int], found: dict[int, Blocks]) -> None:
+        """Put what is remembered into a mapping."""
+        asker = self._asker
+        side_keys = zip(keys, repeat(asker.epoch), strict=False)
+        asker.caches.blocks.recall_as(keys, cast("Iterable[SideKey]", side_keys), found)
+
+    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Blocks]:
+        """Give blocks."""
+        side_keys = [SideKey(viewer_id, self._asker.epoch or _NO_EPOCH) for viewer_id in keys]
+        found = await self._asker.caches.blocks.load(side_keys, direct=direct)
+        return {key.viewer_id: blocks for key, blocks in found.items()}
+
+
 class _Pairs:
     """Reads what the viewer is to one other at a time."""
 
@@ -146,6 +188,6 @@ async def _fetch_followed(asker: Asker, viewer_ids: Sequence[int]) -> Mapping[in
     return {viewer_id: await lists.fetch_followed_ids(database, viewer_id) for viewer_id in viewer_ids}
 
 
-async def _fetch_blocked(asker: Asker, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:
-    database = asker.caches.database
-    return {viewer_id: await lists.fetch_blocked_ids(database, viewer_id, asker.now) for viewer_id in viewer_ids}
+async def _fetch_blocked(asker: Asker, viewer_ids: Sequence[int]) -> Mapping[int, Blocked]:
+    database, now = asker.caches.database, asker.now
+    return {viewer_id: Blocked(await lists.fetch_blocked_ids(database, viewer_id, now)) for viewer_id in viewer_ids}

@@ -3,6 +3,7 @@
 import sys
 from typing import Final
 
+from domain.tallies import Tally
 from domain.users import User
 
 _USER: Final = 1500
@@ -12,6 +13,8 @@ FACT: Final = 400
 _LIST: Final = 240
 _LIST_ENTRY: Final = 265
 _PAIR: Final = 480
+_MARKS: Final = 320
+_BLOCK: Final = 240
 
 
 def weigh_user(user: User | None) -> int:
@@ -39,3 +42,13 @@ def weigh_list(entries: int) -> int:
 def weigh_side(pairs: int) -> int:
     """Weigh what a viewer is to so many others."""
     return FACT + _PAIR * pairs
+
+
+def weigh_tally(tally: Tally) -> int:
+    """Weigh counts, whoever is counted, and the marks that are made of them."""
+    return FACT + _MARKS + len(tally.followers or b"") + len(tally.following or b"")
+
+
+def weigh_blocks(blocks: int) -> int:
+    """Weigh so many blocks, and whom they hide."""
+    return 2 * FACT + _MARKS + _BLOCK * blocks

@@ -66,15 +66,14 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
     if known is not None:
         return known
     open_ids = _open_to_count(people)
-    counts = await context.loaders.counts.load_many(open_ids)
-    return _left(people, open_ids, counts, await context.loaders.hidden_counts.load_many(open_ids))
+    return _placed(people, open_ids, await context.loaders.counts.load_many(open_ids))
 
 
 def recall_counts(context: Context, people: Sequence[Visible]) -> list[Counts | None] | None:
     """Give the same at once, or None where not all of it is known."""
     open_ids = _open_to_count(people)
-    counts, hidden = context.loaders.counts.recall(open_ids), context.loaders.hidden_counts.recall(open_ids)
-    return _left(people, open_ids, counts, hidden) if counts is not None and hidden is not None else None
+    counts = context.loaders.counts.recall(open_ids)
+    return _placed(people, open_ids, counts) if counts is not None else None
 
 
 async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> list[Counts | None]:
@@ -97,20 +96,11 @@ def _open_to_count(people: Sequence[Visible]) -> list[int]:
     return [person.user.id for person in people if person.shown & _COUNTS]
 
 
-def _left(
-    people: Sequence[Visible], open_ids: Sequence[int], counts: Sequence[Counts], hidden: Sequence[Counts]
-) -> list[Counts | None]:
-    left: list[Counts | None] = [
-        _less(its, less) if less.followers or less.following else its for its, less in zip(counts, hidden, strict=True)
-    ]
-    if len(left) == len(people):
-        return left
-    by_id = dict(zip(open_ids, left, strict=True))
+def _placed(people: Sequence[Visible], open_ids: Sequence[int], counts: list[Counts]) -> list[Counts | None]:
+    if len(counts) == len(people):
+        return [*counts]
+    by_id = dict(zip(open_ids, counts, strict=True))
     return [by_id.get(person.user.id) for person in people]
-
-
-def _less(counts: Counts, hidden: Counts) -> Counts:
-    return Counts(counts.followers - hidden.followers, counts.following - hidden.following)
 
 
 def is_user_id(context: Context, opaque_id: str) -> bool:

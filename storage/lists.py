@@ -1,4 +1,4 @@
-"""Follower and following lists: keyset pages of many owners, one statement per cell, and what a block hides of them."""
+"""Follower and following lists: keyset pages of many owners, one statement per cell, and whom a block hides of them."""
 
 import dataclasses
 import datetime as dt
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from domain.pages import Position
-from domain.relationships import FollowOrder, ListKind
-from domain.users import Counts
+from domain.relationships import FollowOrder, ListKind, Relationship
 from storage.cells import Record
 from storage.database import Database
 from storage.limits import Priority
@@ -164,6 +163,8 @@ _FOLLOWED: Final = """
 SELECT other_id FROM relationships WHERE owner_id = $1 AND follows = 2 ORDER BY follows_at DESC, other_id DESC LIMIT $2
 """
 
+_BLOCK_FIELDS: Final = ("blocks", "blocks_until", "blocked_by", "blocked_by_until")
+
 _BLOCKED: Final = """
 SELECT other_id
 FROM relationships
@@ -172,11 +173,11 @@ WHERE owner_id = $1
        OR (blocked_by AND (blocked_by_until IS NULL OR blocked_by_until > $2)))
 """
 
-_HIDDEN: Final = """
-SELECT owner_id, count(*) FILTER (WHERE followed_by = 2) AS followers, count(*) FILTER (WHERE follows = 2) AS following
+_BLOCKS: Final = """
+SELECT other_id, blocks, blocks_until, blocked_by, blocked_by_until
 FROM relationships
-WHERE owner_id = ANY($1::bigint[]) AND other_id = ANY($2::bigint[])
-GROUP BY owner_id
+WHERE owner_id = $1 AND (blocks OR blocked_by)
+LIMIT $2
 """
 
 
@@ -231,9 +232,7 @@ async def fetch_blocked_ids(database: Database, viewer_id: int, now: dt.datetime
     return [row["other_id"] for row in rows]
 
 
-async def fetch_hidden_counts(
-    database: Database, owner_ids: Sequence[int], hidden_ids: Sequence[int]
-) -> dict[int, Counts]:
-    """Count, per owner, the followers and the followed that are among `hidden_ids`; owners with none are left out."""
-    rows = await database.shards.fetch_by_home(_HIDDEN, owner_ids, hidden_ids, priority=Priority.COUNT)
-    return {row["owner_id"]: Counts(row["followers"], row["following"]) for row in rows}
+async def fetch_blocks(database: Database, viewer_id: int, limit: int) -> dict[int, Relationship]:
+    """Fetch the blocks of the viewer, both ways, and nothing else of their pairs; at most `limit`."""
+    rows = await database.shards.home(viewer_id).fetch(_BLOCKS, viewer_id, limit, priority=Priority.FACT)
+    return {row["other_id"]: Relationship(**{name: row[name] for name in _BLOCK_FIELDS}) for row in rows}

@@ -9,7 +9,7 @@ from storage.epochs import epoch_key, profile_epoch_key
 from storage.generations import fetch_generation
 from storage.redis_client import Redis
 
-REMEMBERED: Final = ("user", "counts", "followers", "following", "side")
+REMEMBERED: Final = ("user", "tally", "followers", "following", "side", "blocks")
 """The kinds of facts that are remembered under one id; those under two live for 10 minutes and hold ids alone."""
 FORMER: Final = 16
 """Nothing of a former generation is read any more, but it lies there for its 10 minutes: so many are erased as well."""

@@ -72,7 +72,7 @@ _ID_ATTEMPTS: Final = 4
 async def fetch_users(database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Counts]]:
     """Fetch profiles and counters, one statement per cell; whoever does not exist is left out."""
     rows = await database.shards.fetch_by_home(_FETCH, user_ids)
-    return {row["id"]: (_user(database, row), Counts(row["followers"], row["following"])) for row in rows}
+    return {row["id"]: (read_user(database, row), Counts(row["followers"], row["following"])) for row in rows}
 
 
 async def fetch_ids_by_name(database: Database, keys: Sequence[str]) -> dict[str, int]:
@@ -127,7 +127,7 @@ async def change_user(
 
     async def work(connection: Connection) -> User | None:
         rows = await connection.fetch(_FETCH_LOCKED, user_id)
-        before = _user(database, rows[0]) if rows else None
+        before = read_user(database, rows[0]) if rows else None
         if before is None or before.state not in among:
             return None
         if await is_done(connection, event.value, None):
@@ -268,7 +268,8 @@ def _event(database: Database, event: EventType, user_id: int, version: int) -> 
     return Event(type=event, actor_id=opaque, payload=UserPayload(user_id=opaque, user_version=version))
 
 
-def _user(database: Database, row: Record) -> User:
+def read_user(database: Database, row: Record) -> User:
+    """Read one row."""
     return User(
         id=row["id"],
         opaque_id=database.ids.encode(NodeType.USER, row["id"]),

@@ -17,7 +17,7 @@ from tests.asking import ask
 from tests.conftest import KEY, MakePerson, Person, eventually
 from tests.integration.test_caches import PAGE
 
-KINDS = {"user", "name", "counts", "followers", "side", "hidden"}
+KINDS = {"user", "name", "tally", "followers", "side"}
 
 
 async def compared(lines: list[Line], shards: ShardMap, redis: Redis) -> Report:

@@ -9,6 +9,7 @@ import pytest
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded
+from domain.tallies import LISTED
 from resolvers import blocks, follows
 from storage import cells
 from storage.cells import Cell, ShardMap
@@ -50,6 +51,9 @@ async def test_counts_that_cannot_be_had_are_null_and_named_and_the_rest_is_answ
     make_person: MakePerson,
 ) -> None:
     ana, bo = await make_person(), await make_person()
+    await bo.backend.database.shards.home(bo.id).fetch(
+        "UPDATE user_counts SET followers = $2 WHERE user_id = $1", bo.id, LISTED + 1
+    )
     answer = await cold_answer(ana, bo.opaque_id, Priority.COUNT)
     assert answer == {
         "data": {"user": {"username": bo.name, "followersCount": None, "followingCount": None}},

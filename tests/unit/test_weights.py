@@ -10,8 +10,9 @@ import pytest
 
 from domain.policies import MOST_RESTRICTIVE, PrivacyPolicy
 from domain.relationships import FollowState, ListKind, Relationship
+from domain.tallies import Blocks, Tally, pack_ids
 from domain.users import Counts, ProfileLink, User, UserState
-from loaders.kinds import COUNTS, HEADS, HIDDEN, NAMES, PAIRS, SIDES, USERS, Head, Kind, Side
+from loaders.kinds import BLOCKS, HEADS, NAMES, PAIRS, SIDES, TALLIES, USERS, Head, Kind, Side
 from loaders.memory import Memory
 from storage.lists import ListEntry
 
@@ -22,6 +23,7 @@ ROOM = 1 << 40
 PAIR = Relationship(
     follows=FollowState.ACTIVE, follows_at=THEN, followed_by=FollowState.ACTIVE, followed_by_at=THEN, blocks_until=THEN
 )
+BLOCKED = Relationship(blocked_by=True, blocked_by_since=THEN, version=FIRST)
 
 
 def user(text: str, policy: PrivacyPolicy) -> User:
@@ -34,6 +36,11 @@ def head(size: int) -> Head:
     return Head(tuple(ListEntry(FIRST + number, THEN) for number in range(size)), whole=True)
 
 
+def tally(size: int) -> Tally:
+    packed = pack_ids(range(FIRST, FIRST + size))
+    return Tally(Counts(FIRST + size, FIRST + size), packed, packed)
+
+
 def side(size: int) -> Side:
     return Side(dict.fromkeys(range(FIRST, FIRST + size), PAIR), complete=True)
 
@@ -44,13 +51,22 @@ VALUES: list[tuple[str, Kind[Any, Any], Any]] = [
     ("a profile in other letters", USERS, user("ü世𝔴" * 50, PrivacyPolicy())),
     ("nobody", USERS, None),
     ("a name", NAMES, FIRST),
-    ("counts", COUNTS, Counts(FIRST, FIRST + 1)),
-    ("what is hidden of counts", HIDDEN, Counts(FIRST, FIRST + 1)),
+    ("the counts of a newcomer", TALLIES, tally(0)),
+    ("counts", TALLIES, tally(128)),
+    ("counts of too many to be listed", TALLIES, Tally(Counts(FIRST, FIRST + 1), None, None, bytes(8))),
     ("an empty list", HEADS[ListKind.FOLLOWERS], head(0)),
     ("a list", HEADS[ListKind.FOLLOWERS], head(128)),
     ("the side of a newcomer", SIDES, side(0)),
     ("the side of many", SIDES, side(256)),
+    (
+        "the side of whom everybody blocks",
+        SIDES,
+        Side(dict.fromkeys(range(FIRST, FIRST + 256), BLOCKED), complete=True),
+    ),
     ("a pair", PAIRS, PAIR),
+    ("no blocks", BLOCKS, Blocks({})),
+    ("blocks that lapse", BLOCKS, Blocks(dict.fromkeys(range(FIRST, FIRST + 500), THEN))),
+    ("blocks that last", BLOCKS, Blocks(dict.fromkeys(range(FIRST, FIRST + 500)))),
 ]
 
 
@@ -67,6 +83,12 @@ def taken(kind: Kind[Any, Any], value: Any) -> tuple[int, int]:
             memory.put((kind.name, FIRST + number), found, size=kind.weigh(found), until=1.0)
             if isinstance(found, Head):
                 assert all(entry.position for entry in found.entries)  # kept with each entry from then on
+            elif isinstance(found, Side):
+                assert found.blocks.at(THEN).as_set is not None
+            elif isinstance(found, Blocks):
+                assert found.at(THEN).as_set is not None
+            elif isinstance(found, Tally):
+                assert found.mark() >= 0 or not found.is_listed
         gc.collect()
         return tracemalloc.get_traced_memory()[0] - before, memory.size
     finally:

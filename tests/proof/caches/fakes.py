@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
-from storage import entries, generations, relationships, users
+from domain.tallies import pack_ids
+from storage import entries, generations, relationships, tallies
 from storage.exchanges import Command
 from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable
 from tests.proof.caches.loop import VirtualLoop
@@ -282,7 +283,7 @@ class CellStore:
             self.generation += not self.lives.issuperset(arguments[0])
             self.lives.update(arguments[0])
             return []
-        if statement == users._FETCH:
+        if statement in {tallies._FETCH_PEOPLE, tallies._FETCH}:
             return [user_row(user_id, self.versions[user_id], self.edges[user_id]) for user_id in arguments[0]]
         if statement == relationships._FETCH_SIDE:
             pairs = [(other, version) for (owner, other), version in self.pairs.items() if owner == arguments[0]]
@@ -326,7 +327,7 @@ def user_row(user_id: int, version: int, edges: int) -> Row:
     return {
         "id": user_id, "username": "n", "display_name": None, "bio": None, "avatar_url": None, "pronouns": None,
         "location": None, "links": "[]", "policy": POLICY, "state": 1, "version": version, "created_at": THEN,
-        "followers": edges, "following": 0,
+        "followers": edges, "following": 0, "follower_ids": pack_ids(range(edges)), "followed_ids": b"",
     }  # fmt: skip
 
 

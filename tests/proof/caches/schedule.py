@@ -15,7 +15,7 @@ from domain.errors import DeadlineExceeded, Overloaded
 from domain.ids import OpaqueIds, cell_of
 from loaders import Caches
 from loaders.caches import Bounds
-from loaders.kinds import COUNTS, SIDES, USERS, Kind, SideKey
+from loaders.kinds import SIDES, TALLIES, USERS, Kind, SideKey
 from loaders.loaders import Loaders
 from storage.cells import ShardMap
 from storage.freshness import Remembered
@@ -94,7 +94,7 @@ class World:
         loaders = Loaders(process.caches, viewer_id, THEN)
         try:
             [user], [relationship] = await loaders.fetch_people([user_id])
-            counts = await loaders.counts.load(user_id)
+            tally = await loaders.tallies.load(user_id)
         except (Overloaded, DeadlineExceeded):
             if self.is_calm:
                 self.wrong.append("failed with nothing wrong")
@@ -103,7 +103,7 @@ class World:
             self.wrong.append("profile from before an answer")
         if relationship.version < pair:
             self.wrong.append("pair from before an answer")
-        if counts.followers < edges:
+        if tally.counts.followers < edges:
             self.wrong.append("counts from before an answer")
 
     async def read_in_a_hurry(self, process: Process, viewer_id: int, user_id: int, seconds: float) -> None:
@@ -173,12 +173,12 @@ class World:
             store = self.store_of(user_id)
             stored = {
                 "profile": self._stored(USERS, user_id, user_id),
-                "counts": self._stored(COUNTS, user_id, user_id),
+                "counts": self._stored(TALLIES, user_id, user_id),
                 "side": self._stored(SIDES, SideKey(user_id, b""), user_id),
             }
             if stored["profile"] is not None and stored["profile"].version < store.versions[user_id]:
                 self.wrong.append("Redis holds an old profile")
-            if stored["counts"] is not None and stored["counts"].followers < store.edges[user_id]:
+            if stored["counts"] is not None and stored["counts"].counts.followers < store.edges[user_id]:
                 self.wrong.append("Redis holds old counts")
             if stored["side"] is not None and self._is_old(stored["side"], user_id):
                 self.wrong.append("Redis holds an old side")
@@ -200,8 +200,8 @@ class World:
         held = memory.get(("user", user_id))
         if held is not None and held.value.version < store.versions[user_id]:
             self.wrong.append("a memory holds an old profile")
-        counts = memory.get(("counts", user_id))
-        if counts is not None and counts.value.followers < store.edges[user_id]:
+        counts = memory.get((TALLIES.name, user_id))
+        if counts is not None and counts.value.counts.followers < store.edges[user_id]:
             self.wrong.append("a memory holds old counts")
         epoch = (self.server.read(f"epoch:{{{user_id}}}") or b"") + store.generation.to_bytes(8)
         side = memory.get(("side", SideKey(user_id, epoch)))

@@ -7,7 +7,7 @@ import pytest
 
 from loaders import read_through
 from loaders.loaders import Loaders
-from storage import users
+from storage import tallies
 from tests.proof.caches.fakes import THEN, CellStore
 from tests.proof.caches.loop import VirtualLoop
 from tests.proof.caches.schedule import PEOPLE, World
@@ -23,7 +23,7 @@ async def statements_of_a_crowd(loop: VirtualLoop, monkeypatch: pytest.MonkeyPat
 
     def counting(self: CellStore, statement: str, arguments: tuple[object, ...]) -> object:
         nonlocal asked
-        asked += statement == users._FETCH
+        asked += statement == tallies._FETCH_PEOPLE
         return answer(self, statement, arguments)
 
     monkeypatch.setattr(CellStore, "answer", counting)

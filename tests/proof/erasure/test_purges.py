@@ -17,7 +17,7 @@ from domain.ids import NodeType
 from domain.relationships import ListKind
 from domain.users import UserState
 from events.purging import Purger, Turns
-from loaders.kinds import COUNTS, HEADS, SIDES, USERS, SideKey
+from loaders.kinds import BLOCKS, HEADS, SIDES, TALLIES, USERS, SideKey
 from resolvers import people
 from storage.cells import Cell
 from storage.counters import sample
@@ -76,8 +76,10 @@ async def test_every_table_is_erased_or_kept_for_a_reason(database: Database) ->
 
 
 def test_every_kind_of_fact_about_one_person_is_erased_in_redis() -> None:
-    kinds = [USERS.key(3, 7), COUNTS.key(3, 7), *(HEADS[kind].key(3, 7) for kind in HEADS)]
-    assert sorted(remembered_keys(3, 7)) == sorted([*kinds, SIDES.key(3, SideKey(7, b""))])
+    kinds = [USERS.key(3, 7), TALLIES.key(3, 7), *(HEADS[kind].key(3, 7) for kind in HEADS)]
+    assert sorted(remembered_keys(3, 7)) == sorted(
+        [*kinds, *(kind.key(3, SideKey(7, b"")) for kind in (SIDES, BLOCKS))]
+    )
     assert {ListKind.FOLLOWERS.value, ListKind.FOLLOWING.value} <= set(REMEMBERED)
 
 

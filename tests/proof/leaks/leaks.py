@@ -9,6 +9,7 @@ from unittest import mock
 from domain.errors import UserErrorCode
 from domain.ids import NodeType
 from domain.pages import Position
+from domain.tallies import Tally
 from domain.usernames import username_key
 from domain.users import Counts
 from privacy.policy import Visible
@@ -44,11 +45,10 @@ def _meeting_by(rules: Sequence[Rule]) -> Iterator[None]:
 def counts_keep_the_hidden() -> Iterator[None]:
     """Have counts keep whom a block hides."""
 
-    async def nothing(_reader: object, _owner_ids: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
-        del direct
-        return {}
+    def everybody(tally: Tally, _ids: frozenset[int]) -> Counts:
+        return tally.counts
 
-    with mock.patch("loaders.loaders._HiddenCounts.load", nothing):
+    with mock.patch("loaders.shown_counts.count_without", everybody):
         yield
 
 

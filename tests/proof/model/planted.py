@@ -235,7 +235,7 @@ def rejecting_leaves_no_audit_row() -> None:
 
 @planted
 def counts_show_the_hidden() -> None:
-    replace("resolvers.people", "_less", lambda counts, _hidden: counts)
+    replace("loaders.shown_counts", "count_without", lambda tally, _hidden: tally.counts)
 
 
 @planted

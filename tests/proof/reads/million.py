@@ -12,9 +12,10 @@ from unittest import mock
 
 from domain.ids import OpaqueIds
 from domain.policies import DEFAULT_POLICY
+from domain.tallies import Tally
 from domain.users import Counts, User, UserState
 from loaders import Bounds, Loaders, open_caches
-from storage import users
+from storage import tallies
 from storage.cells import open_cells
 from storage.database import Database
 from storage.redis_client import open_redis
@@ -25,9 +26,9 @@ AT_ONCE: Final = 500
 FIRST: Final = 1 << 40
 
 
-async def made_up(_database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Counts]]:
+async def made_up(_database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Tally]]:
     """Make up profiles in the place of a table with a million of them."""
-    return {user_id: (_user(user_id), Counts(user_id % 1000, 7)) for user_id in user_ids}
+    return {user_id: (_user(user_id), Tally(Counts(user_id % 1000, 7), None, None, bytes(8))) for user_id in user_ids}
 
 
 def _user(user_id: int) -> User:
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, required=True)
     parser.add_argument("--megabytes", type=int, required=True)
     parser.add_argument("--forever", action="store_true")
-    with mock.patch.object(users, "fetch_users", made_up):
+    with mock.patch.object(tallies, "fetch_people", made_up):
         sys.stdout.write(json.dumps(asyncio.run(read(parser.parse_args()))))
 
 

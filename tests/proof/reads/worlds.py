@@ -219,11 +219,10 @@ class World:
 
 
 async def read(process: Process, viewer_id: int, user_ids: Sequence[int]) -> None:
-    """Read people, what they are to the viewer, their counts, what blocks hide of them, and their lists' heads."""
+    """Read people, what they are to the viewer, what shows of their counts, and their lists' heads."""
     loaders = Loaders(process.caches, viewer_id, dt.datetime.now(dt.UTC))
     await loaders.fetch_people(user_ids)
     await loaders.counts.load_many(user_ids)
-    await loaders.hidden_counts.load_many(user_ids)
     for kind in (ListKind.FOLLOWERS, ListKind.FOLLOWING):
         await loaders.fetch_list(kind, user_ids, Span(None, downward=True, limit=PAGE))
 
