@@ -19,7 +19,11 @@ THRESHOLD: Final = 5
 REST_S: Final = 0.5
 
 
-class BreakerOpen(Exception):
+class Undecided(Exception):
+    """How a call ended says nothing about the dependency."""
+
+
+class BreakerOpen(Undecided):
     """The dependency has failed repeatedly and is not asked for a moment."""
 
 
@@ -54,28 +58,40 @@ class Breaker:
         Raises:
             BreakerOpen: nobody passes now.
         """
-        ticket = self._admit()
+        ticket = self.admit()
         try:
             yield
-        except failures:
-            self._failed(ticket)
-            raise
-        except (asyncio.CancelledError, DeadlineExceeded):
-            self._undecided(ticket)
-            raise
-        except BaseException:
-            self._succeeded(ticket)
+        except BaseException as error:
+            self.settle(ticket, error, failures)
             raise
         else:
-            self._succeeded(ticket)
+            self.settle(ticket)
 
-    def _admit(self) -> object | None:
-        """Give None while closed, and the ticket of the one probe otherwise."""
+    def admit(self) -> object | None:
+        """Begin a call that is settled later: gives None while closed, and the ticket of the one probe otherwise.
+
+        Raises:
+            BreakerOpen: nobody passes now.
+        """
+        if self._rests_until is None:
+            return None
         if self.is_open:
             raise BreakerOpen(self._dependency)
-        if self._rests_until is not None:
-            self._probe = object()
+        self._probe = object()
         return self._probe
+
+    def settle(
+        self, ticket: object | None, error: BaseException | None = None, failures: tuple[type[BaseException], ...] = ()
+    ) -> None:
+        """Count how a call ended, by its ticket and what it raised, as `passing` does; a second time counts nothing."""
+        if error is None:
+            self._succeeded(ticket)
+        elif isinstance(error, failures):
+            self._failed(ticket)
+        elif isinstance(error, (asyncio.CancelledError, DeadlineExceeded, Undecided)):
+            self._undecided(ticket)
+        else:
+            self._succeeded(ticket)
 
     def _counts(self, ticket: object | None) -> bool:
         return ticket is self._probe and (ticket is not None or self._rests_until is None)

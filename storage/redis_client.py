@@ -29,8 +29,8 @@ from redis.exceptions import TimeoutError as SocketTimeout
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded
-from storage.breakers import Breaker, BreakerOpen
-from storage.exchanges import Command, Exchanges
+from storage.breakers import Breaker, BreakerOpen, Undecided
+from storage.exchanges import Command, Crowded, Exchanges, Interrupted, Limits
 from storage.lives import Lives
 from storage.metrics import REDIS_FAILURES
 from storage.timeouts import AnswerWithin
@@ -64,10 +64,6 @@ class CacheUnavailable(Exception):
     """Redis gave no answer: it is away, late, refused for now, or answered with an error."""
 
 
-class _Crowded(Exception):
-    """Too many calls of this process were before this one: that says nothing about Redis."""
-
-
 class Redis:
     """A client, and the one way to use it."""
 
@@ -75,12 +71,14 @@ class Redis:
         self._is_cluster = CLUSTER in url
         self._breaker = Breaker("redis")
         self._calls = asyncio.Semaphore(_MAX_CALLS)
-        self._exchanges = Exchanges()
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = -_REFRESH_EVERY_S
         self._is_closed = False
         self.lives = Lives()
         self.client: Client = (make_cluster if self._is_cluster else _make_single)(url, self.lives)
+        self._exchanges: Exchanges | None = None
+        if isinstance(self.client, aioredis.Redis):
+            self._exchanges = Exchanges(self.client.connection_pool, self._breaker, _AWAY, self._unavailable, _limits)
 
     @property
     def is_open(self) -> bool:
@@ -97,23 +95,32 @@ class Redis:
         """
         try:
             return await self._call(call)
-        except (*_AWAY, RedisError, BreakerOpen, DeadlineExceeded, _Crowded) as error:
-            kind = _kind_of(error)
-            REDIS_FAILURES.labels(kind).inc()
-            if kind in ("lost", "late"):
-                self._refresh()
-            raise CacheUnavailable from error
+        except (*_AWAY, RedisError, Undecided, DeadlineExceeded) as error:
+            raise self._unavailable(error) from error
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands at once and give what Redis sends back, most of it as it comes.
 
-        On the way of every request: a client's pipeline costs three times as much.
+        On the way of every request, and so not on the client's way where that can be had.
 
         Raises:
             CacheUnavailable: as `run` does.
         """
-        send = _send_to_nodes if self._is_cluster else self._exchanges.send
-        return await self.run(lambda client: send(client, commands))
+        if not commands:
+            return []
+        if self._exchanges is not None:
+            return await self._exchanges.ask(commands)
+        return await self.run(lambda client: _send_to_nodes(client, commands))
+
+    def _unavailable(self, error: BaseException) -> CacheUnavailable:
+        """Count what went wrong, and give what is told to callers."""
+        kind = _kind_of(error)
+        REDIS_FAILURES.labels(kind).inc()
+        if kind in ("lost", "late"):
+            self._refresh()
+        told = CacheUnavailable()
+        told.__cause__ = error
+        return told
 
     async def in_order(self, *steps: Sequence[Command]) -> None:
         """Have commands done, those of a step after all of the step before; raises CacheUnavailable as `run` does.
@@ -145,7 +152,7 @@ class Redis:
             async with AnswerWithin(seconds):
                 await self._calls.acquire()
         except TimeoutError:
-            raise _Crowded from None
+            raise Crowded from None
 
     async def _answer(self, call: Callable[[Any], Awaitable[T]], seconds: float) -> T:
         try:
@@ -188,10 +195,16 @@ class Redis:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait({self._refreshing})
+        if self._exchanges is not None:
+            await self._exchanges.aclose()
         for _ in range(_MAX_CALLS):
             await self._calls.acquire()
         with contextlib.suppress(*_AWAY, RedisError):  # one that was slow to close is closed all the same
             await self.client.aclose()
+
+
+def _limits() -> Limits:
+    return Limits(CALL_TIMEOUT_S, TURN_TIMEOUT_S)
 
 
 async def _send_to_nodes(client: aioredis.RedisCluster, commands: Sequence[Command]) -> list[Any]:
@@ -249,8 +262,10 @@ def _kind_of(error: BaseException) -> str:
     match error:
         case BreakerOpen():
             return "refused"
-        case _Crowded():
+        case Crowded():
             return "crowded"
+        case Interrupted():
+            return "lost"
         case SocketTimeout() | TimeoutError() | DeadlineExceeded():
             return "late"
         case ConnectionLost() | ClusterDownError() | RedisClusterException() | ReadOnlyError() | OSError():

@@ -4,9 +4,9 @@ import asyncio
 from types import TracebackType
 from typing import Final
 
-_STALLED_S: Final = 0.005
-_GRACE_S: Final = 0.02
-_LONGEST: Final = 5
+STALLED_S: Final = 0.005
+GRACE_S: Final = 0.02
+LONGEST: Final = 5
 
 
 class AnswerWithin:
@@ -40,7 +40,7 @@ class AnswerWithin:
 
     def _expire(self, due: float) -> None:
         now = self._loop.time()
-        if now - due > _STALLED_S and now - self._began < self._seconds * _LONGEST:
-            self._expire_at(now + _GRACE_S)
+        if now - due > STALLED_S and now - self._began < self._seconds * LONGEST:
+            self._expire_at(now + GRACE_S)
         else:
             self._scope.reschedule(now)

@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from resolvers.context import Backend, new_context
 from storage.block_sets import LOADED, block_set_key
 from storage.cells import Cell, Record, ShardMap
 from storage.database import Database
+from storage.exchanges import Command
 from storage.mutes import Mute, change_mute
 from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis
@@ -64,7 +65,7 @@ class Spent:
 @contextlib.contextmanager
 def spending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spent]:
     spent = Spent()
-    fetch, run = Cell._fetch, Redis.run
+    fetch, run, exchange = Cell._fetch, Redis.run, Redis.exchange
 
     async def fetching(self: Cell, statement: str, *rest: Any) -> list[Record]:
         if not is_watch(statement):
@@ -75,9 +76,14 @@ def spending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spent]:
         spent.trips += 1
         return await run(self, call)
 
+    async def exchanging(self: Redis, commands: Sequence[Command]) -> list[Any]:
+        spent.trips += 1
+        return await exchange(self, commands)
+
     with monkeypatch.context() as patched:
         patched.setattr(Cell, "_fetch", fetching)
         patched.setattr(Redis, "run", running)
+        patched.setattr(Redis, "exchange", exchanging)
         yield spent
 
 

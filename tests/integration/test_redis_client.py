@@ -13,7 +13,6 @@ import redis.asyncio as aioredis
 
 from domain import deadlines
 from storage import redis_client
-from storage.metrics import REDIS_FAILURES
 from storage.redis_client import _MAX_CALLS, CALL_TIMEOUT_S, CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
@@ -123,25 +122,6 @@ async def test_no_caller_gets_the_answer_of_another_that_was_cancelled(client: R
     assert client.client.connection_pool._in_use_connections == set()  # type: ignore[union-attr]
 
 
-async def test_no_exchange_gets_the_answer_of_another_that_was_cancelled(client: Redis) -> None:
-    for number in range(50):
-        await command(client, "SET", f"n{number}", number)
-
-    async def ask(number: int) -> tuple[int, list[bytes]]:
-        return number, await client.exchange([("GET", f"n{number % 50}"), ("ECHO", number)])
-
-    for turn in range(5):
-        tasks = [asyncio.create_task(ask(number)) for number in range(turn, turn + 12)]
-        for _ in range(turn + 1):
-            await asyncio.sleep(0)
-        tasks[turn].cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        found = [pair for pair in ended if isinstance(pair, tuple)]
-        assert all(values == [str(number % 50).encode(), str(number).encode()] for number, values in found)
-    await eventually(lambda: answers(client))
-    assert client.client.connection_pool._in_use_connections == set(client._exchanges._kept)  # type: ignore[union-attr]
-
-
 async def test_no_exchange_gets_an_answer_that_came_too_late_for_another(server: Server, client: Redis) -> None:
     await eventually(lambda: exchanges(client))
     server.send(signal.SIGSTOP)
@@ -151,17 +131,6 @@ async def test_no_exchange_gets_an_answer_that_came_too_late_for_another(server:
     for number in range(20):
         with contextlib.suppress(CacheUnavailable):
             assert await client.exchange([("ECHO", number)]) == [str(number).encode()]
-
-
-async def test_an_exchange_goes_on_where_its_connection_was_closed_meanwhile(client: Redis) -> None:
-    await eventually(lambda: exchanges(client))
-    [kept] = client._exchanges._kept
-    await command(client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    await eventually(kept.can_read)
-    lost = REDIS_FAILURES.labels("lost")
-    before = lost._value.get()
-    await eventually(lambda: exchanges(client))
-    assert lost._value.get() == before
 
 
 async def exchanges(client: Redis) -> bool:

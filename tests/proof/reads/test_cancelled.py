@@ -46,13 +46,17 @@ def is_whole(process: Process) -> bool:
     """Tell whether nothing is taken: no place in front of a cell or of Redis, no connection but those it keeps."""
     client = process.redis.client
     assert isinstance(client, aioredis.Redis)
+    exchanges = process.redis._exchanges
     places = [cell.guard.limit for cell in process.database.shards.cells]
     pools = [cell.pool for cell in process.database.shards.cells]
     return (
         all(limit.in_flight == 0 and limit.queued == 0 for limit in places)
         and all(pool.get_idle_size() == pool.get_size() for pool in pools)
         and process.redis._calls._value == _MAX_CALLS
-        and client.connection_pool._in_use_connections <= set(process.redis._exchanges._kept)
+        and client.connection_pool._in_use_connections == set()
+        and exchanges is not None
+        and (exchanges._wire is None or not exchanges._wire.flying)
+        and not exchanges._waiting
     )
 
 

@@ -1,0 +1,106 @@
+"""A gate in front of a server: what passes is counted, and may be held back, cut off or broken."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from typing import Final
+
+from tests.raw_sockets import first_of
+from tests.tls import connect
+
+_RESET: Final = struct.pack("ii", 1, 0)
+"""Whoever closes with this says so by a reset, and not by an end."""
+
+
+class Gate:
+    """What goes through; one for all connections."""
+
+    def __init__(self, behind: str) -> None:
+        self._behind = behind
+        self._open = asyncio.Event()
+        self._open.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.asked: list[bytes] = []
+        """What was asked, on each connection in turn."""
+        self.answered = b""
+        """What was answered, on all connections."""
+        self.left: int | None = None
+        """How many bytes of answers pass before all is reset; None where all do."""
+        self.port = 0
+
+    @property
+    def connections(self) -> int:
+        """Give how many were opened."""
+        return len(self.asked)
+
+    def hold(self) -> None:
+        """Keep answers back."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Let answers pass."""
+        self._open.set()
+
+    def reset(self) -> None:
+        """Break all connections."""
+        for writer in self._writers:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.close()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass a connection on until either side has ended it."""
+        self._writers.add(writer)
+        answers, asking = await connect(self._behind)
+        try:
+            await first_of(self._ask(reader, asking), self._answer(answers, writer))
+        finally:
+            asking.close()
+            writer.close()
+            self._writers.discard(writer)
+
+    async def _ask(self, reader: asyncio.StreamReader, asking: asyncio.StreamWriter) -> None:
+        number = self.connections
+        self.asked.append(b"")
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(65_536):
+                self.asked[number] += piece
+                asking.write(piece)
+                await asking.drain()
+
+    async def _answer(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await answers.read(65_536):
+                await self._open.wait()
+                self.answered += piece
+                writer.write(piece[: self.left])
+                await writer.drain()
+                if self.left is not None:
+                    self.left = max(0, self.left - len(piece))
+                    if self.left == 0:
+                        self.reset()
+
+
+@contextlib.asynccontextmanager
+async def gated(behind: str) -> AsyncIterator[Gate]:
+    """Open a gate in front of a part, at the address that its clients are given."""
+    gate, tasks = Gate(behind), set[asyncio.Task[None]]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await gate.serve(reader, writer)
+        tasks.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    gate.port = server.sockets[0].getsockname()[1]
+    try:
+        yield gate
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
