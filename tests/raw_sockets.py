@@ -55,8 +55,10 @@ def frame(opcode: int, payload: bytes, *, fin: int = 1, rsv: int = 0, masked: bo
         head = bytes([bit | 126]) + struct.pack("!H", size)
     else:
         head = bytes([bit | 127]) + struct.pack("!Q", size)
-    body = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)) if masked else payload
-    return first + head + (mask if masked else b"") + body
+    if not masked:
+        return first + head + payload
+    body = int.from_bytes(payload) ^ int.from_bytes((mask * (size // 4 + 1))[:size])  # at once: some have a megabyte
+    return first + head + mask + body.to_bytes(size)
 
 
 class RawSocket:

@@ -373,6 +373,8 @@ async def test_a_consumer_killed_between_effect_and_commit_has_no_effect_twice(
     sender: Sender, group: Group, dsns: tuple[str, ...], *, with_inbox: bool
 ) -> None:
     """Two processes die after their twelfth effect, a third does the rest; without the inbox there are repeats."""
+    if len(dsns) > 1:
+        pytest.skip("the processes know one cell")
     cell = group.database.shards.directory
     await cell.fetch("CREATE TABLE effects (event_id uuid NOT NULL)")
     sent = {await sender.send(number, partition=number % 3) for number in range(1, 41)}

@@ -16,6 +16,7 @@ import pytest
 from domain.errors import Overloaded
 from domain.personal import PersonalDetails
 from settings import SettingsError, load
+from storage import key_service
 from storage.database import Database
 from storage.exports import fetch_archive, finish_export, request_export
 from storage.key_service import FIRST, KeyServiceAddress, SuccessiveMasterKeys, open_master_keys
@@ -138,15 +139,17 @@ async def test_rotation_moves_keys_and_archives_from_here_to_the_service_and_fro
 
 
 async def test_a_service_that_does_not_answer_is_left_alone_and_what_was_opened_stays_open(
-    make_person: MakePerson, running: Running
+    make_person: MakePerson, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_master_keys({1: KEY}, running.address) as masters:
         mine, new = keeping(await make_person(), masters), keeping(await make_person(), masters)
         await ask(mine.context, EDIT, phone=PHONE)
         with running.frozen():
-            for _ in range(5):
-                with pytest.raises(Overloaded):
-                    await masters.newest()
+            with monkeypatch.context() as patched:
+                patched.setattr(key_service, "CALL_TIMEOUT_S", 0.1)
+                for _ in range(5):
+                    with pytest.raises(Overloaded):
+                        await masters.newest()
             refused = KEY_CALLS.labels("wrap", "refused")._value.get()
             answer = await ask(new.context, EDIT, phone=PHONE)
             assert answer["errors"][0]["extensions"]["code"] == "OVERLOADED"

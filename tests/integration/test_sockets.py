@@ -123,7 +123,7 @@ async def serve(addresses: Addresses, dsns: tuple[str, ...], tmp_path: Path) -> 
         async def start(caps: Caps, *, proxies: int = 0, origins: tuple[str, ...] = ()) -> Served:
             access = dataclasses.replace(parts.access, proxies=proxies)
             app = make_app(dataclasses.replace(parts, caps=caps, access=access, allowed_origins=origins))
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=0.1)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -200,7 +200,11 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_sockets_that_stop_reading_cost_little_and_are_closed(served: Served, make_person: MakePerson) -> None:
+async def test_sockets_that_stop_reading_cost_little_and_are_closed(
+    served: Served, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not LONG:
+        monkeypatch.setattr(wire, "SEND_TIMEOUT_S", 5.0)
     person = await make_person()
     asked = subscribe("live", LIVE) + b"".join(subscribe(str(n), LARGE) for n in range(18))
 

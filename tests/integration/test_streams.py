@@ -27,7 +27,9 @@ BATCH = 5
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read few at once, and often: nobody rings here when something is added."""
     monkeypatch.setattr(backlog, "BATCH", BATCH)
+    monkeypatch.setattr(notifications, "POLL_EVERY_S", 0.1)
 
 
 @pytest.fixture
