@@ -31,7 +31,8 @@ _SESSION: Final = re.compile(r"[A-Za-z0-9._~:-]+", re.ASCII)
 _REFUSED_HEADERS: Final = frozenset({"crit", "b64", "zip", "jwk", "jku", "x5u", "x5c"})
 """What changes how a token is read, or brings a key of its own."""
 _END_OF_TIME: Final = 253_402_300_800  # the year 10000
-_MAX_REMEMBERED: Final = 10_000
+MAX_REMEMBERED: Final = 25_000
+"""How many tokens are remembered, at about 1 KB each."""
 
 
 class UnknownKey(TokenRejected):
@@ -71,7 +72,15 @@ class _Remembered:
     key: VerificationKey
 
     def holds(self, now: float) -> bool:
-        return self.claims.expires_at + LEEWAY_S > now and self.keys.find(self.kid) == self.key
+        if self.claims.expires_at + LEEWAY_S <= now:
+            return False
+        key = self.keys.find(self.kid)
+        return key is self.key or key == self.key
+
+
+def digest_of(token: str) -> bytes:
+    """Give what a token is known by where it is not kept."""
+    return hashlib.sha256(token.encode()).digest()
 
 
 class Verifier:
@@ -103,19 +112,22 @@ class Verifier:
         """
         if len(token) > MAX_TOKEN_CHARACTERS or not _COMPACT.fullmatch(token):
             raise TokenRejected
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = digest_of(token)
         found = self._remembered.get(digest)
         if found is None or not found.holds(self._clock()):
             self._remembered.pop(digest, None)
             found = self._remembered[digest] = self._examine(token, digest)
-            if len(self._remembered) > _MAX_REMEMBERED:
+            if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         return found.claims
 
     def holds(self, digest: bytes) -> bool:
         """Tell whether the token of a digest was found good and is so still."""
         found = self._remembered.get(digest)
-        return found is not None and found.holds(self._clock())
+        if found is None or not found.holds(self._clock()):
+            return False
+        self._remembered.move_to_end(digest)
+        return True
 
     def _examine(self, token: str, digest: bytes) -> _Remembered:
         try:

@@ -1,13 +1,15 @@
 """Who asks: the access token of a request, checked, and the person it speaks for."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
-from auth.verifier import Verifier
+from auth.verifier import MAX_REMEMBERED, Verifier, digest_of
 from domain.errors import TokenRejected
 from domain.ids import NodeType, OpaqueIds
 from domain.revocations import Credentials
@@ -17,8 +19,7 @@ from transport.addresses import NOWHERE, Sender, sender_of
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who asks, by what the token says, and until when (seconds since 1970); the anonymous have none of it."""
 
     credentials: Credentials | None = None
@@ -47,6 +48,8 @@ class Access:
     revocations: Revocations
     proxies: int = 0
     """How many proxies in front of us add to `X-Forwarded-For`; what else stands there anybody can write."""
+    _met: collections.OrderedDict[bytes, Caller] = dataclasses.field(default_factory=collections.OrderedDict)
+    """Whom tokens spoke for, by their digests."""
 
     async def of_request(self, request: web.Request) -> Caller:
         """Give the caller of a request from its `Authorization` headers; raises TokenRejected."""
@@ -54,11 +57,6 @@ class Access:
         caller = await self.of_headers(request.headers.getall("Authorization", []), sender)
         request[CALLER] = caller
         return caller
-
-    def holds(self, caller: Caller) -> bool:
-        """Tell whether a caller's token is known to hold still; False also where that would have to be looked up."""
-        credentials = caller.credentials
-        return credentials is None or (self.verifier.holds(caller.token) and not self.revocations.cover(credentials))
 
     async def of_headers(self, values: Sequence[str], sender: Sender = NOWHERE) -> Caller:
         """Give the caller of a request from its `Authorization` headers.
@@ -85,7 +83,20 @@ class Access:
         match = _BEARER.fullmatch(authorization)
         if match is None:
             raise TokenRejected
-        claims = await self.verifier.check(match.group(1))
+        caller = self._recall(match.group(1), sender)
+        return caller if caller is not None else await self._check(match.group(1), sender)
+
+    def _recall(self, token: str, sender: Sender) -> Caller | None:
+        """Give the caller of a token that was met before and is known to hold still."""
+        met = self._met.get(digest_of(token))
+        if met is None or not self.verifier.holds(met.token):
+            return None
+        if met.credentials is None or self.revocations.cover(met.credentials):
+            return None
+        return met if met.sender == sender else Caller(met.credentials, met.expires_at, sender, met.token)
+
+    async def _check(self, token: str, sender: Sender) -> Caller:
+        claims = await self.verifier.check(token)
         user_id = self.ids.decode(NodeType.USER, claims.subject)
         if user_id is None:
             raise TokenRejected
@@ -94,4 +105,7 @@ class Access:
         )
         if self.revocations.cover(credentials):
             raise TokenRejected
-        return Caller(credentials, claims.expires_at, sender, claims.token)
+        caller = self._met[claims.token] = Caller(credentials, claims.expires_at, sender, claims.token)
+        if len(self._met) > MAX_REMEMBERED:
+            self._met.popitem(last=False)
+        return caller

@@ -62,7 +62,7 @@ def make_app(parts: Parts) -> web.Application:
     admission = Admission(ENDPOINT)
     operations = Operations(parts.engine, parts.backend, parts.persisted, parts.patience, admission)
     lines, origins = Lines(parts.presence, parts.caps), Origins(parts.allowed_origins)
-    heads = KnownHeads(parts.access.holds)
+    heads = KnownHeads()
     http = GraphQLHttp(operations, parts.access, EventStreams(operations, lines, origins), parts.explorer, heads)
     sockets = GraphQLWebSockets(operations, parts.access, lines, origins)
 

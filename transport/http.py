@@ -1,18 +1,20 @@
 """GraphQL over HTTP: `POST /graphql`, `GET /graphql` for queries, and the explorer page in development."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 from graphql import OperationType
 
 from execution.engine import GraphQLRequest, Operation, Response
-from transport.access import Access
+from transport.access import Access, Caller
+from transport.addresses import Sender
 from transport.answers import Answer
 from transport.bodies import BadRequest, read_body, read_query_string
 from transport.failures import answer_of
 from transport.graphiql import Explorer
 from transport.heads import Head, read_head
-from transport.known_heads import Known, KnownHeads
+from transport.known_heads import KnownHeads
 from transport.negotiation import GRAPHQL_RESPONSE, JSON, accepted, wants_page
 from transport.operations import Operations
 from transport.patience import undone, wished
@@ -51,11 +53,15 @@ class GraphQLHttp:
             return self._explorer.page()
         return await self._answer(request, read_query_string(request))
 
-    async def answer(self, known: Known, asked: GraphQLRequest) -> Answer:
+    async def caller_of(self, authorizations: Sequence[str], sender: Sender) -> Caller:
+        """Give the caller of a request from its `Authorization` headers; raises TokenRejected."""
+        return await self._access.of_headers(authorizations, sender)
+
+    async def answer(self, head: Head, caller: Caller, asked: GraphQLRequest) -> Answer:
         """Answer a request that was posted with a head that is known; raises what it fails by."""
-        prepared = await self._operations.prepare(asked, known.caller)
+        prepared = await self._operations.prepare(asked, caller)
         _check_method("POST", _kind_of(prepared), streams=False)
-        return await self._run(prepared, asked, known.head)
+        return await self._run(prepared, asked, head)
 
     async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.StreamResponse:
         head = read_head(request)
@@ -68,7 +74,7 @@ class GraphQLHttp:
         _check_method(request.method, kind, streams=streams)
         if streams:
             return await self._streams.answer(request, caller, prepared, asked)
-        self._heads.learn(request, head, caller)
+        self._heads.learn(request, head, caller.sender)
         return (await self._run(prepared, asked, head)).response()
 
     async def _run(self, prepared: Operation | Response, asked: GraphQLRequest, head: Head) -> Answer:

@@ -1,19 +1,23 @@
 """Requests that come as one piece, which most are: a head, and as much behind it as the head says."""
 
-import dataclasses
 import hashlib
+import re
 from typing import Final
+
+import msgspec
 
 from domain import traces
 
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _TRACE: Final = (b"\r\ntraceparent: ", b"\r\nTraceparent: ")
+_AUTHORIZATION: Final = (b"\r\nAuthorization: ", b"\r\nauthorization: ")
 _MAX_DIGITS: Final = 6
+_PLAIN_TOKEN: Final = re.compile(rb"[Bb]earer [A-Za-z0-9._~+/=-]{1,4096}")
+"""An `Authorization` that no parser reads in another way, and that none finds too long."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True):
     """A request, taken apart without being judged."""
 
     digest: bytes
@@ -22,6 +26,8 @@ class Plain:
     body_at: int
     parents: tuple[str, ...]
     """The `traceparent`, if there is one."""
+    authorizations: tuple[str, ...]
+    """The `Authorization`, if there is one."""
 
 
 def read_plain(data: bytes, network: str) -> Plain | None:
@@ -34,8 +40,16 @@ def read_plain(data: bytes, network: str) -> Plain | None:
     parent, head = _cut(head, _TRACE)
     if parent is not None and not traces.is_parent(parent):
         return None
-    digest = hashlib.sha256(network.encode() + b"\n" + head).digest()
-    return Plain(digest, length, body_at, (parent.decode(),) if parent is not None else ())
+    authorization, head = _cut(head, _AUTHORIZATION)
+    if authorization is not None and not _PLAIN_TOKEN.fullmatch(authorization):
+        return None
+    return Plain(
+        hashlib.sha256(network.encode() + b"\n" + head).digest(),
+        length,
+        body_at,
+        (parent.decode(),) if parent is not None else (),
+        (authorization.decode(),) if authorization is not None else (),
+    )
 
 
 def _cut(head: bytes, names: tuple[bytes, ...]) -> tuple[bytes | None, bytes]:

@@ -15,7 +15,7 @@ from transport.http import GraphQLHttp
 from transport.known_heads import Known, KnownHeads
 from transport.operations import Operations
 from transport.origins import Origins
-from transport.pieces import read_plain
+from transport.pieces import Plain, read_plain
 
 
 class ShortWay:
@@ -41,18 +41,20 @@ class ShortWay:
             asked = request_of(decode_object(data[plain.body_at :]))
         except BadRequest:
             return None
-        return functools.partial(self._answer, known, asked, plain.parents)
+        return functools.partial(self._answer, known, plain, asked)
 
-    async def _answer(self, known: Known, asked: GraphQLRequest, parents: tuple[str, ...]) -> Answer:
-        trace = traces.continued(parents)
+    async def _answer(self, known: Known, plain: Plain, asked: GraphQLRequest) -> Answer:
+        trace = traces.continued(plain.parents)
+        caller = None
         with traces.within(trace):
             try:
-                answer = await self._http.answer(known, asked)
+                caller = await self._http.caller_of(plain.authorizations, known.sender)
+                answer = await self._http.answer(known.head, caller, asked)
             except Exception as error:  # noqa: BLE001 - the last line: what is unexpected is masked and logged
                 answer = failure_of(error).answer()
         answer.marks = {
             **identity(trace),
-            **self._operations.budget_headers(known.caller),
+            **(self._operations.budget_headers(caller) if caller is not None else {}),
             **self._origins.marks(known.head.origins),
         }
         return answer

@@ -166,14 +166,58 @@ async def test_what_makes_a_head_another_thing_goes_the_long_way(ways: tuple[Way
 async def test_a_token_that_ends_meanwhile_is_refused_by_both_ways(
     ways: tuple[Way, Way, Served], make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short, _, served = ways
+    short, long, served = ways
     asked = request(f"{JSON}Authorization: Bearer {served.token(await make_person())}\r\n", BODIES[0])
     assert [answer[:12] for answer in await short.ask([asked] * 3)] == [b"HTTP/1.1 200"] * 3
-    before = short.taken
-    assert before >= 2
+    assert short.taken >= 2
     monkeypatch.setattr(Revocations, "cover", lambda _self, _credentials: True)
-    assert [answer[:12] for answer in await short.ask([asked] * 2)] == [b"HTTP/1.1 401"] * 2
+    await expect_refused(short, long, asked)
     monkeypatch.undo()
     monkeypatch.setattr(served.parts.access.verifier, "_clock", lambda: time.time() + 10 * 365 * 86_400)
-    assert [answer[:12] for answer in await short.ask([asked] * 2)] == [b"HTTP/1.1 401"] * 2
-    assert short.taken == before
+    await expect_refused(short, long, asked)
+
+
+async def expect_refused(short: Way, long: Way, asked: bytes) -> None:
+    before = short.taken
+    ours, theirs = await short.ask([asked] * 2), await long.ask([asked] * 2)
+    assert [answer[:12] for answer in ours] == [b"HTTP/1.1 401"] * 2
+    assert masked(ours) == masked(theirs)
+    assert short.taken >= before + 2
+
+
+async def test_a_head_is_known_whoever_asks_with_it(ways: tuple[Way, Way, Served], make_person: MakePerson) -> None:
+    short, long, served = ways
+    people = [await make_person() for _ in range(3)]
+    signed = [f"Authorization: Bearer {served.token(person)}\r\n" for person in people]
+    requests = [request(JSON + words, BODIES[0]) for words in ["", *signed, "Authorization: Bearer none\r\n", *signed]]
+    ours = await short.ask(requests)
+    assert masked(ours) == masked(await long.ask(requests))
+    assert short.taken >= len(requests) - 1
+    for answer, person in zip([*ours[1:4], *ours[5:]], [*people, *people], strict=True):
+        assert f'"username":"{person.name}"'.encode() in answer
+
+
+FORMS: Final = {
+    "authorization: bearer {}": 200,
+    "Authorization:  Bearer {}": 200,
+    "Authorization: Bearer  {}": 200,
+    "AUTHORIZATION: Bearer {}": 200,
+    "Authorization: Bearer {} ": 200,
+    "Authorization: Bearer {}\r\nAUTHORIZATION: Bearer {}": 401,
+    "Authorization: Bearer {}\r\nAuthorization: Bearer {}": 401,
+    "Authorization: Bearer {}\r\n x": 400,
+    "Authorization: Basic {}": 401,
+    "Authorization: {}": 401,
+    "Authorization: Bearer " + "x" * 9000: 431,
+}
+
+
+async def test_a_token_is_read_by_both_ways_alike(ways: tuple[Way, Way, Served], make_person: MakePerson) -> None:
+    short, long, served = ways
+    token = served.token(await make_person())
+    known = request(f"{JSON}Authorization: Bearer {token}\r\n", BODIES[0])
+    for form, status in FORMS.items():
+        requests = [known, request(f"{JSON}{form.format(token, token)}\r\n", BODIES[0])]
+        ours, theirs = await short.ask(requests), await long.ask(requests)
+        assert int(ours[1][9:12]) == status, form
+        assert masked(ours) == masked(theirs), form
