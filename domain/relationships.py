@@ -9,6 +9,8 @@ import datetime as dt
 import enum
 from typing import Final
 
+import msgspec
+
 
 class FollowState(enum.IntEnum):
     """How far a follow has come: nothing, asked for, or in force. The numbers are stored."""
@@ -47,9 +49,11 @@ class FollowOrder(enum.Enum):
     OLDEST_FIRST = "oldest_first"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Relationship:
-    """Everything one person's side knows about another; `version` only grows."""
+class Relationship(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Everything one person's side knows about another; `version` only grows.
+
+    It is remembered in the order of its fields: new ones come last.
+    """
 
     follows: FollowState = FollowState.NONE
     follows_at: dt.datetime | None = None
@@ -116,7 +120,7 @@ class Relationship:
     def as_next_of(self, before: "Relationship") -> "Relationship":
         """Give this side the version after `before`, and to each direction that has changed since."""
         version = before.version + 1
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             self,
             version=version,
             follows_version=before.follows_version if self.follows is before.follows else version,

@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from domain.departures import ArchivedEdges
 from domain.events import EventType
 from domain.relationships import FollowState, Relationship
@@ -50,7 +52,7 @@ def follow(*, target_is_private: bool) -> Transition:
             return Change(before)
         state = FollowState.PENDING if target_is_private else FollowState.ACTIVE
         event = EventType.FOLLOW_REQUESTED if target_is_private else EventType.FOLLOW_CREATED
-        return Change(dataclasses.replace(before, follows=state, follows_at=now), (PairEvent(event),))
+        return Change(replace(before, follows=state, follows_at=now), (PairEvent(event),))
 
     return _once_lapsed(transition)
 
@@ -63,7 +65,7 @@ def unfollow() -> Transition:
             return None
         if before.follows is FollowState.NONE:
             return Change(before)
-        return Change(dataclasses.replace(before, follows=FollowState.NONE, follows_at=None), _cut(before.follows))
+        return Change(replace(before, follows=FollowState.NONE, follows_at=None), _cut(before.follows))
 
     return _once_lapsed(transition)
 
@@ -76,7 +78,7 @@ def cancel_request() -> Transition:
             return None
         if before.follows is not FollowState.PENDING:
             return Change(before)
-        return Change(dataclasses.replace(before, follows=FollowState.NONE, follows_at=None), _cut(before.follows))
+        return Change(replace(before, follows=FollowState.NONE, follows_at=None), _cut(before.follows))
 
     return _once_lapsed(transition)
 
@@ -89,7 +91,7 @@ def accept() -> Transition:
             return None
         if before.followed_by is not FollowState.PENDING:
             return Change(before)
-        after = dataclasses.replace(before, followed_by=FollowState.ACTIVE, followed_by_at=now)
+        after = replace(before, followed_by=FollowState.ACTIVE, followed_by_at=now)
         accepted = PairEvent(EventType.FOLLOW_ACCEPTED, reverse=True)
         return Change(after, (accepted, PairEvent(EventType.FOLLOW_CREATED, reverse=True)))
 
@@ -104,7 +106,7 @@ def reject() -> Transition:
             return None
         if before.followed_by is not FollowState.PENDING:
             return Change(before)
-        after = dataclasses.replace(before, followed_by=FollowState.NONE, followed_by_at=None)
+        after = replace(before, followed_by=FollowState.NONE, followed_by_at=None)
         return Change(after, (PairEvent(EventType.FOLLOW_REJECTED, reverse=True, was_pending=True),))
 
     return _once_lapsed(transition)
@@ -118,7 +120,7 @@ def remove_follower() -> Transition:
             return None
         if before.followed_by is FollowState.NONE:
             return Change(before)
-        after = dataclasses.replace(before, followed_by=FollowState.NONE, followed_by_at=None)
+        after = replace(before, followed_by=FollowState.NONE, followed_by_at=None)
         return Change(after, _cut(before.followed_by, reverse=True))
 
     return _once_lapsed(transition)
@@ -132,7 +134,7 @@ def sever() -> Transition:
         if not cut:
             return Change(before)
         return Change(
-            dataclasses.replace(
+            replace(
                 before, follows=FollowState.NONE, follows_at=None, followed_by=FollowState.NONE, followed_by_at=None
             ),
             cut,
@@ -147,7 +149,7 @@ def resume(edges: ArchivedEdges) -> Transition:
     def transition(before: Relationship, _now: dt.datetime) -> Change | None:
         if before.version != edges.version or before.blocks or before.blocked_by:
             return Change(before)
-        after = dataclasses.replace(
+        after = replace(
             before,
             follows=edges.follows,
             follows_at=edges.follows_at,
@@ -174,10 +176,10 @@ def expire(*, requests_before: dt.datetime) -> Transition:
         after, events = lapsed.after, lapsed.events
         if _is_stale(after.follows, after.follows_at, requests_before):
             events += _cut(after.follows)
-            after = dataclasses.replace(after, follows=FollowState.NONE, follows_at=None)
+            after = replace(after, follows=FollowState.NONE, follows_at=None)
         if _is_stale(after.followed_by, after.followed_by_at, requests_before):
             events += _cut(after.followed_by, reverse=True)
-            after = dataclasses.replace(after, followed_by=FollowState.NONE, followed_by_at=None)
+            after = replace(after, followed_by=FollowState.NONE, followed_by_at=None)
         return Change(after, events, lapsed=len(events))
 
     return transition
@@ -200,7 +202,7 @@ def block(*, until: dt.datetime | None) -> Transition:
         if before.blocked_by and not before.blocks:
             return None
         cut = _cut(before.follows) + _cut(before.followed_by, reverse=True)
-        after = dataclasses.replace(
+        after = replace(
             before,
             follows=FollowState.NONE,
             follows_at=None,
@@ -221,7 +223,7 @@ def unblock() -> Transition:
     def transition(before: Relationship, _now: dt.datetime) -> Change | None:
         if not before.blocks:
             return None if before.blocked_by else Change(before)
-        after = dataclasses.replace(before, blocks=False, blocks_until=None, blocks_since=None)
+        after = replace(before, blocks=False, blocks_until=None, blocks_since=None)
         return Change(after, (PairEvent(EventType.USER_UNBLOCKED),))
 
     return _once_lapsed(transition)
@@ -245,10 +247,10 @@ def _once_lapsed(transition: Transition) -> Transition:
 def _lapse(before: Relationship, now: dt.datetime) -> Change:
     after, events = before, []
     if before.blocks and not before.blocks_at(now):
-        after = dataclasses.replace(after, blocks=False, blocks_until=None, blocks_since=None)
+        after = replace(after, blocks=False, blocks_until=None, blocks_since=None)
         events.append(PairEvent(EventType.USER_UNBLOCKED))
     if before.blocked_by and not before.blocked_by_at(now):
-        after = dataclasses.replace(after, blocked_by=False, blocked_by_until=None, blocked_by_since=None)
+        after = replace(after, blocked_by=False, blocked_by_until=None, blocked_by_since=None)
         events.append(PairEvent(EventType.USER_UNBLOCKED, reverse=True))
     return Change(after, tuple(events))
 

@@ -26,8 +26,7 @@ class ProfileLink:
     url: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """One person's profile and policy, as of `version`."""
 
     id: int

@@ -12,6 +12,7 @@ import msgspec
 from domain.relationships import STRANGERS, ListKind, Relationship
 from domain.tallies import ID_BYTES, MARK_BYTES, Blocks, Tally
 from domain.users import Counts, User
+from loaders.user_form import decode_user, encode_user
 from loaders.weights import FACT, weigh_blocks, weigh_list, weigh_side, weigh_tally, weigh_user
 from storage.epochs import epoch_key, profile_epoch_key
 from storage.freshness import NAME_TTL_S, encode_name, name_entry_key
@@ -119,7 +120,6 @@ def _key(name: str, suffix: str = "") -> Callable[[int, int], str]:
     return lambda generation, user_id: f"{name}{generation}:{{{user_id}}}{suffix}"
 
 
-_USERS: Final = msgspec.msgpack.Decoder(User)
 _COUNTS: Final = struct.Struct(">QQ")
 _LIST: Final = struct.Struct(">H")
 _TOO_MANY: Final = _COUNTS.size + ID_BYTES
@@ -128,10 +128,6 @@ _HEADS: Final = msgspec.msgpack.Decoder(tuple[bool, tuple[ListEntry, ...]])
 _SIDES: Final = msgspec.msgpack.Decoder(tuple[bool, dict[int, Relationship]])
 _PAIRS: Final = msgspec.msgpack.Decoder(Relationship)
 _BLOCKS: Final = msgspec.msgpack.Decoder(dict[int, dt.datetime | None] | None)
-
-
-def _encode_user(user: User | None) -> bytes:
-    return msgspec.msgpack.encode(user) if user is not None else b""
 
 
 def _encode_tally(tally: Tally) -> bytes:
@@ -169,8 +165,8 @@ USERS: Final[Kind[int, User | None]] = Kind(
     name="user",
     key=_key("user"),
     owner_of=int,
-    encode=_encode_user,
-    decode=lambda value: _USERS.decode(value) if value else None,
+    encode=encode_user,
+    decode=decode_user,
     missing=None,
     ttl=600.0,
     missing_ttl=5.0,

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from domain.errors import UserError, UserErrorCode
 from domain.events import EventType
 from domain.policies import MAX_LISTED, AudienceSetting, PrivacyPolicy, PrivacyPreset, apply_preset, listed
@@ -74,7 +76,7 @@ async def _update(context: Context, viewer_id: int, edit: PrivacyEdit) -> Outcom
             raise _Refused([UserError(UserErrorCode.POLICY_UNREADABLE, _UNREADABLE, ("input",))])
         policy = _edited(context, user.policy, edit, unseen)
         _refuse_contradictions(context, policy, edit)
-        return dataclasses.replace(user, policy=policy)
+        return replace(user, policy=policy)
 
     async def settle_requests(connection: Connection, before: User, after: User) -> None:
         if before.policy.is_private != after.policy.is_private:

@@ -5,6 +5,8 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from domain.errors import Unauthenticated, UserError, UserErrorCode
 from domain.events import EventType
 from domain.personal import OLDEST_BIRTH, PersonalDetails, clean_phone, may_be_born
@@ -64,7 +66,7 @@ async def update_profile(context: Context, edit: ProfileEdit) -> Outcome:
         changes["links"] = tuple(edit.links)
 
     def change(user: User) -> User:
-        return dataclasses.replace(user, **changes)  # type: ignore[arg-type] # the names are those of _COLUMNS
+        return replace(user, **changes)
 
     async def beside(connection: Connection) -> tuple[PersonalDetails, PersonalDetails] | None:
         def changed(before: PersonalDetails) -> PersonalDetails:

@@ -5,6 +5,8 @@ import dataclasses
 import datetime as dt
 from typing import Final
 
+from msgspec.structs import replace
+
 from domain.departures import GRACE
 from domain.errors import DeadlineExceeded, KithError, Overloaded
 from domain.events import EventType
@@ -89,7 +91,7 @@ async def restore_account(database: Database, user_id: int, now: dt.datetime) ->
         await note_departure(connection, user_id)
 
     def change(user: User) -> User:
-        return dataclasses.replace(user, state=UserState.ACTIVE)
+        return replace(user, state=UserState.ACTIVE)
 
     deleted = frozenset({UserState.DELETED})
     try:

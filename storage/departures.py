@@ -5,9 +5,10 @@ had the person never been there. Whoever comes back has them brought back (`retu
 gone on with by upkeep, which looks again for a while after: a follow may have been on its way.
 """
 
-import dataclasses
 import datetime as dt
 from typing import Final
+
+from msgspec.structs import replace
 
 from domain.departures import ArchivedEdges, archived
 from domain.events import EventType
@@ -57,7 +58,7 @@ async def depart(
             await within(connection, before, after)
 
     def change(user: User) -> User:
-        return dataclasses.replace(user, state=state)
+        return replace(user, state=state)
 
     user = await change_user(database, user_id, change, event=event, within=note)
     if user is not None:

@@ -6,12 +6,13 @@ are locked before counters, and counters by id, which is the order of live mutat
 """
 
 import asyncio
-import dataclasses
 import datetime as dt
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from domain.ids import cell_of
 from domain.relationships import FollowState, Relationship, count_change
@@ -125,10 +126,10 @@ def merge_follows(before: Relationship, wanted: Relationship) -> Relationship:
         return before
     after = before
     if wanted.follows > before.follows:
-        after = dataclasses.replace(after, follows=wanted.follows, follows_at=wanted.follows_at)
+        after = replace(after, follows=wanted.follows, follows_at=wanted.follows_at)
     if wanted.followed_by > before.followed_by:
-        after = dataclasses.replace(after, followed_by=wanted.followed_by, followed_by_at=wanted.followed_by_at)
-    return before if after is before else dataclasses.replace(after, version=before.version + 1)
+        after = replace(after, followed_by=wanted.followed_by, followed_by_at=wanted.followed_by_at)
+    return before if after is before else replace(after, version=before.version + 1)
 
 
 def newer(before: Relationship, wanted: Relationship) -> Relationship:

@@ -4,10 +4,11 @@ The profile is the truth. What is left undone in between is finished or taken ba
 """
 
 import contextlib
-import dataclasses
 import datetime as dt
 import functools
 from typing import Final
+
+from msgspec.structs import replace
 
 from domain.errors import DeadlineExceeded, KithError, Overloaded
 from domain.events import EventType
@@ -134,7 +135,7 @@ async def _take(database: Database, wanted: Claim, username: str, quota: RenameQ
         await connection.execute(_NOTE, wanted.user_id, wanted.at)
 
     def change(user: User) -> User:
-        return dataclasses.replace(user, username=username)
+        return replace(user, username=username)
 
     return await change_user(database, wanted.user_id, change, event=EventType.USER_USERNAME_CHANGED, within=note)
 

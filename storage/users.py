@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import asyncpg
+from msgspec.structs import replace
 
 from domain.errors import Conflict, KithError, Overloaded
 from domain.events import Event, EventType, UserPayload
@@ -159,7 +160,7 @@ async def _write_next(  # noqa: PLR0917 - one row and all that is written with i
     event: EventType,
     aside: tuple[object, object],
 ) -> User:
-    after = dataclasses.replace(after, version=after.version + 1)
+    after = replace(after, version=after.version + 1)
     await connection.execute(_UPDATE, *_columns(after))
     await write_audit(
         database,

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from msgspec import structs
 
 from domain import acting
 from domain.digests import Digests
@@ -105,7 +106,7 @@ async def test_a_row_says_in_which_session_and_what_was_there_before_and_after(
     with acting.in_session("a session"):
         await change_pair(database, one.id, other.id, FOLLOW, now())
         await change_mute(database, one.id, other.id, Mute(None))
-    await change_user(database, one.id, lambda user: dataclasses.replace(user, bio="new"), event=EventType.USER_UPDATED)
+    await change_user(database, one.id, lambda user: structs.replace(user, bio="new"), event=EventType.USER_UPDATED)
     followed, muted, updated = await rows_of(database, one)
     assert (followed["session"], muted["session"], updated["session"]) == ("a session", "a session", None)
     digests = database.digests

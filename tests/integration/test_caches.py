@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain.errors import InvalidInput
@@ -218,7 +219,7 @@ async def test_a_stricter_policy_holds_at_once_in_a_process_that_remembers_the_t
     star, viewer = await make_person(bio="mine"), await make_person()
 
     def close(user: User) -> User:
-        return dataclasses.replace(user, policy=MOST_RESTRICTIVE)
+        return msgspec.structs.replace(user, policy=MOST_RESTRICTIVE)
 
     async with another_process(backend, shards, redis) as elsewhere:
         seen = await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name)

@@ -1,7 +1,8 @@
 """The checker finds what is staler than the database, in Redis and in memory, and nothing else."""
 
-import dataclasses
 from collections.abc import Hashable
+
+from msgspec import structs
 
 from domain.events import EventType
 from domain.ids import OpaqueIds
@@ -67,6 +68,6 @@ async def test_a_change_that_nobody_was_told_of_is_found_in_both_places(
     await follows.follow(viewer.context, star.opaque_id)
     lines = await read_everything(viewer, star)
     silent = Database(shards, viewer.backend.database.ids)
-    await change_user(silent, star.id, lambda user: dataclasses.replace(user, bio="new"), event=EventType.USER_UPDATED)
+    await change_user(silent, star.id, lambda user: structs.replace(user, bio="new"), event=EventType.USER_UPDATED)
     report = await compared(lines, shards, redis)
     assert stale_about(report, star, viewer) == {("redis", "user", star.id), ("this process", "user", star.id)}

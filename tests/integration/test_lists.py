@@ -1,9 +1,9 @@
 """Lists: pages in both directions, what blocks hide, and how many statements they take. On one cell and on two."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from domain.errors import InvalidInput
@@ -154,7 +154,7 @@ async def test_a_page_from_which_people_are_gone_says_that_there_is_more(
 
 
 def suspended(user: User) -> User:
-    return dataclasses.replace(user, state=UserState.SUSPENDED)
+    return msgspec.structs.replace(user, state=UserState.SUSPENDED)
 
 
 async def test_blocks_never_shorten_a_page(make_person: MakePerson, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
 """Mutes: the owner's own side only, and nothing that the other could learn it from. On one cell and on two."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 import uuid
 
+import msgspec
 import pytest
 
 from domain.errors import UserErrorCode
@@ -230,4 +230,4 @@ async def test_a_mute_beside_a_change_of_the_pair_is_not_lost(database: Database
         assert ours.mutes
         assert theirs.mutes
         assert ours.followed_by is theirs.follows is FollowState.ACTIVE
-        assert dataclasses.replace(ours, mutes=False) == theirs.mirrored()
+        assert msgspec.structs.replace(ours, mutes=False) == theirs.mirrored()

@@ -1,7 +1,6 @@
 """What people were told: in groups, less whoever is hidden, read by marks, and kept for a while."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from msgspec import structs
 
 from domain.errors import InvalidInput
 from domain.events import EventType, FollowPayload
@@ -341,7 +341,10 @@ async def test_whoever_is_gone_and_not_withdrawn_yet_is_dropped_by_the_gate(
     for fan in (bo, gone):
         await follow(database, handlers, fan, ana)
     await change_user(
-        database, gone.id, lambda user: dataclasses.replace(user, state=UserState.DELETED), event=EventType.USER_DELETED
+        database,
+        gone.id,
+        lambda user: structs.replace(user, state=UserState.DELETED),
+        event=EventType.USER_DELETED,
     )
     assert await faces(ana) == [("FOLLOW", [bo.id], 1, 1)]
     [group] = await groups_of(ana)

@@ -1,9 +1,9 @@
 """The pair under races: one lock decides, both rows agree, counters are exact. On one cell and on two."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 
+import msgspec
 import pytest
 
 from domain.relationships import FollowState, Relationship
@@ -113,5 +113,5 @@ async def test_an_old_or_repeated_side_is_not_applied(database: Database, make_p
     assert change is not None
     side = change.after.mirrored()
     assert not await apply_side(database, high.id, low.id, side)
-    assert not await apply_side(database, high.id, low.id, dataclasses.replace(side, version=0))
+    assert not await apply_side(database, high.id, low.id, msgspec.structs.replace(side, version=0))
     assert await counts(database, high) == (1, 0)

@@ -128,7 +128,7 @@ async def take(database: Database, crowd: Sequence[Person], step: Step, model: M
         policy = PrivacyPolicy(is_private=kind == "private")
 
         def change(user: User) -> User:
-            return dataclasses.replace(user, policy=policy)
+            return msgspec.structs.replace(user, policy=policy)
 
         await change_user(database, me, change, event=EventType.PRIVACY_UPDATED)
     else:

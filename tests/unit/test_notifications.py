@@ -1,8 +1,8 @@
 """What a notification rests on, and what its reader wants of it. Pure."""
 
-import dataclasses
 import datetime as dt
 
+import msgspec
 import pytest
 
 from domain.ids import made_at, new_id
@@ -25,7 +25,7 @@ def test_a_kind_holds_in_the_state_that_it_tells_of_and_in_no_other() -> None:
 
 
 def test_what_ends_is_named_and_what_goes_on_is_not() -> None:
-    both = dataclasses.replace(FOLLOWED, follows=FollowState.ACTIVE)
+    both = msgspec.structs.replace(FOLLOWED, follows=FollowState.ACTIVE)
     assert ended_kinds(both, FOLLOWED) == [ACCEPTED]
     assert ended_kinds(both, Relationship(blocks=True)) == [FOLLOW, ACCEPTED]
     assert ended_kinds(ASKED, FOLLOWED) == [REQUEST]
@@ -35,14 +35,14 @@ def test_what_ends_is_named_and_what_goes_on_is_not() -> None:
 def test_each_direction_keeps_the_version_of_its_last_change() -> None:
     one = FOLLOWED.as_next_of(Relationship(version=4))
     assert (one.version, one.follows_version, one.followed_by_version) == (5, 0, 5)
-    two = dataclasses.replace(one, follows=FollowState.ACTIVE).as_next_of(one)
+    two = msgspec.structs.replace(one, follows=FollowState.ACTIVE).as_next_of(one)
     assert (two.version, two.follows_version, two.followed_by_version) == (6, 6, 5)
     assert two.mirrored().mirrored() == two
     assert (two.mirrored().follows_version, two.mirrored().followed_by_version) == (5, 6)
 
 
 def test_a_fact_is_current_until_its_own_direction_changes_again() -> None:
-    side = dataclasses.replace(
+    side = msgspec.structs.replace(
         FOLLOWED, follows=FollowState.ACTIVE, version=9, followed_by_version=3, follows_version=9
     )
     assert [FOLLOW.is_current(side, version) for version in (2, 3, 4)] == [False, True, True]

@@ -1,9 +1,9 @@
 """The pair as a state machine: what no sequence of actions may ever lead to."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Callable
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +79,7 @@ def test_whoever_blocked_first_cannot_be_blocked_or_followed_or_unfollowed() -> 
     blocked = Relationship(blocked_by=True)
     for action in ACTIONS.values():
         assert action(NOW)(blocked, NOW) is None
-    both = dataclasses.replace(blocked, blocks=True)
+    both = msgspec.structs.replace(blocked, blocks=True)
     assert block(until=None)(both, NOW) is not None
     assert unblock()(both, NOW) is not None
 

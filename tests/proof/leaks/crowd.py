@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from domain.events import EventType
 from domain.ids import NodeType
 from domain.personal import PersonalDetails
@@ -82,7 +84,7 @@ async def make_target(viewers: Viewers, setting: Setting, number: int, **details
     await change_user(
         service.database,
         target.id,
-        lambda user: dataclasses.replace(user, policy=policy_of(setting, members)),
+        lambda user: msgspec.structs.replace(user, policy=policy_of(setting, members)),
         event=EventType.PRIVACY_UPDATED,
         beside=lambda connection: change_details(
             connection, service.parts.backend.vault, target.id, lambda _before: _DETAILS

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 
@@ -138,7 +139,7 @@ async def menagerie(service: Service, log: Kept) -> Menagerie:
 
 
 def into(state: UserState) -> Callable[[User], User]:
-    return lambda user: dataclasses.replace(user, state=state)
+    return lambda user: msgspec.structs.replace(user, state=state)
 
 
 def news(owner: Member, actor: Member) -> NewNotification:

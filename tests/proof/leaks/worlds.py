@@ -9,6 +9,8 @@ import uuid
 from typing import Final
 from unittest import mock
 
+import msgspec
+
 from domain.events import EventType
 from domain.ids import NodeType, cell_of, new_id
 from domain.notifications import NotificationKind
@@ -148,7 +150,7 @@ class World:
         """Change a person's row."""
 
         def changed(user: User) -> User:
-            return dataclasses.replace(user, **changes)  # type: ignore[arg-type] # whoever calls names real fields
+            return msgspec.structs.replace(user, **changes)
 
         assert await change_user(self.service.database, self[name].id, changed, event=EventType.USER_UPDATED)
 

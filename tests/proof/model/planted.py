@@ -3,13 +3,14 @@
 Each is a defect that somebody could make, and that the state machine must find. The service itself knows nothing of it.
 """
 
-import dataclasses
 import datetime as dt
 import functools
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+from msgspec import structs
 
 import server
 from domain import transitions
@@ -59,7 +60,7 @@ def block_keeps_the_follow() -> None:
         return amended(
             transitions.block(until=until),
             lambda before, change: Change(
-                dataclasses.replace(change.after, follows=before.follows, follows_at=before.follows_at),
+                structs.replace(change.after, follows=before.follows, follows_at=before.follows_at),
                 change.events[:1],
             ),
         )
@@ -73,7 +74,7 @@ def block_cuts_one_direction() -> None:
         return amended(
             transitions.block(until=until),
             lambda before, change: Change(
-                dataclasses.replace(change.after, followed_by=before.followed_by, followed_by_at=before.followed_by_at),
+                structs.replace(change.after, followed_by=before.followed_by, followed_by_at=before.followed_by_at),
                 tuple(event for event in change.events if not event.reverse),
             ),
         )
@@ -95,7 +96,7 @@ def unblock_restores_the_follow() -> None:
         def restore(before: Relationship, change: Change) -> Change:
             if not change.events:
                 return change
-            after = dataclasses.replace(change.after, follows=FollowState.ACTIVE, follows_at=dt.datetime.now(dt.UTC))
+            after = structs.replace(change.after, follows=FollowState.ACTIVE, follows_at=dt.datetime.now(dt.UTC))
             return Change(after, change.events) if before.blocks else change
 
         return amended(transitions.unblock(), restore)
@@ -149,7 +150,7 @@ def a_second_follow_is_news() -> None:
             change = right(before, now)
             if change is None or change.events or before.follows is not FollowState.ACTIVE:
                 return change
-            return Change(dataclasses.replace(before, follows_at=now), (PairEvent(EventType.FOLLOW_CREATED),))
+            return Change(structs.replace(before, follows_at=now), (PairEvent(EventType.FOLLOW_CREATED),))
 
         return transition
 
@@ -163,7 +164,7 @@ def accept_needs_no_request() -> None:
         def follow_anyway(before: Relationship, change: Change) -> Change:
             if before.followed_by is not FollowState.NONE:
                 return change
-            after = dataclasses.replace(before, followed_by=FollowState.ACTIVE, followed_by_at=dt.datetime.now(dt.UTC))
+            after = structs.replace(before, followed_by=FollowState.ACTIVE, followed_by_at=dt.datetime.now(dt.UTC))
             return Change(after, (PairEvent(EventType.FOLLOW_CREATED, reverse=True),))
 
         return amended(transitions_accept(), follow_anyway)
@@ -184,7 +185,7 @@ def a_follow_lifts_the_own_block() -> None:
 
     def follow_after_all(*, target_is_private: bool) -> Transition:
         right = follow(target_is_private=target_is_private)
-        return lambda before, now: right(dataclasses.replace(before, blocks=False, blocks_until=None), now)
+        return lambda before, now: right(structs.replace(before, blocks=False, blocks_until=None), now)
 
     async def meet_anybody(context: Context, user_id: int) -> Visible | None:
         [person] = await meet(context, [user_id])

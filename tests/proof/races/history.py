@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import msgspec
+
 from domain.relationships import STRANGERS, Relationship
 from domain.transitions import PairEvent, Transition
 
@@ -56,7 +58,7 @@ def step(state: Relationship, operation: Operation) -> tuple[Answer | None, Rela
         return None, state
     after = plain(change.after)
     if change.events:
-        after = dataclasses.replace(after, version=state.version + 1)
+        after = msgspec.structs.replace(after, version=state.version + 1)
     after = after if operation.by_low else after.mirrored()
     return Answer(change.events, after), after
 

@@ -4,6 +4,8 @@ import dataclasses
 import math
 import random
 
+import msgspec
+
 from domain.relationships import STRANGERS, FollowState, Relationship
 from domain.transitions import Transition, block, follow, unblock, unfollow
 from tests.proof.races.history import Answer, Operation, is_linearizable, step
@@ -56,7 +58,7 @@ def test_a_lost_update_is_refused() -> None:
 
 def test_another_state_at_the_end_is_refused() -> None:
     history, end = answered([operation(FOLLOW, 0, 1)])
-    assert not is_linearizable(history, dataclasses.replace(end, version=2))
+    assert not is_linearizable(history, msgspec.structs.replace(end, version=2))
     assert not is_linearizable(history, STRANGERS)
 
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
 from domain import transitions
@@ -90,7 +91,7 @@ class World:
         if self.random.random() < 0.4:
             bio = secrets.token_hex(4)
             user = await change_user(
-                caches.database, one, lambda user: dataclasses.replace(user, bio=bio), event=EventType.USER_UPDATED
+                caches.database, one, lambda user: msgspec.structs.replace(user, bio=bio), event=EventType.USER_UPDATED
             )
             assert user is not None
             self.profiles[one] = max(self.profiles.get(one, 0), user.version)

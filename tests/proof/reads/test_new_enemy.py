@@ -5,7 +5,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import itertools
 import os
@@ -15,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from domain import transitions
@@ -52,7 +52,7 @@ async def play(world: World, owner_id: int, viewer_id: int) -> bool:
         return dt.datetime.now(dt.UTC)
 
     def edited(user: User) -> User:
-        return dataclasses.replace(user, bio=bio)
+        return msgspec.structs.replace(user, bio=bio)
 
     await insist(lambda: change_pair(database, owner_id, viewer_id, transitions.unblock(), now()))
     await insist(lambda: is_blocked(elsewhere, owner_id, viewer_id))

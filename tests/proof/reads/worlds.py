@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from domain import deadlines, transitions
 from domain.errors import DeadlineExceeded, Overloaded
 from domain.events import EventType
@@ -151,7 +153,7 @@ class World:
         bio = secrets.token_hex(4)
         database, dies = self._of_maker(process)
         user = await change_user(
-            database, user_id, lambda user: dataclasses.replace(user, bio=bio), event=EventType.USER_UPDATED
+            database, user_id, lambda user: msgspec.structs.replace(user, bio=bio), event=EventType.USER_UPDATED
         )
         if dies and user is not None:
             self._let_hear(process, user)
