@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from storage.epochs import EPOCH_LIVES_S, new_epoch
 from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable, Redis
+from storage.scripts import Call, Script, call_for_each
 
 _HEAD: Final = 8
 _JITTER: Final = 0.1
@@ -23,18 +24,28 @@ _CLAIM_MS: Final = 100
 _WORD_LIVES_S: Final = 60
 _SCANNED: Final = 500
 
-_WRITE_NEWER: Final = """
-local held = redis.call('GETRANGE', KEYS[1], 0, 7)
-if #held == 8 and held > ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
-return 1
+_WRITE_NEWER: Final = Script(
+    """
+for at = 1, #KEYS do
+  local version = ARGV[at * 3 - 2]
+  local held = redis.call('GETRANGE', KEYS[at], 0, 7)
+  if #held ~= 8 or held <= version then
+    redis.call('SET', KEYS[at], version .. ARGV[at * 3 - 1], 'PX', ARGV[at * 3])
+  end
+end
 """
+)
 
-_WRITE_UNDER_EPOCH: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
-return 1
+_WRITE_UNDER_EPOCH: Final = Script(
+    """
+for at = 1, #KEYS / 2 do
+  local epoch = ARGV[at * 3 - 2]
+  if redis.call('GET', KEYS[at * 2 - 1]) == epoch then
+    redis.call('SET', KEYS[at * 2], epoch .. ARGV[at * 3 - 1], 'PX', ARGV[at * 3])
+  end
+end
 """
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,23 +71,31 @@ class Stamped:
 
 async def read_versioned(redis: Redis, keys: Sequence[str]) -> list[bytes | None]:
     """Read many values in one round trip, None where there is none; raises CacheUnavailable."""
-    answers = await redis.exchange([("GET", key) for key in keys])
-    return [found[_HEAD:] if found is not None else None for found in answers]
+    return [found[_HEAD:] if found is not None else None for found in await redis.read(keys)]
 
 
 async def read_stamped(redis: Redis, keys: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes | None]]:
-    """Read values with the epochs that they must be under, in one round trip; raises CacheUnavailable.
+    """Read values with the epochs that they must be under; raises CacheUnavailable.
 
-    Takes the keys of an epoch and a value, and gives the epoch and the value, None where there is none. An epoch that
-    is not there begins: what is read afterwards must have one to be stored under.
+    Takes the keys of an epoch and a value, and gives the epoch and the value, None where there is none. It takes one
+    round trip, and a second where an epoch is not there: that begins, as what is read afterwards must have one to be
+    stored under.
     """
-    proposed = [new_epoch() for _ in keys]
-    commands: list[Command] = []
-    for (epoch, key), begun in zip(keys, proposed, strict=True):
-        commands += [("SET", epoch, begun, "NX", "GET", "EX", EPOCH_LIVES_S), ("GET", key)]
-    answers = await redis.exchange(commands)
-    epochs = [found or begun for found, begun in zip(answers[::2], proposed, strict=True)]
-    return [_under(epoch, found) for epoch, found in zip(epochs, answers[1::2], strict=True)]
+    names = list(dict.fromkeys(epoch for epoch, _ in keys))
+    found = await redis.read([*names, *(key for _, key in keys)])
+    epochs = {name: epoch for name, epoch in zip(names, found, strict=False) if epoch is not None}
+    if lacking := [name for name in names if name not in epochs]:
+        epochs |= await _begin_epochs(redis, lacking)
+    return [_under(epochs[name], value) for (name, _), value in zip(keys, found[len(names) :], strict=True)]
+
+
+async def _begin_epochs(redis: Redis, names: Sequence[str]) -> dict[str, bytes]:
+    """Begin epochs, where nobody else has done so meanwhile."""
+    proposed = [new_epoch() for _ in names]
+    found = await redis.exchange(
+        [("SET", name, begun, "NX", "GET", "EX", EPOCH_LIVES_S) for name, begun in zip(names, proposed, strict=True)]
+    )
+    return {name: held or begun for name, held, begun in zip(names, found, proposed, strict=True)}
 
 
 def _under(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:
@@ -85,30 +104,16 @@ def _under(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:
 
 async def write_newer(redis: Redis, entries: Sequence[Versioned]) -> None:
     """Store values whose versions are not below those that are there; raises CacheUnavailable."""
-    await redis.exchange(
-        [
-            (
-                "EVAL",
-                _WRITE_NEWER,
-                1,
-                entry.key,
-                struct.pack(">Q", entry.version),
-                entry.value,
-                _milliseconds(entry.ttl),
-            )
-            for entry in entries
-        ]
-    )
+    calls: list[Call] = [
+        ((one.key,), (struct.pack(">Q", one.version), one.value, _milliseconds(one.ttl))) for one in entries
+    ]
+    await call_for_each(redis, _WRITE_NEWER, calls)
 
 
 async def write_under_epoch(redis: Redis, entries: Sequence[Stamped]) -> None:
     """Store values whose epochs are still those that were seen; raises CacheUnavailable."""
-    await redis.exchange(
-        [
-            ("EVAL", _WRITE_UNDER_EPOCH, 2, one.epoch_key, one.key, one.epoch, one.value, _milliseconds(one.ttl))
-            for one in entries
-        ]
-    )
+    calls: list[Call] = [((one.epoch_key, one.key), (one.epoch, one.value, _milliseconds(one.ttl))) for one in entries]
+    await call_for_each(redis, _WRITE_UNDER_EPOCH, calls)
 
 
 async def claim_fills(redis: Redis, keys: Sequence[str]) -> frozenset[str]:

@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
+    NoScriptError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -64,18 +65,22 @@ class CacheUnavailable(Exception):
     """Redis gave no answer: it is away, late, refused for now, or answered with an error."""
 
 
+class ScriptUnknown(CacheUnavailable):
+    """A script was called by a name that Redis does not know; nothing is wrong with either."""
+
+
 class Redis:
     """A client, and the one way to use it."""
 
     def __init__(self, url: str) -> None:
-        self._is_cluster = CLUSTER in url
+        self.is_cluster = CLUSTER in url
         self._breaker = Breaker("redis")
         self._calls = asyncio.Semaphore(_MAX_CALLS)
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = -_REFRESH_EVERY_S
         self._is_closed = False
         self.lives = Lives()
-        self.client: Client = (make_cluster if self._is_cluster else _make_single)(url, self.lives)
+        self.client: Client = (make_cluster if self.is_cluster else _make_single)(url, self.lives)
         self._exchanges: Exchanges | None = None
         if isinstance(self.client, aioredis.Redis):
             self._exchanges = Exchanges(self.client.connection_pool, self._breaker, _AWAY, self._unavailable, _limits)
@@ -112,8 +117,17 @@ class Redis:
             return await self._exchanges.ask(commands)
         return await self.run(lambda client: _send_to_nodes(client, commands))
 
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Read values at once, None where there is none; raises CacheUnavailable."""
+        if self.is_cluster or not keys:
+            return await self.exchange([("GET", key) for key in keys])
+        [found] = await self.exchange([("MGET", *keys)])
+        return list(found)
+
     def _unavailable(self, error: BaseException) -> CacheUnavailable:
         """Count what went wrong, and give what is told to callers."""
+        if isinstance(error, NoScriptError):
+            return ScriptUnknown()
         kind = _kind_of(error)
         REDIS_FAILURES.labels(kind).inc()
         if kind in ("lost", "late"):
@@ -127,7 +141,7 @@ class Redis:
 
         One server does them as they come; of several each does its own.
         """
-        for step in filter(None, steps if self._is_cluster else [list(itertools.chain(*steps))]):
+        for step in filter(None, steps if self.is_cluster else [list(itertools.chain(*steps))]):
             await self.exchange(step)
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
@@ -166,7 +180,7 @@ class Redis:
     def _refresh(self) -> None:
         """Learn anew which node of a cluster holds what, beside the calls: that takes longer than a call may."""
         now = monotonic()
-        if self._is_cluster and self._refreshing is None and now - self._refreshed >= _REFRESH_EVERY_S:
+        if self.is_cluster and self._refreshing is None and now - self._refreshed >= _REFRESH_EVERY_S:
             self._refreshed = now
             self._refreshing = asyncio.create_task(self._relearn())
 

@@ -13,6 +13,7 @@ import redis.asyncio as aioredis
 
 from domain import deadlines
 from storage import redis_client
+from storage.entries import Stamped, read_stamped, write_under_epoch
 from storage.redis_client import _MAX_CALLS, CALL_TIMEOUT_S, CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
@@ -198,6 +199,7 @@ async def test_a_cluster_answers_behind_the_same_door_and_lives_on_while_a_node_
     address = ",".join(f"127.0.0.1:{port}" for port in [gone, *(node.port for node in nodes)])
     async with open_redis(f"redis+cluster://{address}") as cluster:
         await eventually(lambda: works(cluster, range(30)))
+        await eventually(lambda: stores(cluster, range(30)))
         nodes[2].send(signal.SIGSTOP)
         assert not await works(cluster, range(30))
         nodes[2].send(signal.SIGCONT)
@@ -217,3 +219,16 @@ async def works(cluster: Redis, keys: range) -> bool:
     except CacheUnavailable:
         return False
     return True
+
+
+async def stores(cluster: Redis, keys: range) -> bool:
+    """Store values of all nodes under their epochs, and read them."""
+    names = [(f"epoch:{{{key}}}", f"value:{{{key}}}") for key in keys]
+    try:
+        epochs = [epoch for epoch, _ in await read_stamped(cluster, names)]
+        await write_under_epoch(
+            cluster, [Stamped(key, name, epoch, b"v", 60.0) for (name, key), epoch in zip(names, epochs, strict=True)]
+        )
+        return await read_stamped(cluster, names) == [(epoch, b"v") for epoch in epochs]
+    except CacheUnavailable:
+        return False

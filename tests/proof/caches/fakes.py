@@ -119,11 +119,18 @@ class RedisServer:
             self.values[key] = (value, self._now() + (ex or px / 1000))
         return before if get else (before is None or not nx) or None
 
-    def eval(self, script: str, _count: int, *arguments: Any) -> int:
-        if script == entries._WRITE_NEWER:
-            return self.write_newer(*arguments)
-        assert script == entries._WRITE_UNDER_EPOCH
-        return self.write_under_epoch(*arguments)
+    def mget(self, *keys: str) -> list[bytes | None]:
+        return [self.read(key) for key in keys]
+
+    def evalsha(self, digest: str, count: int, *arguments: Any) -> None:
+        keys, values = arguments[:count], arguments[count:]
+        if digest == entries._WRITE_NEWER.digest:
+            for at, key in enumerate(keys):
+                self.write_newer(key, *values[at * 3 : at * 3 + 3])
+            return
+        assert digest == entries._WRITE_UNDER_EPOCH.digest
+        for at in range(count // 2):
+            self.write_under_epoch(*keys[at * 2 : at * 2 + 2], *values[at * 3 : at * 3 + 3])
 
     def write_newer(self, key: str, version: bytes, value: bytes, life: int) -> int:
         held = (self.read(key) or b"")[:8]
@@ -189,6 +196,8 @@ class Client:
 class FakeRedis:
     """One process's way to Redis."""
 
+    is_cluster = False
+
     def __init__(self, server: RedisServer, timing: Timing) -> None:
         self._server = server
         self._timing = timing
@@ -229,6 +238,10 @@ class FakeRedis:
             return answers
 
         return list(await self.run(work))
+
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Read values as from one server."""
+        return list((await self.exchange([("MGET", *keys)]))[0])
 
     async def in_order(self, *steps: Sequence[Command]) -> None:
         """Send one step after the other, as to several servers."""
