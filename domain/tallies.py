@@ -71,9 +71,8 @@ class Tally:
 
 def count_without(tally: Tally, ids: frozenset[int]) -> Counts:
     """Give the counts of somebody without some people, which can be told only of those who are listed."""
-    followers, following = (
-        len(ids.intersection(unpack_ids(each or b""))) for each in (tally.followers, tally.following)
-    )
+    followers = len(ids.intersection(unpack_ids(tally.followers or b"")))
+    following = len(ids.intersection(unpack_ids(tally.following or b"")))
     if not followers and not following:
         return tally.counts
     return Counts(tally.counts.followers - followers, tally.counts.following - following)

@@ -1,14 +1,16 @@
 """The checker finds what is staler than the database, in Redis and in memory, and nothing else."""
 
+import datetime as dt
 from collections.abc import Hashable
 
 from msgspec import structs
 
 from domain.events import EventType
-from domain.ids import OpaqueIds
-from loaders import describe, open_caches
+from domain.ids import OpaqueIds, cell_of
+from loaders import Loaders, describe, open_caches
 from loaders.comparison import Report, compare
 from loaders.inspection import Line
+from loaders.kinds import TALLIES
 from resolvers import blocks, follows
 from storage.cells import ShardMap
 from storage.database import Database
@@ -71,3 +73,26 @@ async def test_a_change_that_nobody_was_told_of_is_found_in_both_places(
     await change_user(silent, star.id, lambda user: structs.replace(user, bio="new"), event=EventType.USER_UPDATED)
     report = await compared(lines, shards, redis)
     assert stale_about(report, star, viewer) == {("redis", "user", star.id), ("this process", "user", star.id)}
+
+
+async def test_who_is_counted_is_compared_where_the_counters_are_right(
+    make_person: MakePerson, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer, other = await make_person(), await make_person(), await make_person()
+    await follows.follow(viewer.context, star.opaque_id)
+    caches, lines = viewer.backend.caches, list[Line]()
+
+    async def is_in_both_places() -> bool:
+        caches.memory.clear()  # what came along with a person is asked for by itself, and stored
+        await Loaders(caches, None, dt.datetime.now(dt.UTC)).tallies.load(star.id)
+        await caches.settle()
+        lines[:] = [line for line in await describe(caches) if line.kind == TALLIES.name and line.key == star.id]
+        key = TALLIES.key(caches.generations.of(cell_of(star.id)) or 0, star.id)
+        return bool(lines) and bool(await redis.run(lambda client: client.exists(key)))
+
+    await eventually(is_in_both_places)
+    await shards.home(star.id).fetch(
+        "UPDATE relationships SET other_id = $3 WHERE owner_id = $1 AND other_id = $2", star.id, viewer.id, other.id
+    )
+    stale = stale_about(await compared(lines, shards, redis), star)
+    assert stale == {("redis", "tally", star.id), ("this process", "tally", star.id)}
