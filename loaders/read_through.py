@@ -7,16 +7,19 @@ who wait for its batch, and forgotten. What a crowd waits for is urgent.
 
 import asyncio
 import contextlib
+import functools
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from domain import deadlines
+from domain.errors import DeadlineExceeded
 from domain.ids import cell_of
 from loaders.batches import Batch, Batches, Fetch, Place
 from loaders.kinds import Kind
 from loaders.memory import LIFE_S, Memory
-from loaders.metrics import READ
+from loaders.metrics import reads
 from loaders.stored import Stored
 from storage.generations import Generations
 from storage.limits import CROWD, wanted_by
@@ -217,13 +220,13 @@ class ReadThrough(Generic[K, V]):
                 again, later = await self._stored.read({key: names[key] for key in others})
                 found, epochs = {**found, **again}, {**epochs, **later}
         except CacheUnavailable:
-            READ.labels(self.kind.name, "redis_failed").inc(len(names))
+            reads(self.kind.name, "redis_failed").inc(len(names))
             return await batch.fetch(list(names))
         if self._generations.of(cell_of(self.kind.owner_of(next(iter(names))))) != generation:
             return await batch.fetch(list(names))  # what was read may be from before it began
         lacking = [key for key in lacking if key not in found]
-        READ.labels(self.kind.name, "redis").inc(len(found))
-        READ.labels(self.kind.name, "cells").inc(len(lacking))
+        reads(self.kind.name, "redis").inc(len(found))
+        reads(self.kind.name, "cells").inc(len(lacking))
         return {**found, **(await self._fetch_lacking(batch, lacking, names, epochs, born) if lacking else {})}
 
     async def _filled_by_others(self, batch: Batch[K, V], names: Mapping[K, str], lacking: Sequence[K]) -> list[K]:
@@ -252,9 +255,23 @@ class ReadThrough(Generic[K, V]):
 async def _wait(done: asyncio.Future[None]) -> None:
     """Wait for a joint batch, no longer than one's own deadline; being cancelled takes nothing from the others."""
     if not done.done():
-        async with deadlines.heeded():
-            await asyncio.shield(done)
+        left, loop = deadlines.left(math.inf), asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        done.add_done_callback(functools.partial(_wake, woken))
+        timer = loop.call_later(left, _wake, woken) if left < math.inf else None
+        try:
+            await woken
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if not done.done():
+            raise DeadlineExceeded
     done.result()
+
+
+def _wake(woken: asyncio.Future[None], _done: asyncio.Future[None] | None = None) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 def _put(memory: Memory, kind: Kind[K, V], key: K, value: V, born: float) -> None:

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from loaders.kinds import Kind
-from loaders.metrics import READ
+from loaders.metrics import reads
 from storage.entries import (
     Stamped,
     Versioned,
@@ -72,7 +72,7 @@ class Stored(Generic[K, V]):
             try:
                 found[key] = self._kind.decode(value)
             except (msgspec.MsgspecError, ValueError, OverflowError):
-                READ.labels(self._kind.name, "unreadable").inc()  # of another version of Kith: a miss
+                reads(self._kind.name, "unreadable").inc()  # of another version of Kith: a miss
         return found
 
     async def _fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
@@ -90,4 +90,4 @@ class Stored(Generic[K, V]):
                 ]
                 await write_newer(self._redis, versioned)
         except CacheUnavailable:
-            READ.labels(kind.name, "not_stored").inc(len(values))
+            reads(kind.name, "not_stored").inc(len(values))

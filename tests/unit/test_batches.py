@@ -3,7 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
+from domain import deadlines
+from domain.errors import DeadlineExceeded, Overloaded
 from loaders.batches import IN_FLIGHT, MAX_BATCH, Batch, Batches, Place
+from loaders.read_through import _wait
 
 
 async def test_a_batch_that_was_full_while_others_were_under_way_is_asked_in_its_turn() -> None:
@@ -32,3 +37,17 @@ async def test_a_batch_that_was_full_while_others_were_under_way_is_asked_in_its
         await asyncio.gather(*(batch.done for batch in asked))
     assert [batch.found[key] for key, batch in enumerate(asked)] == list(range(len(asked)))
     assert most == IN_FLIGHT
+
+
+async def test_whoever_waits_for_joint_work_leaves_when_it_must_and_ends_nothing() -> None:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    with deadlines.within(0.01), pytest.raises(DeadlineExceeded):
+        await _wait(done)
+    leaving, patient = [asyncio.create_task(_wait(done)) for _ in range(2)]
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    assert (leaving.cancelled(), done.done()) == (True, False)
+    done.set_exception(Overloaded(retryAfter=1))
+    with pytest.raises(Overloaded):
+        await patient
