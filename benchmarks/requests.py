@@ -11,13 +11,17 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from auth.jwks import development_key
+from auth.token import issue_token
 from benchmarks.client import open_client
-from tests.acceptance.main_job import free_port, running
+from settings import load
+from tests.acceptance.main_job import MainJob, free_port, running
 
 ROUNDS, REQUESTS, AT_ONCE = 5, 300, 8
 
+_SCALARS = "three scalars of the viewer"
 _QUERIES = {
-    "three scalars of the viewer": "{ me { id username followersCount } }",
+    _SCALARS: "{ me { id username followersCount } }",
     "a profile by name": '{ user(username: "star") { id username displayName bio avatarUrl createdAt followersCount '
     "followingCount isPrivate viewerIsFollowing } }",
     "a page of 50 followers": '{ user(username: "star") { id followers(first: 50) { edges { cursor node { id username '
@@ -52,9 +56,12 @@ async def measure_requests(folder: Path) -> list[tuple[str, str]]:
                 async with client.session.post(f"http://127.0.0.1:{port}/", json={}) as response:
                     await response.read()
 
-            return [
+            rows = [
                 await _row(name, web, _sender(client.ask, query), bare, send_bare) for name, query in _QUERIES.items()
             ]
+            subject = (await client.ask("ana", "{ me { id } }"))["me"]["id"]
+            first = _first_of_tokens(client.session, job, subject)
+            return [*rows, await _row(f"{_SCALARS}, each with a new token", web, first, bare, send_bare)]
     finally:
         echo.terminate()
         echo.wait()
@@ -62,6 +69,21 @@ async def measure_requests(folder: Path) -> list[tuple[str, str]]:
 
 def _sender(ask: Callable[[str, str], Awaitable[object]], query: str) -> Send:
     return lambda: ask("ana", query)
+
+
+def _first_of_tokens(session: aiohttp.ClientSession, job: MainJob, subject: str) -> Send:
+    """Give what sends the first query as one person, each time with a token that the server has not met."""
+    settings = load({"KITH_DATA_DIR": str(job.data_dir)})
+    key = development_key(settings)
+    tokens = iter([issue_token(key, settings, subject) for _ in range(ROUNDS * REQUESTS)])
+
+    async def send() -> None:
+        headers = {"Authorization": f"Bearer {next(tokens)}"}
+        async with session.post(job.url, json={"query": _QUERIES[_SCALARS]}, headers=headers) as response:
+            if "errors" in await response.json():
+                raise RuntimeError("a token was not taken")
+
+    return send
 
 
 async def _row(name: str, web: psutil.Process, send: Send, bare: psutil.Process, send_bare: Send) -> tuple[str, str]:

@@ -22,13 +22,14 @@ from graphql.execution.values import VariableValues, get_variable_values
 from domain import deadlines
 from domain.errors import DeadlineExceeded
 from execution import metrics, shadow
+from execution.coercing import coerced_plainly
 from execution.costs import NOTHING, Estimate
 from execution.documents import Documents, Prepared, shortened
 from execution.dry_runs import dry_run
 from execution.errors import present_error, without_values
 from execution.executing import execute_plan
 from execution.limits import check_cost, check_values
-from execution.plan import Plan
+from execution.plan import Outline, Plan
 from execution.plans import NEW, Known, Plans
 from schema.fields import OperationContext
 
@@ -68,6 +69,8 @@ class Operation(msgspec.Struct):
     """A request that is ready to run: valid, within the limits, its variables coerced."""
 
     definition: OperationDefinitionNode
+    type: OperationType
+    """Whether it is a query, a mutation or a subscription."""
     context: OperationContext
     variables: VariableValues
     plan: Plan | None
@@ -80,11 +83,6 @@ class Operation(msgspec.Struct):
     """Whether it only asks what it would cost."""
     tells_cost: bool = False
     """Whether the answer says what it costs."""
-
-    @property
-    def type(self) -> OperationType:
-        """Tell whether it is a query, a mutation or a subscription."""
-        return self.definition.operation
 
     @property
     def cost(self) -> int:
@@ -109,7 +107,7 @@ class Operation(msgspec.Struct):
         something does not is cut off a little later; a mutation never is, which must tell of what it has done.
         """
         try:
-            seconds = None if self.definition.operation is _MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
+            seconds = None if self.type is _MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
             result = self._begin()
         except DeadlineExceeded:
             return _too_late()
@@ -228,7 +226,7 @@ class Engine:
         outline = known.outline
         if outline is None:
             return self._unplanned(document, request, context, "operation")
-        variables = self._variables(outline.operation, request)
+        variables = self._variables(outline, request)
         if isinstance(variables, list):
             return failed([_request_error(error, request) for error in variables])
         plan = self._plans.find(known, variables)
@@ -237,17 +235,18 @@ class Engine:
         metrics.PLANNED.count += 1
 
         build = cast("Callable[[], Executor[Any]]", functools.partial(self._build, document, request, context))
-        return Operation(outline.operation, context, variables, plan, self._shadows, build)
+        operation = outline.operation
+        return Operation(operation, operation.operation, context, variables, plan, self._shadows, build)
 
-    def _variables(
-        self, operation: OperationDefinitionNode, request: GraphQLRequest
-    ) -> VariableValues | list[GraphQLError]:
-        if not operation.variable_definitions:
+    def _variables(self, outline: Outline, request: GraphQLRequest) -> VariableValues | list[GraphQLError]:
+        definitions, given = outline.operation.variable_definitions, request.variables or {}
+        if not definitions:
             return _NO_VARIABLES
-        return get_variable_values(
+        plain = coerced_plainly(outline.variables, given) if outline.variables is not None else None
+        return plain or get_variable_values(
             self._schema,
-            operation.variable_definitions,
-            dict(request.variables or {}),
+            definitions,
+            dict(given),
             max_errors=_MAX_COERCION_ERRORS,
             hide_suggestions=True,
         )
@@ -259,8 +258,15 @@ class Engine:
         if not isinstance(executor, Executor):
             return failed([_request_error(error, request) for error in executor])
         metrics.OPERATIONS.labels(reason).inc()
+        operation = executor.operation
         return Operation(
-            executor.operation, context, executor.variable_values, None, shadows=False, build=lambda: executor
+            operation,
+            operation.operation,
+            context,
+            executor.variable_values,
+            None,
+            shadows=False,
+            build=lambda: executor,
         )
 
     def _build(

@@ -76,6 +76,10 @@ class PersistedDocuments:
         self._kept: collections.OrderedDict[str, str] = collections.OrderedDict()
         self._characters = 0
 
+    def is_at_hand(self, request: GraphQLRequest) -> bool:
+        """Tell whether a request holds its document itself, and may: nothing has to be found."""
+        return request.document_id is None and request.extensions is None and not self._only_trusted
+
     async def find(self, request: GraphQLRequest) -> GraphQLRequest:
         """Give the request with its document.
 

@@ -14,6 +14,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails
 
+from execution.coercing import Plain
 from schema.fields import LevelFunction, Protected, Source
 
 Build = Callable[[Sequence[Any], Sequence[Any], Sequence[int]], list[dict[str, Any]]]
@@ -110,6 +111,8 @@ class Outline:
     operation: OperationDefinitionNode
     fragments: dict[str, FragmentDetails]
     definitions: dict[str, FragmentDefinitionNode]
+    variables: Plain | None
+    """Its variables, where they can be taken as they come."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -122,8 +125,5 @@ class Plan:
     entries: int = 0
     traces: bool = False
     """Whether an object's place in the response may be asked for while levels run."""
-
-    @property
-    def asks(self) -> bool:
-        """Tell whether a root field is answered by a function, and not by the document alone."""
-        return any(selection.columns for selection in self.roots)
+    asks: bool = False
+    """Whether a root field is answered by a function, and not by the document alone."""

@@ -70,6 +70,7 @@ def compile_plan(outline: Outline, conditions: VariableValues) -> Plan:
         work.plan.roots = [_selection(work, root, {key: details}) for key, details in fields.items()]
     else:
         work.plan.roots = [_selection(work, root, fields)]
+    work.plan.asks = any(selection.columns for selection in work.plan.roots)
     return work.plan
 
 

@@ -23,6 +23,7 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
 
+from execution.coercing import plain_variables
 from execution.documents import MAX_REMEMBERED_CHARACTERS
 from execution.plan import Outline, Plan, Unplannable
 from execution.planner import compile_plan
@@ -123,7 +124,7 @@ def outline_of(schema: GraphQLSchema, document: DocumentNode, operation_name: st
     if not chosen or any(definition.variable_definitions for definition in definitions.values()):
         return None
     fragments = {name: FragmentDetails(definition) for name, definition in definitions.items()}
-    return Outline(schema, chosen[-1], fragments, definitions)
+    return Outline(schema, chosen[-1], fragments, definitions, plain_variables(schema, chosen[-1]))
 
 
 class _Conditions(Visitor):

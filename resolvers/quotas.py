@@ -54,6 +54,9 @@ class Quotas(Protocol):
     def expect_some_left(self, payer: Payer) -> None:
         """Refuse at once where nothing is left; raises RateLimited."""
 
+    def spend_leased(self, payer: Payer, cost: int) -> bool:
+        """Spend of the payer's budget at once; False where this process would have to ask for more of it first."""
+
     async def spend(self, payer: Payer, cost: int) -> None:
         """Spend of the payer's budget; raises RateLimited where it is not enough."""
 
@@ -66,6 +69,9 @@ class Quotas(Protocol):
     def budget(self, payer: Payer) -> Standing | None:
         """Tell how much of the payer's budget is spent; None where there is no limit."""
 
+    def figures(self, payer: Payer) -> tuple[int, int, int] | None:
+        """Give the limit, what is used of it, and when it is whole again (seconds since 1970); None as above."""
+
     async def rates(self, payer: Payer) -> Sequence[tuple[OperationClass, Standing]]:
         """Tell how often the payer did what has limits of its own."""
 
@@ -76,6 +82,11 @@ class Unlimited:
     def expect_some_left(self, payer: Payer) -> None:
         """Refuse nothing."""
 
+    def spend_leased(self, payer: Payer, cost: int) -> bool:
+        """Refuse nothing."""
+        del payer, cost
+        return True
+
     async def spend(self, payer: Payer, cost: int) -> None:
         """Refuse nothing."""
 
@@ -83,6 +94,11 @@ class Unlimited:
         """Refuse nothing."""
 
     def budget(self, payer: Payer) -> Standing | None:
+        """Tell that there is no limit."""
+        del payer
+        return None
+
+    def figures(self, payer: Payer) -> tuple[int, int, int] | None:
         """Tell that there is no limit."""
         del payer
         return None
@@ -108,6 +124,10 @@ class Limited:
         if account.is_exhausted and not account.left:
             self._refuse(_BUDGET, self._standing(account))
 
+    def spend_leased(self, payer: Payer, cost: int) -> bool:
+        """Spend of the payer's budget at once; False where this process would have to ask for more of it first."""
+        return self._budgets.spend_leased(*self._purse(payer), cost)
+
     async def spend(self, payer: Payer, cost: int) -> None:
         """Spend of the payer's budget; raises RateLimited where it is not enough."""
         if not await self._budgets.spend(*self._purse(payer), cost):
@@ -128,6 +148,11 @@ class Limited:
     def budget(self, payer: Payer) -> Standing | None:
         """Tell how much of the payer's budget is spent."""
         return self._standing(self._account(payer))
+
+    def figures(self, payer: Payer) -> tuple[int, int, int] | None:
+        """Give the limit, what is used of it, and when it is whole again (seconds since 1970)."""
+        account = self._account(payer)
+        return account.limit, account.used, math.ceil(account.resets_at)
 
     async def rates(self, payer: Payer) -> Sequence[tuple[OperationClass, Standing]]:
         """Tell how often a person, or else the address, did what has limits of its own."""
@@ -157,8 +182,7 @@ class Limited:
         return self._budgets.look(*self._purse(payer))
 
     def _standing(self, account: Account) -> Standing:
-        resets_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self._budgets.seconds_left(account))
-        return Standing(account.limit, account.used, resets_at, WINDOW_S)
+        return Standing(account.limit, account.used, dt.datetime.fromtimestamp(account.resets_at, dt.UTC), WINDOW_S)
 
     def _refuse(self, what: str, standing: Standing) -> None:
         RATE_LIMITED.labels(what, "refused" if self._terms.enforced else "counted").inc()

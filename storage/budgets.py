@@ -10,7 +10,7 @@ import asyncio
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 from domain import deadlines
@@ -30,6 +30,8 @@ class Account:
     limit: int
     ends: float
     """When the window is over, by the clock of the process."""
+    resets_at: float
+    """The same in seconds since 1970."""
     left: int = 0
     """What is leased and not spent."""
     taken: int = 0
@@ -66,24 +68,24 @@ class Budgets:
 
     def look(self, key: str, limit: int) -> Account:
         """Give what is known of a budget, without asking."""
-        account = self._accounts.get(key)
-        if account is None or account.ends <= self._clock() or account.limit != limit:
-            account = self._accounts[key] = Account(limit, self._clock() + WINDOW_S)
+        account, now = self._accounts.get(key), self._clock()
+        if account is None or account.ends <= now or account.limit != limit:
+            account = self._accounts[key] = Account(limit, now + WINDOW_S, time() + WINDOW_S)
             if len(self._accounts) > REMEMBERED:
                 self._accounts.popitem(last=False)
         self._accounts.move_to_end(key)
         return account
-
-    def seconds_left(self, account: Account) -> float:
-        """Give how long the window of a budget goes on."""
-        return max(0.0, account.ends - self._clock())
 
     async def spend(self, key: str, limit: int, cost: int) -> bool:
         """Spend of a budget; False where not enough of it is left, and then nothing is spent."""
         account = self.look(key, limit)
         if account.left < cost and not account.is_exhausted:
             await self._ask(key, account, cost)
-            account = self.look(key, limit)
+        return self.spend_leased(key, limit, cost)
+
+    def spend_leased(self, key: str, limit: int, cost: int) -> bool:
+        """Spend of what is leased, at once; False where that is not enough, and then nothing is spent."""
+        account = self.look(key, limit)
         if account.left < cost:
             return False
         account.left -= cost
@@ -130,7 +132,8 @@ class Budgets:
         try:
             found = await _take(self._redis, wanted)
             for (account, points), (taken, milliseconds) in zip(wanted.values(), found, strict=True):
-                account.ends = self._clock() + max(0, milliseconds) / 1000
+                left = max(0, milliseconds) / 1000
+                account.ends, account.resets_at = self._clock() + left, time() + left
                 _grant(account, points, taken)
         except CacheUnavailable:
             for account, points in wanted.values():

@@ -93,7 +93,11 @@ class Access:
             return None
         if met.credentials is None or self.revocations.cover(met.credentials):
             return None
-        return met if met.sender == sender else Caller(met.credentials, met.expires_at, sender, met.token)
+        return (
+            met
+            if met.sender is sender or met.sender == sender
+            else Caller(met.credentials, met.expires_at, sender, met.token)
+        )
 
     async def _check(self, token: str, sender: Sender) -> Caller:
         claims = await self.verifier.check(token)

@@ -78,7 +78,7 @@ class Admission:
 
     def is_full(self) -> bool:
         """Tell whether another operation is to be refused."""
-        if self._in_flight < self.limit:
+        if self._in_flight + 1 <= self._limit:
             return False
         self._was_full = True
         return True

@@ -178,15 +178,16 @@ class Connection(web.RequestHandler):
 
     def _is_done_unparsed(self, data: bytes) -> bool:
         """Answer what need not be parsed."""
-        if self._upgraded or self._paused or self._close or self.transport is None:
+        connections = self._connections
+        if self._upgraded or self._paused or self._close or self.transport is None or connections.is_draining:
             return False
-        refusal = self._connections.refuse_early(data)
+        refusal = connections.early(data)
         if refusal is not None:
             self._head_is_there()
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
             self.transport.write(refusal)
             return True
-        answering = self._connections.shorten(data, self)
+        answering = connections.short(data, self)
         if answering is None:
             return False
         self._head_is_there()

@@ -43,8 +43,8 @@ class Connections:
         form: Form,
     ) -> None:
         self._server = server
-        self._early = early
-        self._short = short
+        self.early = early
+        self.short = short
         self.form = form
         self._caps = caps
         self._open: set[Connection] = set()
@@ -67,14 +67,6 @@ class Connections:
         self._by_address[address] += 1
         CONNECTIONS.inc()
         return None
-
-    def refuse_early(self, data: bytes) -> bytes | None:
-        """Give what a request is answered that need not be parsed; None where it is."""
-        return None if self._draining.is_set() else self._early(data)
-
-    def shorten(self, data: bytes, connection: Connection) -> Answering | None:
-        """Give what answers a request that need not be parsed; None where it is."""
-        return None if self._draining.is_set() else self._short(data, connection)
 
     @property
     def is_draining(self) -> bool:

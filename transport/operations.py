@@ -1,7 +1,6 @@
 """What every door does with an operation: the same limits, the same counting, the same masking of errors."""
 
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -68,7 +67,7 @@ class Operations:
 
     async def _prepare(self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str]) -> Operation | Response:
         try:
-            found = await self._persisted.find(asked)
+            found = asked if self._persisted.is_at_hand(asked) else await self._persisted.find(asked)
             token = consistency_token_of(asked, tokens)
             context = new_context(
                 self._backend,
@@ -92,22 +91,25 @@ class Operations:
         if isinstance(prepared, Operation):
             charge.cost, charge.nodes = prepared.estimate.price, prepared.estimate.nodes
             prepared.tells_cost = asked.extensions is not None and asked.extensions.get("cost") is True
-            await quotas.spend(charge.payer, prepared.cost)
-            await self._persisted.keep(asked)
+            if not quotas.spend_leased(charge.payer, prepared.cost):
+                await quotas.spend(charge.payer, prepared.cost)
+            if asked.extensions is not None:
+                await self._persisted.keep(asked)
         else:
             await quotas.spend(charge.payer, REFUSED_COST)
         return prepared
 
     def budget_headers(self, caller: Caller) -> Mapping[str, str]:
         """Give the headers that tell how much the caller may still ask, in GitHub's words."""
-        budget = self._backend.quotas.budget(Payer(caller.user_id, caller.sender.address))
-        if budget is None:
+        figures = self._backend.quotas.figures(Payer(caller.user_id, caller.sender.address))
+        if figures is None:
             return {}
+        limit, used, resets_at = figures
         return {
-            "x-ratelimit-limit": str(budget.limit),
-            "x-ratelimit-remaining": str(budget.remaining),
-            "x-ratelimit-used": str(budget.used),
-            "x-ratelimit-reset": str(math.ceil(budget.resets_at.timestamp())),
+            "x-ratelimit-limit": str(limit),
+            "x-ratelimit-remaining": str(max(0, limit - used)),
+            "x-ratelimit-used": str(used),
+            "x-ratelimit-reset": str(resets_at),
         }
 
     async def run(self, operation: Operation, asked: str | None = None, named: Named | None = None) -> Response:
@@ -129,8 +131,12 @@ class Operations:
             self._admission,
             acting.in_session(operation.context.app.session),
         ):
-            await heed_signal(operation.context.app, self._signals)
-            await _look(operation)
+            context = operation.context.app
+            if context.opts_out:
+                await heed_signal(context, self._signals)
+            waiting = context.loaders.begin() if _asks(operation) else None
+            if waiting is not None:
+                await waiting
             response = operation.begin()
             if not isinstance(response, dict):
                 response = await response
@@ -171,12 +177,9 @@ def _observe(operation: Operation, response: Response, started: float) -> None:
     _OBSERVED[operation.type, outcome].observe(time.perf_counter() - started)
 
 
-async def _look(operation: Operation) -> None:
-    """Learn first what may be used of all that is remembered: a plan that needs no more than that never waits."""
-    if operation.type is OperationType.QUERY and operation.plan is not None and operation.plan.asks:
-        waiting = operation.context.app.loaders.begin()
-        if waiting is not None:
-            await waiting
+def _asks(operation: Operation) -> bool:
+    """Tell whether to learn first what may be used of all that is remembered: such a plan then never waits."""
+    return operation.type is OperationType.QUERY and operation.plan is not None and operation.plan.asks
 
 
 def _context_of(event: Delivered) -> OperationContext:

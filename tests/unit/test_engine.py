@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import pytest
 import strawberry
-from graphql import OperationDefinitionNode, is_input_type, parse
+from graphql import OperationDefinitionNode, Undefined, is_input_type, parse
 from graphql.execution.values import get_variable_values
 
 from domain import deadlines
 from execution import engine
+from execution.coercing import coerced_plainly, plain_variables
 from execution.engine import Engine, GraphQLRequest, Operation
 from execution.errors import without_values
 from schema.fields import OperationContext
@@ -47,6 +48,50 @@ async def run(kind: str) -> Any:
     assert isinstance(prepared, Operation)
     with deadlines.within(0.01):
         return await prepared.run()
+
+
+VALUES: Final[tuple[Any, ...]] = (
+    "",
+    "a",
+    "1",
+    0,
+    1,
+    -(2**31),
+    2**31 - 1,
+    2**31,
+    1.0,
+    1.5,
+    True,
+    None,
+    ["a"],
+    {},
+    Undefined,
+)
+
+
+@pytest.mark.parametrize("type_", ["String", "String!", "ID", "ID!", "Int", "Int!", "Boolean!", "Boolean"])
+def test_a_variable_that_is_taken_as_it_comes_is_what_graphql_core_makes_of_it(type_: str) -> None:
+    [operation] = parse(f"query Q($v: {type_}) {{ __typename }}").definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    plain = plain_variables(GRAPHQL_SCHEMA, operation)
+    assert plain is not None
+    taken = 0
+    for value in VALUES:
+        given = {"v": value} if value is not Undefined else {}
+        values = coerced_plainly(plain, given)
+        if values is not None:
+            taken += 1
+            assert repr(values) == repr(
+                get_variable_values(GRAPHQL_SCHEMA, operation.variable_definitions or (), given)
+            )
+    assert taken >= 1
+
+
+@pytest.mark.parametrize("type_", ["[String!]", "Float", "DateTime", "FollowOrder", 'String = "a"', "String! = null"])
+def test_a_variable_of_another_kind_is_left_to_graphql_core(type_: str) -> None:
+    [operation] = parse(f"query Q($v: String, $w: {type_}) {{ __typename }}").definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    assert plain_variables(GRAPHQL_SCHEMA, operation) is None
 
 
 async def test_a_query_that_heeds_no_deadline_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
