@@ -81,16 +81,19 @@ def count_without(tally: Tally, ids: frozenset[int]) -> Counts:
 class Blocked:
     """Whom blocks, either way, hide from a viewer at a moment; whoever has none of their marks knows none of them."""
 
-    __slots__ = ("as_set", "ids", "marks")
+    __slots__ = ("_digest", "as_set", "ids", "marks")
 
     def __init__(self, ids: Iterable[int], *, by: int = _ALWAYS) -> None:
         self.ids = tuple(ids)
         self.as_set = frozenset(self.ids)
         self.marks = marks_of(self.ids) | by
+        self._digest = b""
 
     def digest(self) -> bytes:
         """Name who they are, whatever their order."""
-        return hashlib.blake2b(pack_ids(sorted(self.ids)), digest_size=_DIGEST_BYTES).digest()
+        if not self._digest:
+            self._digest = hashlib.blake2b(pack_ids(sorted(self.ids)), digest_size=_DIGEST_BYTES).digest()
+        return self._digest
 
 
 NO_VIEWER: Final = Blocked((), by=0)
