@@ -51,9 +51,12 @@ async def search(file: Path, words: str, viewer: Person | None = None) -> set[st
     return {line.split("  ")[1] for line in out.decode().splitlines()}
 
 
-def finds(file: Path, words: str, expected: set[str], viewer: Person | None = None) -> Callable[[], Awaitable[bool]]:
+def finds(index: Index, words: str, expected: set[str], viewer: Person | None = None) -> Callable[[], Awaitable[bool]]:
+    """Look into the file itself: whoever waits would start one process after the other."""
+
     async def found() -> bool:
-        return await search(file, words, viewer) == expected
+        people = index.search(words, viewer_id=viewer.id if viewer is not None else None)
+        return {person.username for person in people} == expected
 
     return found
 
@@ -80,8 +83,15 @@ async def litter(people: People) -> None:
                     await producer.send_and_wait(topic, value, partition=partition, headers=headers)
 
 
+@pytest.fixture
+def index(tmp_path: Path) -> Any:
+    opened = Index(tmp_path / "index.sqlite")
+    yield opened
+    opened.close()
+
+
 async def test_the_index_follows_profiles_and_blocks_both_ways_and_survives_a_kill_and_what_nobody_can_read(
-    people_of_one_cell: People, tmp_path: Path
+    people_of_one_cell: People, index: Index, tmp_path: Path
 ) -> None:
     people, file = people_of_one_cell, tmp_path / "index.sqlite"
     one, other, third = people.take(), people.take(), people.take()
@@ -89,28 +99,23 @@ async def test_the_index_follows_profiles_and_blocks_both_ways_and_survives_a_ki
     await rename(other, "Quetzal Other")
     everybody = {one.name, other.name}
     async with following(people, file) as process:
-        await eventually(finds(file, "quetzal", everybody), within=WITHIN_S)
+        await eventually(finds(index, "quetzal", everybody), within=WITHIN_S)
         await litter(people)
         await one.act("blockUser", userId=other.id)
-        await eventually(finds(file, "quetzal", {one.name}, one), within=WITHIN_S)
-        await eventually(finds(file, "quetzal", {other.name}, other), within=WITHIN_S)
+        await eventually(finds(index, "quetzal", {one.name}, one), within=WITHIN_S)
+        await eventually(finds(index, "quetzal", {other.name}, other), within=WITHIN_S)
         assert await search(file, "quetzal", third) == everybody
         process.kill()
         await process.wait()
     await rename(third, "Quetzal Third")
     await one.act("unblockUser", userId=other.id)
     async with following(people, file):
-        await eventually(finds(file, "quetzal", everybody | {third.name}, one), within=WITHIN_S)
-        await eventually(finds(file, "quetzal", everybody | {third.name}, other), within=WITHIN_S)
+        await eventually(finds(index, "quetzal", everybody | {third.name}, one), within=WITHIN_S)
+        await eventually(finds(index, "quetzal", everybody | {third.name}, other), within=WITHIN_S)
+        await eventually(finds(index, "gone", set()), within=WITHIN_S)
         assert await search(file, "gone") == set(), "whoever is deleted is nobody's to find"
+        await eventually(finds(index, "ana", set(), people.dee), within=WITHIN_S)
         assert await search(file, "ana", people.dee) == set(), "dee blocks ana"
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Any:
-    opened = Index(tmp_path / "index.sqlite")
-    yield opened
-    opened.close()
 
 
 ANA, BO = Found("a", "ana", "Ana Bell"), Found("b", "bo", None)
