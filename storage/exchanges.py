@@ -8,11 +8,10 @@ after all. Whoever goes away leaves answers behind, which are read and thrown aw
 import asyncio
 import collections
 import contextvars
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 from redis.exceptions import TimeoutError as AnswerLate
@@ -37,8 +36,7 @@ class Interrupted(Undecided):
     """The connection ended for what counts elsewhere."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How long an answer may take, and how long a caller waits for the room that those before it take, in seconds."""
 
     answer: float
