@@ -199,6 +199,7 @@ async def test_a_head_is_known_whoever_asks_with_it(ways: tuple[Way, Way, Served
 
 FORMS: Final = {
     "authorization: bearer {}": 200,
+    "Authorization: bEARER {}": 200,
     "Authorization:  Bearer {}": 200,
     "Authorization: Bearer  {}": 200,
     "AUTHORIZATION: Bearer {}": 200,
