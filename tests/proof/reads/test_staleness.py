@@ -15,6 +15,7 @@ from embedded import Addresses
 from loaders.comparison import Entry
 from storage.freshness import Remembered
 from storage.generations import Generations
+from tests.proof.reads import worlds
 from tests.proof.reads.worlds import ALL_FAULTS, open_world
 
 LONG = os.environ.get("PROVE") == "long"
@@ -47,6 +48,8 @@ class Guard:
 
     owners: tuple[tuple[Any, str], ...]
     faults: frozenset[str] = frozenset()
+    dying: float = worlds.DYING
+    """How many makers die: what few leave untold is made good by the next who changes the same people."""
 
 
 NO_GENERATION = (Generations, "begin")
@@ -55,7 +58,7 @@ NO_GENERATION = (Generations, "begin")
 GUARDS = {
     "changes are told to nobody": Guard(((Remembered, "_tell"),)),
     "no generation begins where Redis did not confirm": Guard((NO_GENERATION,), frozenset({"freeze"})),
-    "nobody is told what a dead maker changed": Guard(((Remembered, "pair_heard"), NO_GENERATION)),
+    "nobody is told what a dead maker changed": Guard(((Remembered, "pair_heard"), NO_GENERATION), dying=0.5),
 }
 
 
@@ -65,6 +68,7 @@ async def test_without_a_guard_stale_entries_are_found(
     addresses: Addresses, short_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     guard = GUARDS[name]
+    monkeypatch.setattr(worlds, "DYING", guard.dying)
     for owner, attribute in guard.owners:
         monkeypatch.setattr(owner, attribute, _nothing)
     async with open_world(addresses.postgres_dsns[1:], short_folder, SEED) as world:
