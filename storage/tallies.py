@@ -13,43 +13,35 @@ from storage.users import read_user
 
 # Counters and edges change together, so that one statement sees both agree. NULL says that there are too many to list;
 # the limit holds also where a counter is wrong. Each list is read from its index alone.
-_FETCH: Final = """
-SELECT c.user_id AS id, c.following,
-       c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = c.user_id), 0)::bigint
-           AS followers,
-       CASE WHEN c.followers + c.following <= $2 THEN coalesce((
-           SELECT string_agg(int8send(f.other_id), '') FROM (
-               SELECT r.other_id FROM relationships r WHERE r.owner_id = c.user_id AND r.followed_by = 2 LIMIT $2 + 1
-           ) f
-       ), '') END AS follower_ids,
-       CASE WHEN c.followers + c.following <= $2 THEN coalesce((
-           SELECT string_agg(int8send(f.other_id), '') FROM (
-               SELECT r.other_id FROM relationships r WHERE r.owner_id = c.user_id AND r.follows = 2 LIMIT $2 + 1
-           ) f
-       ), '') END AS followed_ids
-FROM user_counts c
-WHERE c.user_id = ANY($1::bigint[])
+_TALLY: Final = """
+c.following,
+c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = c.user_id), 0)::bigint
+    AS followers,
+CASE WHEN c.followers + c.following <= $2 THEN coalesce((
+    SELECT string_agg(int8send(f.other_id), '') FROM (
+        SELECT r.other_id FROM relationships r WHERE r.owner_id = c.user_id AND r.followed_by = 2 LIMIT $2 + 1
+    ) f
+), '') END AS follower_ids,
+CASE WHEN c.followers + c.following <= $2 THEN coalesce((
+    SELECT string_agg(int8send(f.other_id), '') FROM (
+        SELECT r.other_id FROM relationships r WHERE r.owner_id = c.user_id AND r.follows = 2 LIMIT $2 + 1
+    ) f
+), '') END AS followed_ids
 """
 
-_FETCH_PEOPLE: Final = """
+_FETCH: Final = f"""
+SELECT c.user_id AS id, {_TALLY}
+FROM user_counts c
+WHERE c.user_id = ANY($1::bigint[])
+"""  # noqa: S608 - of constants
+
+_FETCH_PEOPLE: Final = f"""
 SELECT u.id, u.username, u.display_name, u.bio, u.avatar_url, u.pronouns, u.location, u.links::text AS links, u.policy,
-       u.state, u.version, u.created_at, c.following,
-       c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = u.id), 0)::bigint
-           AS followers,
-       CASE WHEN c.followers + c.following <= $2 THEN coalesce((
-           SELECT string_agg(int8send(f.other_id), '') FROM (
-               SELECT r.other_id FROM relationships r WHERE r.owner_id = u.id AND r.followed_by = 2 LIMIT $2 + 1
-           ) f
-       ), '') END AS follower_ids,
-       CASE WHEN c.followers + c.following <= $2 THEN coalesce((
-           SELECT string_agg(int8send(f.other_id), '') FROM (
-               SELECT r.other_id FROM relationships r WHERE r.owner_id = u.id AND r.follows = 2 LIMIT $2 + 1
-           ) f
-       ), '') END AS followed_ids
+       u.state, u.version, u.created_at, {_TALLY}
 FROM users u
 JOIN user_counts c ON c.user_id = u.id
 WHERE u.id = ANY($1::bigint[])
-"""
+"""  # noqa: S608 - of constants
 
 # The counters are read with what is taken off them: a blocked person who comes meanwhile changes neither.
 _FETCH_SHOWN: Final = """
