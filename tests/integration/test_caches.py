@@ -24,6 +24,7 @@ from execution.engine import Operation
 from loaders import Caches, open_caches
 from resolvers import blocks, follows
 from resolvers.context import Backend, new_context
+from storage import epochs
 from storage.block_sets import LOADED, block_set_key
 from storage.cells import Cell, Record, ShardMap
 from storage.database import Database
@@ -159,7 +160,7 @@ async def test_what_an_operation_made_is_freed_without_the_collector_of_cycles(
 
 
 @pytest.mark.parametrize(
-    ("query", "most"), [(PROFILE, 4), (PAGE, 6), (LEVELS, 8)], ids=["profile", "page of 50", "two levels"]
+    ("query", "most"), [(PROFILE, 3), (PAGE, 5), (LEVELS, 6)], ids=["profile", "page of 50", "two levels"]
 )
 async def test_what_is_cold_costs_few_statements_per_cell(
     make_person: MakePerson, monkeypatch: pytest.MonkeyPatch, query: str, most: int
@@ -271,6 +272,23 @@ async def test_a_name_that_is_given_up_leads_nowhere_at_once_in_a_process_that_r
         assert (await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name))["data"]["user"] is not None
         await rename(database, star, fresh(), keep_former=False)
         assert (await ask(new_context(elsewhere, viewer.id), PROFILE, name=star.name))["data"]["user"] is None
+
+
+async def test_a_process_that_has_missed_much_forgets_everything_and_hears_on_from_there(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star = await make_person()
+    monkeypatch.setattr(epochs, "_PAGES", 1)
+    async with another_process(backend, shards, redis) as elsewhere:
+
+        async def is_remembered(changes: int) -> bool:
+            await ask(new_context(elsewhere, None), PROFILE, name=star.name)
+            for _ in range(0, changes, 100):
+                await redis.exchange(epochs.announcement((epochs.NOBODY,)) * 100)
+            await elsewhere.caches.begin(None)
+            return elsewhere.caches.users.recall_one(star.id) is not None
+
+        assert [await is_remembered(changes) for changes in (0, 100, epochs._PAGE, 100)] == [True, True, False, True]
 
 
 async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing_old_is_found(
