@@ -96,10 +96,11 @@ class RedisServer:
 
     def snapshot(self) -> Callable[[], None]:
         """Give what restarts with what there is now."""
-        values, stream, sequence = dict(self.values), list(self.stream), self._sequence
+        values, stream, sequence, time = dict(self.values), list(self.stream), self._sequence, self._time
 
         def go_back() -> None:
             self.values, self.stream, self._sequence = dict(values), list(stream), sequence
+            self._time = max(self._time, time)  # what is listed next comes after what is there, whatever the clock
             self.life += 1
 
         return go_back

@@ -321,10 +321,12 @@ async def _watched(world: World) -> AsyncIterator[None]:
 
 
 async def _quiet(world: World, seconds: float) -> None:
-    """Wait for what is under way, and until Redis has heard what it was told late."""
+    """Wait for what is under way, and until Redis has heard what it was told late, and processes of generations."""
     await asyncio.gather(*(process.caches.settle() for process in world.processes))
     await pause(seconds)
     for process in world.processes:
+        for cell in process.cells:
+            await process.caches.generations.look(cell)  # type: ignore[arg-type]
         await process.caches.begin(None)
 
 
