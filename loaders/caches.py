@@ -122,8 +122,7 @@ class Caches:
 
     def remembered(self) -> list[tuple[str, Any, Any]]:
         """Give the kind, key and value of everything that memory would give now, names where a person confirms them."""
-        usable = [(kind, key, value) for (kind, key), value in self.memory.usable()]
-        return [entry for entry in usable if entry[0] != NAMES.name or self._is_confirmed(*entry[1:])]
+        return [entry for entry in self.memory.usable() if entry[0] != NAMES.name or self._is_confirmed(*entry[1:])]
 
     def _is_confirmed(self, name_key: str, user_id: int | None) -> bool:
         person = self.users.recall_one(user_id) if user_id is not None else None

@@ -4,6 +4,7 @@ What is held is true while changes are heard of and the generations of the cells
 the first, and nothing is given once the second has ended. That it ends by itself as well keeps memory for what is used.
 """
 
+import collections
 import dataclasses
 import math
 import time
@@ -27,10 +28,16 @@ _SEEN: Final = 0.25
 """How many keys are noted as asked for once, as a share of the entries: each takes a small part of what they do."""
 
 
-@dataclasses.dataclass(slots=True)
-class Held:
-    """One remembered value; `until` in seconds of the clock, `size` in bytes."""
+Place = tuple[str, Hashable]
+"""A kind, and a key of that kind."""
 
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Held:
+    """One remembered value of a kind; `until` in seconds of the clock, `size` in bytes."""
+
+    kind: str
+    key: Hashable
     value: Any
     until: float
     size: int
@@ -67,7 +74,10 @@ class Memory:
         self._size = size
         self._clock = clock
         self._used = 0
-        self._held: dict[Hashable, Held] = {}
+        self._shelves: dict[str, dict[Any, Held]] = collections.defaultdict(dict)
+        """What is held of each kind, by key."""
+        self._order: collections.OrderedDict[Held, None] = collections.OrderedDict()
+        """All of it, the oldest first: of a plain dictionary the first becomes slow to find once many were taken."""
         self.is_off = False
         """Set while nothing that is held may be used."""
         self._seen: set[int] = set()
@@ -76,17 +86,17 @@ class Memory:
     @property
     def entries(self) -> int:
         """Count what is held."""
-        return len(self._held)
+        return len(self._order)
 
     @property
     def size(self) -> int:
         """Give the bytes that are held, as far as they are known."""
         return self._used
 
-    def get(self, key: Hashable) -> Held | None:
+    def get(self, place: Place) -> Held | None:
         """Give what is remembered, unless it is too old."""
         now = self._now()
-        held = self._held.get(key)
+        held = self._at(place)
         return None if held is None or self.is_off or held.until <= now else held
 
     def recall(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
@@ -94,10 +104,10 @@ class Memory:
         ending: list[K] = []
         if self.is_off:
             return ending
-        now, held_of = self._now(), self._held.get
+        now, held_of = self._now(), self._shelves[kind].get
         soon = now + ENDING_S
         for key, name in zip(keys, names, strict=True):
-            held = held_of((kind, key))
+            held = held_of(key)
             if held is not None and (until := held.until) > now:
                 found[name] = held.value
                 if until < soon:
@@ -106,35 +116,46 @@ class Memory:
                         ending.append(key)
         return ending
 
-    def usable(self) -> list[tuple[Any, Any]]:
-        """Give the keys and values that would be given now."""
+    def usable(self) -> list[tuple[str, Any, Any]]:
+        """Give the kinds, keys and values that would be given now."""
         now = self._now()
-        return [(key, held.value) for key, held in self._held.items() if not self.is_off and held.until > now]
+        return [(held.kind, held.key, held.value) for held in self._order if not self.is_off and held.until > now]
 
-    def put(self, key: Hashable, value: object, *, size: int, until: float) -> None:
+    def put(self, place: Place, value: object, *, size: int, until: float) -> None:
         """Remember a value until a time, at most LIFE_S from before it was asked for.
 
         When room is short only what is asked for a second time within seconds is remembered, so that a pass over
         millions of people does not push out whom everybody looks at.
         """
         now = self._now()
-        if until <= now or not (self._is_roomy() or self._is_seen_again(key, now)):
+        if until <= now or not (self._is_roomy() or self._is_seen_again(place, now)):
             return
-        self.drop(key)
-        self._held[key] = Held(value, until, size + ENTRY_OVERHEAD)
-        self._used += size + ENTRY_OVERHEAD
+        self.drop(place)
+        kind, key = place
+        held = self._shelves[kind][key] = Held(kind, key, value, until, size + ENTRY_OVERHEAD)
+        self._order[held] = None
+        self._used += held.size
         self._make_room(now)
 
-    def drop(self, key: Hashable) -> None:
+    def drop(self, place: Place) -> None:
         """Forget a value."""
-        held = self._held.pop(key, None)
+        held = self._at(place)
         if held is not None:
-            self._used -= held.size
+            self._remove(held)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held.clear()
+        self._shelves.clear()
+        self._order.clear()
         self._used = 0
+
+    def _at(self, place: Place) -> Held | None:
+        kind, key = place
+        return self._shelves[kind].get(key)
+
+    def _remove(self, held: Held) -> None:
+        del self._shelves[held.kind][held.key], self._order[held]
+        self._used -= held.size
 
     def _now(self) -> float:
         """Give the time, and let go of what may no longer be given at it."""
@@ -144,20 +165,20 @@ class Memory:
         return now
 
     def _make_room(self, now: float) -> None:
-        while self._held:
-            oldest = next(iter(self._held))
-            if self._held[oldest].until > now and len(self._held) <= self._entries and self._used <= self._size:
+        while self._order:
+            oldest = next(iter(self._order))
+            if oldest.until > now and len(self._order) <= self._entries and self._used <= self._size:
                 break
-            self.drop(oldest)
+            self._remove(oldest)
 
     def _is_roomy(self) -> bool:
-        return len(self._held) < self._entries * _ROOMY and self._used < self._size * _ROOMY
+        return len(self._order) < self._entries * _ROOMY and self._used < self._size * _ROOMY
 
-    def _is_seen_again(self, key: Hashable, now: float) -> bool:
+    def _is_seen_again(self, place: Place, now: float) -> bool:
         if now - self._seen_since > _SEEN_S or len(self._seen) > self._entries * _SEEN:
             self._seen, self._seen_since = set(), now
-        digest = hash(key)
-        if digest in self._seen or key in self._held:
+        digest = hash(place)
+        if digest in self._seen or self._at(place) is not None:
             return True
         self._seen.add(digest)
         return False

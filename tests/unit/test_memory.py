@@ -1,0 +1,58 @@
+"""What the memory of a process holds, and what goes first when room is short."""
+
+from typing import Any
+
+from loaders.memory import ENTRY_OVERHEAD, Memory
+
+SIZE = 100
+ROOM = 4
+TIMES = 3
+
+
+def make() -> Memory:
+    """Make a memory with room for four values, at a time that stands still."""
+    return Memory(entries=ROOM, size=ROOM * (SIZE + ENTRY_OVERHEAD), clock=lambda: 0.0)
+
+
+def put(memory: Memory, *places: tuple[str, int]) -> None:
+    """Remember values that are asked for again and again: once room is short, the first time is only noted."""
+    for place in places:
+        for _ in range(TIMES):
+            memory.put(place, f"{place}", size=SIZE, until=1.0)
+
+
+def held(memory: Memory) -> list[tuple[str, int]]:
+    """Give the places of what is held."""
+    return [(kind, key) for kind, key, _ in memory.usable()]
+
+
+def test_the_oldest_goes_first_whatever_its_kind() -> None:
+    memory = make()
+    put(memory, ("user", 1), ("tally", 1), ("user", 2), ("tally", 2), ("name", 3))
+    assert held(memory) == [("tally", 1), ("user", 2), ("tally", 2), ("name", 3)]
+    assert (memory.entries, memory.size) == (ROOM, ROOM * (SIZE + ENTRY_OVERHEAD))
+
+
+def test_the_same_key_of_two_kinds_is_two_values() -> None:
+    memory = make()
+    put(memory, ("user", 1), ("tally", 1))
+    found: dict[int, Any] = {}
+    memory.recall("tally", [1, 2], [1, 2], found)
+    assert found == {1: "('tally', 1)"}
+    memory.drop(("user", 1))
+    assert held(memory) == [("tally", 1)]
+
+
+def test_what_is_put_again_is_young_again() -> None:
+    memory = make()
+    put(memory, ("user", 1), ("user", 2), ("user", 3), ("user", 4), ("user", 1), ("user", 5))
+    assert [key for _, key in held(memory)] == [3, 4, 1, 5]
+
+
+def test_nothing_is_left_of_what_was_forgotten() -> None:
+    memory = make()
+    put(memory, ("user", 1), ("tally", 1))
+    memory.drop(("user", 1))
+    memory.drop(("user", 1))
+    memory.clear()
+    assert (memory.entries, memory.size, memory.get(("tally", 1))) == (0, 0, None)
