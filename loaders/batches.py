@@ -23,14 +23,13 @@ Place = tuple[int, bool, int]
 class Batch(Generic[K, V]):
     """Keys that are asked for together, by how many, and what came of it; `until` is set when it starts."""
 
-    __slots__ = ("alone", "asked", "direct", "done", "fetch", "found", "until")
+    __slots__ = ("asked", "direct", "done", "fetch", "found", "until")
 
-    def __init__(self, fetch: Fetch[K, V], *, direct: bool, alone: bool = False) -> None:
+    def __init__(self, fetch: Fetch[K, V], *, direct: bool) -> None:
         self.asked: dict[K, int] = {}
         self.found: Mapping[K, V] = {}
         self.fetch = fetch
         self.direct = direct
-        self.alone = alone
         self.until: float | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -6,7 +6,6 @@ the first, and nothing is given once the second has ended. That it ends by itsel
 
 import collections
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeVar
@@ -54,22 +53,11 @@ class Trust(Protocol):
         """Have everything forgotten that may no longer be given."""
 
 
-class Always:
-    """Trusts what is held for as long as it is."""
-
-    sure_until: float = math.inf
-
-    def lapse(self) -> None:
-        """Do nothing."""
-
-
 class Memory:
     """Values by key. The oldest go first: what is used much is soon there again."""
 
-    def __init__(
-        self, *, entries: int, size: int, trust: Trust | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._trust: Trust = trust or Always()
+    def __init__(self, *, entries: int, size: int, trust: Trust, clock: Callable[[], float] = time.monotonic) -> None:
+        self._trust = trust
         self._entries = entries
         self._size = size
         self._clock = clock

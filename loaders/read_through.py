@@ -107,16 +107,14 @@ class ReadThrough(Generic[K, V]):
         value: V | None = held.value if held is not None else None
         return value
 
-    async def load(self, keys: Sequence[K], *, direct: bool, fetch: Fetch[K, V] | None = None) -> dict[K, V]:
+    async def load(self, keys: Sequence[K], *, direct: bool) -> dict[K, V]:
         """Give the values of keys; `direct` asks the cells alone, and joins nothing that is under way.
-
-        `fetch` takes the place of the usual one, and what it gives is joined with nothing else.
 
         Raises:
             Overloaded: a cell does not answer.
             DeadlineExceeded: nor has it until the caller's deadline.
         """
-        batches = self._ask(keys, direct=direct) if fetch is None else self._ask_alone(keys, fetch, direct=direct)
+        batches = self._ask(keys, direct=direct)
         for batch in batches.values():
             await _wait(batch.done)
         return {key: batches[key].found.get(key, self.kind.missing) for key in keys}
@@ -165,20 +163,6 @@ class ReadThrough(Generic[K, V]):
             batches[key] = batch
         return batches
 
-    def _ask_alone(self, keys: Sequence[K], fetch: Fetch[K, V], *, direct: bool) -> dict[K, Batch[K, V]]:
-        """Open batches that nobody else joins, one per cell."""
-        opened: dict[Place, Batch[K, V]] = {}
-        batches = {}
-        for key in keys:
-            place = self._place(key, direct=direct)
-            if place not in opened:
-                opened[place] = Batch(fetch, direct=direct, alone=True)
-            opened[place].ask(key)
-            batches[key] = opened[place]
-        for place, batch in opened.items():
-            self._batches.start(place, batch)
-        return batches
-
     def _place(self, key: K, *, direct: bool) -> Place:
         viewer_of = self.kind.viewer_of
         return cell_of(self.kind.owner_of(key)), direct, viewer_of(key) if viewer_of is not None else 0
@@ -206,7 +190,7 @@ class ReadThrough(Generic[K, V]):
     def _keep(self, batch: Batch[K, V], born: float) -> None:
         """Remember what was read, unless it was forgotten meanwhile: what is under way may then be of before."""
         for key in batch.asked:
-            if batch.alone or self._flying.get(key) is batch:
+            if self._flying.get(key) is batch:
                 _put(self._memory, self.kind, key, batch.found.get(key, self.kind.missing), born)
 
     async def _read(self, batch: Batch[K, V], generation: int, born: float) -> Mapping[K, V]:

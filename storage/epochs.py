@@ -168,7 +168,7 @@ class Pulse:
 
     def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         for identity, fields in entries:
-            self._last = max(self._last or identity, identity, key=_order)
+            self._last = identity
             self._changed(_people_in(fields))
 
 
@@ -197,8 +197,3 @@ async def _find_newest(client: Any) -> bytes:
 
 def _people_in(fields: Fields) -> list[int]:
     return list(map(int, fields.values() if isinstance(fields, Mapping) else fields[1::2]))
-
-
-def _order(identity: bytes) -> tuple[int, int]:
-    milliseconds, _, number = identity.partition(b"-")
-    return int(milliseconds), int(number)
