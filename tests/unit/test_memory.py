@@ -3,6 +3,7 @@
 from typing import Any
 
 from loaders.memory import ENTRY_OVERHEAD, Memory
+from tests.trust import Always
 
 SIZE = 100
 ROOM = 4
@@ -11,7 +12,7 @@ TIMES = 3
 
 def make() -> Memory:
     """Make a memory with room for four values, at a time that stands still."""
-    return Memory(entries=ROOM, size=ROOM * (SIZE + ENTRY_OVERHEAD), clock=lambda: 0.0)
+    return Memory(entries=ROOM, size=ROOM * (SIZE + ENTRY_OVERHEAD), trust=Always(), clock=lambda: 0.0)
 
 
 def put(memory: Memory, *places: tuple[str, int]) -> None:

@@ -16,6 +16,7 @@ from domain.users import Counts, ProfileLink, User, UserState
 from loaders.kinds import BLOCKS, HEADS, NAMES, PAIRS, SIDES, TALLIES, USERS, Head, Kind, Side
 from loaders.memory import Memory
 from storage.lists import ListEntry
+from tests.trust import Always
 
 THEN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 FIRST = 1 << 60
