@@ -2,7 +2,6 @@
 
 import datetime as dt
 import gc
-import math
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -26,15 +25,6 @@ PAIR = Relationship(
     follows=FollowState.ACTIVE, follows_at=THEN, followed_by=FollowState.ACTIVE, followed_by_at=THEN, blocks_until=THEN
 )
 BLOCKED = Relationship(blocked_by=True, blocked_by_since=THEN, version=FIRST)
-
-
-class Always:
-    """Trusts what is held for as long as it is."""
-
-    sure_until = math.inf
-
-    def lapse(self) -> None:
-        """Do nothing."""
 
 
 def user(text: str, policy: PrivacyPolicy) -> User:
