@@ -200,9 +200,22 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def unsent_bytes(served: Served) -> int:
+    """Give how much was written for clients that have not taken it."""
+    connections = served.runner.server.connections if served.runner.server is not None else []
+    return sum(each.transport.get_write_buffer_size() for each in connections if each.transport is not None)
+
+
+def answers_under_way() -> int:
+    """Give how many operations of sockets have not been answered in full."""
+    return sum(task.get_coro().__qualname__ == "Conversation._run" for task in asyncio.all_tasks())  # type: ignore[union-attr]
+
+
 async def test_sockets_that_stop_reading_cost_little_and_are_closed(
     served: Served, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conversation, "HEARTBEAT_S", 600.0)
+    monkeypatch.setattr(lines, "TAKEN_WITHIN_S", 600.0)
     if not LONG:
         monkeypatch.setattr(wire, "SEND_TIMEOUT_S", 5.0)
     person = await make_person()
@@ -226,13 +239,15 @@ async def test_sockets_that_stop_reading_cost_little_and_are_closed(
         sockets = [await stack.enter_async_context(served.socket(person, receive_buffer=4096)) for _ in range(STALLED)]
         gc.collect()
         before = peak = resident_bytes()
+        unsent = answers = 0
         began = asyncio.get_running_loop().time()
         for socket in sockets:
             socket.push(asked)
 
         async def are_closed() -> bool:
-            nonlocal peak
+            nonlocal peak, unsent, answers
             peak = max(peak, resident_bytes())
+            unsent, answers = max(unsent, unsent_bytes(served)), max(answers, answers_under_way())
             return not SOCKETS.labels("websocket")._value.get()
 
         await eventually(are_closed, within=120)
@@ -240,6 +255,8 @@ async def test_sockets_that_stop_reading_cost_little_and_are_closed(
     grown = peak - before
     sys.stdout.write(f"\n{STALLED} sockets that read nothing: +{grown / 1e6:.1f} MB, gone after {seconds:.1f} s\n")
     assert grown < MEMORY_BYTES
+    assert 0 < unsent < STALLED * 2 * lines.WRITE_BUFFER_BYTES  # the size of a process does not tell: it uses again
+    assert STALLED < answers <= STALLED * (1 + conversation.MAX_ANSWERS)
 
 
 async def test_silence_ends_a_socket_that_reads_nothing_whatever_is_still_to_be_sent(
