@@ -6,7 +6,7 @@ Nothing here points back: what an operation leaves behind is freed at once, with
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from domain.personal import NO_DETAILS, PersonalDetails
@@ -117,6 +117,11 @@ class Loaders:
         """Give what the viewer is to many people."""
         return await self._own_side.load_many(other_ids)
 
+    def recall_blocked_ids(self) -> Sequence[int] | None:
+        """Give the same as `fetch_blocked_ids` at once, or None where it is not remembered."""
+        blocked = self._own_side.recall_blocked()
+        return blocked.ids if blocked is not None else None
+
     async def fetch_blocked_ids(self) -> Sequence[int]:
         """Give everybody whom a block, either way, hides from the viewer."""
         return (await self._own_side.fetch_blocked()).ids
@@ -144,11 +149,17 @@ class Loaders:
         ):
             return await lists.fetch_list(database, kind, owner_ids, span, among, positions=positions)
         loader = self._followers if kind is ListKind.FOLLOWERS else self._following
-        heads = await loader.load_many(owner_ids)
-        rows = {owner_id: _within(head, span) for owner_id, head in zip(owner_ids, heads, strict=True)}
-        beyond = [owner_id for owner_id, found in rows.items() if found is None]
-        read = await lists.fetch_list(database, kind, beyond, span, positions=positions) if beyond else {}
-        return {owner_id: found if found is not None else read[owner_id] for owner_id, found in rows.items()}
+        pick = _picking(span)
+        rows, beyond = {}, []
+        for owner_id, head in zip(
+            owner_ids, loader.recall(owner_ids) or await loader.load_many(owner_ids), strict=True
+        ):
+            found = pick(head)
+            if found is None:
+                beyond.append(owner_id)
+            else:
+                rows[owner_id] = found
+        return {**rows, **await lists.fetch_list(database, kind, beyond, span, positions=positions)} if beyond else rows
 
 
 _LOADERS: Final = [name for name, its in vars(Loaders).items() if isinstance(its, Lazy)]
@@ -185,14 +196,17 @@ async def _fetch_details(caches: Caches, vault: Vault | None, user_ids: Sequence
     return await personal.fetch_details(caches.database, vault, user_ids) if vault else {}
 
 
-def _within(head: Head, span: Span) -> list[ListEntry] | None:
-    """Pick a span out of the newest rows; None where it reaches beyond them."""
+def _picking(span: Span) -> Callable[[Head], list[ListEntry] | None]:
+    """Make what picks a span out of the newest rows; None where it reaches beyond them."""
+    limit = span.limit
     if span.beyond is None and not span.without:
-        return list(head.entries[: span.limit]) if head.whole or len(head.entries) >= span.limit else None
-    without = frozenset(span.without)
-    rows = [
-        entry
-        for entry in head.entries
-        if entry.user_id not in without and (span.beyond is None or entry.position < span.beyond)
-    ]
-    return rows[: span.limit] if head.whole or len(rows) >= span.limit else None
+        return lambda head: list(head.entries[:limit]) if head.whole or len(head.entries) >= limit else None
+    without, beyond = frozenset(span.without), span.beyond.packed() if span.beyond is not None else None
+
+    def pick(head: Head) -> list[ListEntry] | None:
+        rows = [
+            entry for entry in head.entries if entry.user_id not in without and (beyond is None or entry.place < beyond)
+        ]
+        return rows[:limit] if head.whole or len(rows) >= limit else None
+
+    return pick

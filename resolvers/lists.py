@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -17,20 +17,19 @@ from privacy.policy import Visible
 from resolvers.context import Context
 from resolvers.people import fetch_counts_if_possible
 from resolvers.visibility import meet, meet_own_blocks
-from storage.lists import ListEntry, Span, is_downward
+from storage.lists import ListEntry, Span, is_downward, places_of
 
 MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
 
 _USER_ID: Final[Callable[[ListEntry], int]] = operator.attrgetter("user_id")
-_SINCE: Final[Callable[[ListEntry], dt.datetime]] = operator.attrgetter("since")
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
 
 
 class Places:
     """Where the entries of a page stand, and where its reading stopped; cursors are made when one is asked for."""
 
-    def __init__(self, codec: Cursors, scope: str, entries: Sequence[ListEntry], far: Position | None) -> None:
+    def __init__(self, codec: Cursors, scope: str, entries: Sequence[ListEntry], far: bytes | None) -> None:
         self._codec = codec
         self._scope = scope
         self._entries = entries
@@ -38,18 +37,35 @@ class Places:
 
     @Lazy
     def cursors(self) -> list[str]:
-        """Give the cursor of each entry, and then that of where reading stopped."""
-        positions = [entry.position for entry in self._entries]
-        return self._codec.encode(self._scope, [*positions, self._far or Position(0, 0)])
+        """Give the cursor of each entry, and of where reading stopped, if anywhere."""
+        places = places_of(self._entries)
+        return self._codec.encode_packed(self._scope, places if self._far is None else [*places, self._far])
+
+    @property
+    def ends(self) -> tuple[list[str], str | None]:
+        """Give the cursors of the first and the last entry, and of where reading stopped; others are not made here."""
+        number, far = len(self._entries), self._far
+        if "cursors" in vars(self):
+            cursors = self.cursors
+        else:
+            shown = [self._entries[0].place, self._entries[-1].place] if number else []
+            cursors = self._codec.encode_packed(self._scope, shown if far is None else [*shown, far])
+            number = len(shown)
+        return cursors[:number], cursors[-1] if far is not None else None
 
 
 class FollowerEdge(msgspec.Struct, frozen=True):
     """One person of a list, and since when."""
 
     node: Visible
-    followed_at: dt.datetime
+    entry: ListEntry
     places: Places
     index: int
+
+    @property
+    def followed_at(self) -> dt.datetime:
+        """Tell since when the person is in the list."""
+        return self.entry.since
 
     @property
     def cursor(self) -> str:
@@ -57,11 +73,12 @@ class FollowerEdge(msgspec.Struct, frozen=True):
         return self.places.cursors[self.index]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FollowerPage:
+class FollowerPage(msgspec.Struct, frozen=True):
     """A page, and the person whose list it is of."""
 
-    edges: Sequence[FollowerEdge]
+    nodes: Sequence[Visible]
+    """The people without their edges."""
+    entries: Sequence[ListEntry]
     owner: Visible
     kind: ListKind
     request: PageRequest
@@ -69,28 +86,34 @@ class FollowerPage:
     more: bool
 
     @property
-    def page_info(self) -> PageInfo:
-        """Tell where the page stands in its list."""
-        *cursors, far = self.places.cursors
-        return page_info_of(cursors, self.request, far=far if self.more else None)
+    def edges(self) -> list[FollowerEdge]:
+        """Give the people with their places in the list."""
+        return list(map(FollowerEdge, self.nodes, self.entries, itertools.repeat(self.places), itertools.count()))
 
     @property
-    def nodes(self) -> list[Visible]:
-        """Give the people without their edges."""
-        return [edge.node for edge in self.edges]
+    def page_info(self) -> PageInfo:
+        """Tell where the page stands in its list."""
+        cursors, far = self.places.ends
+        return page_info_of(cursors, self.request, far=far)
 
 
-@dataclasses.dataclass(slots=True)
-class _Reading:
+class _Reading(msgspec.Struct):
     """How far the reading of one owner's list has come; `scope` is what its cursors are bound to."""
 
     owner: Visible
     scope: str
-    beyond: Position | None
-    entries: list[ListEntry] = dataclasses.field(default_factory=list)
-    people: list[Visible] = dataclasses.field(default_factory=list)
+    start: Position | None
+    entries: list[ListEntry] = []
+    people: list[Visible] = []
     """Those of the entries, one each."""
+    last: ListEntry | None = None
+    """The last row that was read."""
     ended: bool = False
+
+    @property
+    def beyond(self) -> Position | None:
+        """Give the place beyond which the next round reads."""
+        return self.last.position if self.last is not None else self.start
 
 
 async def fetch_pages(
@@ -103,79 +126,85 @@ async def fetch_pages(
     Raises:
         InvalidInput: the cursor is not of this list, viewer and order.
     """
-    readings = {owner.user.id: _begin(context, kind, owner, request, order) for owner in owners}
-    without = () if kind is ListKind.BLOCKED else await context.loaders.fetch_blocked_ids()
+    readings = _begin(context, kind, owners, request, order)
+    loaders = context.loaders
+    without = () if kind is ListKind.BLOCKED else loaders.recall_blocked_ids()
+    if without is None:
+        without = await loaders.fetch_blocked_ids()
     # In the owner's own lists those who are gone stay; all that a page may read is read at once, so that a page from
     # which somebody is missing costs what any other does.
     rounds, wanted = (1, MAX_ROUNDS * (request.size + 1)) if kind in _OWN else (MAX_ROUNDS, request.size + 1)
     span = Span(None, is_downward(order, backward=request.backward), wanted, without)
     for _ in range(rounds):
-        if not await _read_on(context, kind, readings, span):
+        lacking = [reading for reading in readings.values() if not reading.ended and len(reading.entries) < wanted]
+        if not lacking:
             break
+        await _read_on(context, kind, lacking, span)
     return [_present(context, kind, readings[owner.user.id], request) for owner in owners]
 
 
-def _begin(context: Context, kind: ListKind, owner: Visible, request: PageRequest, order: FollowOrder) -> _Reading:
-    scope = f"{context.viewer_id} {kind.value} {owner.user.id} {order.value}"
-    cursor = request.cursor
-    return _Reading(owner, scope, context.backend.cursors.decode(scope, cursor) if cursor is not None else None)
+def _begin(
+    context: Context, kind: ListKind, owners: Sequence[Visible], request: PageRequest, order: FollowOrder
+) -> dict[int, _Reading]:
+    start, end = f"{context.viewer_id} {kind.value} ", f" {order.value}"
+    cursor, decode = request.cursor, context.backend.cursors.decode
+    readings = {}
+    for owner in owners:
+        owner_id = owner.user.id
+        scope = f"{start}{owner_id}{end}"
+        readings[owner_id] = _Reading(owner, scope, decode(scope, cursor) if cursor is not None else None)
+    return readings
 
 
-async def _read_on(context: Context, kind: ListKind, readings: dict[int, _Reading], span: Span) -> bool:
-    """Read another round for whoever lacks rows; False when nobody does."""
-    lacking = {owner: reading for owner, reading in readings.items() if not _is_full(reading, span.limit)}
-    among = await _known_to_viewer(context) if kind is ListKind.MUTUAL else None
-    for beyond in {reading.beyond for reading in lacking.values()}:
-        owners = [owner for owner, reading in lacking.items() if reading.beyond == beyond]
+async def _read_on(context: Context, kind: ListKind, lacking: Sequence[_Reading], span: Span) -> None:
+    """Read another round for whoever lacks rows."""
+    among = await context.loaders.fetch_followed_ids() if kind is ListKind.MUTUAL else None
+    for beyond in {reading.beyond for reading in lacking}:
+        readings = [reading for reading in lacking if reading.beyond == beyond]
         its_span = span if beyond is None else dataclasses.replace(span, beyond=beyond)
-        rows = await context.loaders.fetch_list(kind, owners, its_span, among)
-        met = await _meet_all(context, kind, rows)
-        for owner in owners:
-            _keep_visible(lacking[owner], rows[owner], met, span.limit)
-    return bool(lacking)
+        rows = await context.loaders.fetch_list(kind, [reading.owner.user.id for reading in readings], its_span, among)
+        found = [rows[reading.owner.user.id] for reading in readings]
+        people = await _meet_all(context, kind, list(map(_USER_ID, itertools.chain.from_iterable(found))))
+        place = 0
+        for reading, entries in zip(readings, found, strict=True):
+            _keep_visible(reading, entries, people[place : place + len(entries)], span.limit)
+            place += len(entries)
 
 
-async def _known_to_viewer(context: Context) -> Sequence[int]:
-    return await context.loaders.fetch_followed_ids()
-
-
-def _is_full(reading: _Reading, wanted: int) -> bool:
-    return reading.ended or len(reading.entries) >= wanted
-
-
-async def _meet_all(
-    context: Context, kind: ListKind, rows: Mapping[int, Sequence[ListEntry]]
-) -> dict[int, Visible | None]:
+async def _meet_all(context: Context, kind: ListKind, user_ids: Sequence[int]) -> list[Visible | None]:
     """Decide about everybody in some lists at once; whom the viewer blocks is met as a stub, in that list only."""
-    ids = list(set(map(_USER_ID, itertools.chain.from_iterable(rows.values()))))
-    people = await (meet_own_blocks if kind is ListKind.BLOCKED else meet)(context, ids)
+    if kind is ListKind.BLOCKED:
+        return await meet_own_blocks(context, user_ids)
+    people = await meet(context, user_ids)
     if kind is ListKind.MUTED:  # a mute that has ended may not have been cleared yet
-        people = [person if person is not None and person.viewer_has_muted else None for person in people]
-    return dict(zip(ids, people, strict=True))
+        return [person if person is not None and person.viewer_has_muted else None for person in people]
+    return people
 
 
 def _keep_visible(
-    reading: _Reading, entries: Sequence[ListEntry], met: Mapping[int, Visible | None], limit: int
+    reading: _Reading, entries: Sequence[ListEntry], people: Sequence[Visible | None], limit: int
 ) -> None:
-    people = list(map(met.__getitem__, map(_USER_ID, entries)))
-    reading.entries += itertools.compress(entries, people)
+    if all(people):
+        reading.entries += entries
+    else:
+        reading.entries += itertools.compress(entries, people)
     reading.people += filter(None, people)
     reading.ended = len(entries) < limit
-    reading.beyond = entries[-1].position if entries else reading.beyond
+    if entries:
+        reading.last = entries[-1]
 
 
 def _present(context: Context, kind: ListKind, reading: _Reading, request: PageRequest) -> FollowerPage:
     entries, people = reading.entries[: request.size], reading.people[: request.size]
     overfull = len(reading.entries) > request.size
     # A page that could not be filled ends where reading stopped, which may lie beyond its last edge.
-    far = entries[-1].position if overfull else reading.beyond
+    last = entries[-1] if overfull else reading.last
     more = overfull or not reading.ended
     if request.backward:
         entries.reverse()
         people.reverse()
-    places = Places(context.backend.cursors, reading.scope, entries, far)
-    edges = list(map(FollowerEdge, people, map(_SINCE, entries), itertools.repeat(places), itertools.count()))
-    return FollowerPage(edges, reading.owner, kind, request, places, more)
+    places = Places(context.backend.cursors, reading.scope, entries, last.place if more and last is not None else None)
+    return FollowerPage(people, entries, reading.owner, kind, request, places, more)
 
 
 async def fetch_total_counts(context: Context, pages: Sequence[FollowerPage]) -> list[int | None]:

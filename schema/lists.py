@@ -31,11 +31,16 @@ class PageInfo:
     end_cursor: str | None
 
 
+def cursor(_context: Context, edges: Sequence[lists.FollowerEdge]) -> list[str]:
+    """Where this person stands in the list: what `after` and `before` take."""
+    return [edge.places.cursors[edge.index] for edge in edges]
+
+
 @strawberry.type(description="A person in a list.")
 class FollowerEdge:
     """Source: `resolvers.lists.FollowerEdge`."""
 
-    cursor: str
+    cursor: str = level(cursor)
     node: Person
     followed_at: dt.datetime
 

@@ -29,8 +29,8 @@ def held(memory: Memory) -> list[tuple[str, int]]:
 
 def test_the_oldest_goes_first_whatever_its_kind() -> None:
     memory = make()
-    put(memory, ("user", 1), ("tally", 1), ("user", 2), ("tally", 2), ("name", 3))
-    assert held(memory) == [("tally", 1), ("user", 2), ("tally", 2), ("name", 3)]
+    put(memory, ("user", 1), ("tally", 1), ("user", 2), ("tally", 2), ("name", 3), ("name", 4))
+    assert held(memory) == [("user", 2), ("tally", 2), ("name", 3), ("name", 4)]
     assert (memory.entries, memory.size) == (ROOM, ROOM * (SIZE + ENTRY_OVERHEAD))
 
 

@@ -83,7 +83,7 @@ def taken(kind: Kind[Any, Any], value: Any) -> tuple[int, int]:
             found = decode(encoded)
             memory.put((kind.name, FIRST + number), found, size=kind.weigh(found), until=1.0)
             if isinstance(found, Head):
-                assert all(entry.position for entry in found.entries)  # kept with each entry from then on
+                assert all(entry.place for entry in found.entries)  # kept with each entry from then on
             elif isinstance(found, Side):
                 assert found.blocks.at(THEN).as_set is not None
             elif isinstance(found, Blocks):
