@@ -91,13 +91,14 @@ class Run:
         if entry.arguments is not None:
             return entry.arguments
         if entry.plain_variables:
-            coerced = self.variables.coerced
-            try:
-                given = {name: coerced[variable] for name, variable in entry.plain_variables}
-            except KeyError:
-                given = {}  # one of them was left out: its default is to be looked for
-            if given and None not in given.values():
-                return {**entry.defaults, **given}
+            coerced, given = self.variables.coerced, {**entry.constants}
+            for name, variable, may_be_null in entry.plain_variables:
+                value = coerced.get(variable)
+                given[name] = [*value] if value.__class__ is list else value  # a default is there for all requests
+                if value is None and not may_be_null:
+                    break  # an error, which is found below
+            else:
+                return given
         try:
             node = entry.details[0].node
             return entry.convert(get_argument_values(entry.field, node, self.variables, hide_suggestions=True))

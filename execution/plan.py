@@ -67,9 +67,10 @@ class Entry:
     """Where its values lie in the level, or INLINE."""
     arguments: Mapping[str, Any] | Exception | None = None
     """Those of the level function where they are the same for each request, or what they fail with."""
-    plain_variables: tuple[tuple[str, str], ...] = ()
-    """Where all arguments are variables that need no conversion: their names, and those of the variables."""
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    plain_variables: tuple[tuple[str, str, bool], ...] = ()
+    """Where all arguments are constants, and variables that need no conversion: of these the names of argument and
+    variable, and whether null, or nothing, may be given."""
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Then, what the other arguments are."""
     is_leaf: bool = True
     asks_type: bool = False

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from graphql import (
     ArgumentNode,
+    GraphQLArgument,
     GraphQLBoolean,
     GraphQLID,
     GraphQLInt,
@@ -28,7 +29,7 @@ from graphql import (
     is_non_null_type,
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, collect_fields, collect_subfields
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution.values import VariableValues, coerce_argument, get_argument_values
 
 from execution.builder import make_build, serializer
 from execution.plan import MAX_ENTRIES, Entry, Outline, Plan, Selection, Unplannable
@@ -150,7 +151,7 @@ def _read_seam(work: _Work, entry: Entry) -> None:
     except NoSeam:
         raise Unplannable("resolver") from None
     entry.source, entry.guard, entry.convert = seam.source, seam.guard, seam.convert
-    _plain_variables(entry, seam)
+    _plain_arguments(entry, seam)
     if isinstance(entry.source, Level):
         entry.function = entry.source.function
     elif isinstance(entry.source, Attribute):
@@ -159,19 +160,33 @@ def _read_seam(work: _Work, entry: Entry) -> None:
         entry.read = entry.source.function
 
 
-def _plain_variables(entry: Entry, seam: Seam) -> None:
-    """Note where arguments are variables of scalar types alone, whose values functions get as they were coerced."""
-    left = dict(entry.field.args)
-    plain = []
-    for argument in entry.details[0].node.arguments or ():
-        name, value = argument.name.value, argument.value
-        type_ = get_nullable_type(left.pop(name).type)
-        if not isinstance(value, VariableNode) or type_ not in _AS_COERCED:
-            return
-        plain.append((seam.names[name], value.name.value))
-    if all(argument.default_value is None for argument in left.values()):
-        entry.plain_variables = tuple(plain)
-        entry.defaults = {seam.names[name]: None for name in left}
+def _plain_arguments(entry: Entry, seam: Seam) -> None:
+    """Note where arguments are constants, and variables whose values functions get as they were coerced."""
+    node = entry.details[0].node
+    given = {argument.name.value: argument for argument in node.arguments or ()}
+    variables, constants = [], dict[str, Any]()
+    try:
+        for name, argument in entry.field.args.items():
+            value = given[name].value if name in given else None
+            if isinstance(value, VariableNode) and _is_as_coerced(argument):
+                variables.append((seam.names[name], value.name.value, not is_non_null_type(argument.type)))
+            elif value is None or not _variables(given[name]):
+                coerce_argument(constants, node, name, argument, given.get(name), None, None, hide_suggestions=True)
+            else:
+                return
+        converted = entry.convert(constants)
+    except Exception:  # noqa: BLE001 - each request finds the error again, in its place
+        return
+    if all(isinstance(value, _IMMUTABLE) for value in converted.values()):
+        entry.plain_variables, entry.constants = tuple(variables), converted
+
+
+def _is_as_coerced(argument: GraphQLArgument) -> bool:
+    """Tell whether a function gets the very values of a variable."""
+    type_ = get_nullable_type(argument.type)
+    if is_list_type(type_):
+        type_ = get_nullable_type(type_.of_type)
+    return type_ in _AS_COERCED and (is_non_null_type(argument.type) or argument.default_value is None)
 
 
 def _is_inline(entry: Entry) -> bool:

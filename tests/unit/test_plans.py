@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from graphql import ExecutionResult, is_object_type, parse
+from graphql import ExecutionResult, is_object_type, parse, validate
 from graphql.execution.values import VariableValues
 
 from execution.documents import MAX_REMEMBERED_CHARACTERS
 from execution.engine import Engine, GraphQLRequest, Operation, PlanMode
 from execution.executing import execute_plan
+from execution.levels import Run
 from execution.metrics import OPERATIONS, SHADOWED
 from execution.plan import MAX_ENTRIES, Plan, Unplannable
 from execution.planner import compile_plan
@@ -19,6 +20,7 @@ from loaders.waiting import Begun, begin
 from schema.fields import OperationContext
 from schema.schema import GRAPHQL_SCHEMA
 from schema.seam import NoSeam, read_seam
+from tests.proof.plans.comparing import Compiled, compare
 from tests.proof.plans.torture import GRAPHQL, World
 
 NOTHING = VariableValues({}, {})
@@ -119,6 +121,56 @@ async def test_a_plan_keeps_nothing_of_the_requests_that_it_answered() -> None:
     text = "query ($n: Int) { person(n: $n) { echo(x: $n) } }"
     answers = [await prepared(engine, text, n=number).run() for number in (7, 8, 9, 8)]
     assert [answer["data"]["person"]["echo"][:3] for answer in answers] == ["7 7", "8 8", "9 9", "8 8"]
+
+
+ECHOED = [
+    ("$m: Boolean", "echo(x: 1, color: GREEN, must: $m)", True),
+    ("$m: Boolean, $w: [String!]", "echo(must: $m, names: $w)", True),
+    ('$m: Boolean, $d: [String!] = ["d"]', "echo(must: $m, names: $d, x: 4)", True),
+    ("$m: Boolean", 'echo(names: ["a"], must: $m)', False),
+    ("$m: Boolean", "echo(must: $m, f: { least: 2 })", False),
+    ("$m: Boolean, $x: Int", "echo(x: $x, must: $m)", True),
+    ("$y: Int!", "strictEcho(x: $y, f: { least: 2 })", False),
+]
+"""Variables and arguments, and whether functions get the values as they are, where none may be null and is."""
+VALUES: list[dict[str, Any]] = [
+    {"m": True, "x": 3, "y": 3, "w": ["a", "b"]},
+    {"m": None, "x": 5, "y": 5, "w": None},
+    {"x": None, "w": [], "d": None},
+    {"m": False, "w": "one", "d": ["e"]},
+    {},
+]
+
+
+@pytest.mark.parametrize(("declared", "arguments", "plainly"), ECHOED, ids=[case[1] for case in ECHOED])
+async def test_arguments_are_what_graphql_core_makes_of_them(
+    declared: str, arguments: str, plainly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = parse(f"query ({declared}) {{ person(n: 8) {{ {arguments} }} }}")
+    assert validate(GRAPHQL, document) == []
+    compiled = Compiled()
+    for variables in VALUES:
+        assert await compare(GRAPHQL, document, variables, World, compiled) is None
+    monkeypatch.setattr("execution.levels.get_argument_values", None)
+    is_same = await compare(GRAPHQL, document, VALUES[0], World, compiled) is None
+    assert is_same is plainly
+
+
+@pytest.mark.parametrize("after", [{"after": None}, {}])
+def test_a_page_that_is_asked_for_by_variables_costs_no_coercion(
+    after: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outline = outline_of(
+        GRAPHQL_SCHEMA,
+        parse("query ($after: String) { me { followers(first: 5, after: $after) { nodes { id } } } }"),
+        None,
+    )
+    assert outline is not None
+    plan = compile_plan(outline, NOTHING)
+    entry = plan.roots[0].entries[0].branches[GRAPHQL_SCHEMA.type_map["User"]].entries[0]  # type: ignore[index]
+    monkeypatch.setattr("execution.levels.get_argument_values", None)
+    run = Run(plan, OperationContext(World()), None, VariableValues({}, after))  # type: ignore[arg-type]
+    assert run.arguments(entry) == {"first": 5, "after": None, "last": None, "before": None, "order_by": None}
 
 
 def test_plans_can_be_switched_off() -> None:
