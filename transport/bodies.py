@@ -196,11 +196,30 @@ def decode_object(data: bytes) -> dict[str, Any]:
         value = _DECODER.decode(text)
         if _ESCAPED_SURROGATE in text.lower():
             _refuse_lone_surrogates(value)
-    except (ValueError, RecursionError):
-        raise BadRequest("The body is not JSON in UTF-8.") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(_why_unread(error)) from None
     if not isinstance(value, dict):
         raise BadRequest("The body is not a JSON object.")
     return value
+
+
+def _why_unread(error: ValueError | RecursionError) -> str:
+    """Say what is wrong with a body, and where, in words that repeat nothing of it."""
+    if isinstance(error, _NotOurs):
+        return f"The body {error}."
+    if isinstance(error, json.JSONDecodeError):
+        return f"The body is not JSON: look at line {error.lineno}, column {error.colno}."
+    if isinstance(error, UnicodeDecodeError):
+        return f"The body is not UTF-8: look at byte {error.start}."
+    if isinstance(error, UnicodeEncodeError):
+        return "The body holds half a surrogate pair, which is no character."
+    if isinstance(error, RecursionError):
+        return "The body is nested too deeply."
+    return "The body holds a number of too many digits."
+
+
+class _NotOurs(ValueError):
+    """What Python reads as JSON, and what we do not: the words say what the body does."""
 
 
 def _refuse_lone_surrogates(value: object) -> None:
@@ -211,19 +230,19 @@ def _refuse_lone_surrogates(value: object) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key is given twice")
+        raise _NotOurs("gives a key twice in one object")
     return value
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
+def _refuse(_constant: str) -> NoReturn:
+    raise _NotOurs("holds NaN or an infinity, which JSON does not know")
 
 
 def _finite(digits: str) -> float:
     """Read a number; one such as 1e400 would become infinity, which is no JSON."""
     number = float(digits)
     if math.isinf(number):
-        raise ValueError(digits)
+        raise _NotOurs("holds too large a number")
     return number
 
 

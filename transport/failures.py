@@ -22,6 +22,11 @@ SERVER: Final = "kith"
 _JSON: Final = "application/json"
 _PRIVATE: Final = "private, no-store"
 _ALLOWED: Final = "GET, POST"
+_WORDS: Final = {
+    404: "There is nothing at this address.",
+    417: "Of expectations only `100-continue` is understood.",
+}
+"""What is said instead of the names that statuses have."""
 _CODES: Final = {500: "INTERNAL_SERVER_ERROR", 503: Overloaded.code}
 
 
@@ -95,7 +100,9 @@ class Failure:
 def failure_of(error: Exception) -> Failure:
     """Say what a request is told that failed with this; counts it, and logs what is unexpected."""
     if isinstance(error, web.HTTPException):
-        return Failure(error.status, error.reason, {"code": BadRequest.code}, _allowing(error))
+        allowing = _allowing(error)
+        message = f"Use {allowing['Allow']}." if allowing else _WORDS.get(error.status, error.reason)
+        return Failure(error.status, message, {"code": BadRequest.code}, allowing)
     if isinstance(error, BadRequest):
         return _refused(error, error.status, error.headers, closes=error.closes)
     if isinstance(error, Unauthenticated):

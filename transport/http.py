@@ -1,7 +1,7 @@
 """GraphQL over HTTP: `POST /graphql`, `GET /graphql` for queries, and the explorer page in development."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
 
 from aiohttp import web
 from graphql import OperationType
@@ -22,6 +22,19 @@ from transport.repeats import read_key
 from transport.sse import EventStreams
 
 _NAMES_A_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
+
+
+class NotAcceptable(BadRequest):
+    """Accept `application/graphql-response+json`, `application/json` or, for a stream, `text/event-stream`."""
+
+    status = 406
+
+
+class ChangesByGet(BadRequest):
+    """Send mutations by POST, and subscriptions with `Accept: text/event-stream`."""
+
+    status = 405
+    headers: ClassVar[Mapping[str, str]] = {"Allow": "POST"}
 
 
 class GraphQLHttp:
@@ -66,7 +79,7 @@ class GraphQLHttp:
     async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.StreamResponse:
         head = read_head(request)
         if head.media_type is None and not head.takes_events:
-            raise web.HTTPNotAcceptable
+            raise NotAcceptable
         caller = await self._access.of_request(request)
         prepared = await self._operations.prepare(asked, caller, tokens=head.tokens)
         kind = _kind_of(prepared)
@@ -92,7 +105,7 @@ def _kind_of(prepared: Operation | Response) -> OperationType | None:
 def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:
     """Refuse what changes something in a GET, and a subscription that nobody could hear."""
     if method == "GET" and (kind is OperationType.MUTATION or (kind is OperationType.SUBSCRIPTION and not streams)):
-        raise web.HTTPMethodNotAllowed("GET", ["POST"])
+        raise ChangesByGet
     if kind is OperationType.SUBSCRIPTION and not streams:
         raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
 

@@ -5,6 +5,8 @@ from typing import Final
 
 from aiohttp import web
 
+from transport.bodies import BadRequest
+
 _METHODS: Final = "GET, POST"
 _HEADERS: Final = (
     "Authorization, Content-Type, Accept, X-Consistency-Token, Idempotency-Key, Request-Timeout, "
@@ -17,20 +19,31 @@ _EXPOSED: Final = (
 _REMEMBERED_S: Final = "600"
 
 
+class ForeignOrigin(BadRequest):
+    """Pages of this site may not use the API: the setting KITH_ALLOWED_ORIGINS lists those that may."""
+
+    status = 403
+
+
 class Origins:
     """Decides by the `Origin` header, which browsers always send along and pages cannot change."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed = frozenset(allowed)
 
-    def may_connect(self, request: web.Request) -> bool:
-        """Let in programs, which send no Origin, the server's own pages, and what the settings list."""
+    def check(self, request: web.Request) -> None:
+        """Let in programs, which send no Origin, the server's own pages, and what the settings list.
+
+        Raises:
+            ForeignOrigin: another site's page asks.
+        """
         origins = request.headers.getall("Origin", [])
         if not origins:
-            return True
+            return
         host = request.headers.get("Host")
         own = origins[0] in (f"http://{host}", f"https://{host}")
-        return len(origins) == 1 and (own or origins[0] in self._allowed)
+        if len(origins) > 1 or not (own or origins[0] in self._allowed):
+            raise ForeignOrigin
 
     async def preflight(self, request: web.Request) -> web.Response:
         """Answer `OPTIONS` to pages of the sites that are listed, and to nobody else."""

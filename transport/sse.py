@@ -52,11 +52,10 @@ class EventStreams:
         """Stream the results of an operation, or the one that says why it cannot run.
 
         Raises:
-            HTTPForbidden: another site's page asks.
+            ForeignOrigin: another site's page asks.
             TooManyStreams: there is no room for one more.
         """
-        if not self._origins.may_connect(request):
-            raise web.HTTPForbidden
+        self._origins.check(request)
         if not isinstance(prepared, dict) and prepared.type is OperationType.SUBSCRIPTION:
             with self._lines.open("sse", caller.sender.address) as line:
                 async with self._lines.spoken_for(line, caller):

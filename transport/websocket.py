@@ -27,8 +27,7 @@ class GraphQLWebSockets:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Answer a handshake, and serve the socket until it closes."""
-        if not self._origins.may_connect(request):
-            raise web.HTTPForbidden
+        self._origins.check(request)
         sender = sender_of(request, self._access.proxies)
         with self._lines.open("websocket", sender.address) as line:
             wire = Wire(request, SUBPROTOCOL, line)

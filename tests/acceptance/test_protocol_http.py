@@ -176,7 +176,9 @@ async def test_the_answer_has_the_media_type_that_the_client_prefers(
     "accept", ["text/plain", "image/*", "application/json;q=0", "text/event-stream;q=0", "x", "application/json;q=x"]
 )
 async def test_a_client_that_takes_nothing_of_ours_is_told(job: MainJob, accept: str) -> None:
-    expect_refusal(await send(job, SIMPLE, headers={"Content-Type": JSON, "Accept": accept}), 406, "BAD_REQUEST")
+    answer = await send(job, SIMPLE, headers={"Content-Type": JSON, "Accept": accept})
+    expect_refusal(answer, 406, "BAD_REQUEST")
+    assert "Accept `application/graphql-response+json`" in answer.json["errors"][0]["message"]
 
 
 async def test_a_get_answers_queries(job: MainJob) -> None:
@@ -194,6 +196,7 @@ async def test_a_get_never_mutates(job: MainJob, query: str) -> None:
     answer = await send(job, method="GET", parameters={"query": query, "operationName": "Act"})
     expect_refusal(answer, 405)
     assert answer.headers["Allow"] == "POST"
+    assert answer.json["errors"][0]["message"].startswith("Send mutations by POST")
 
 
 @pytest.mark.parametrize(
@@ -224,6 +227,7 @@ async def test_other_methods_are_refused(job: MainJob, method: str) -> None:
     assert answer.status == 405
     assert {"GET", "POST"} == set(answer.headers["Allow"].split(", "))
     assert answer.headers["X-Request-Id"]
+    assert method == "HEAD" or answer.json["errors"][0]["message"] == "Use GET, POST."
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])

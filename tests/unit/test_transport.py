@@ -56,6 +56,26 @@ def test_a_body_that_is_not_one_strict_json_object_is_refused(body: bytes) -> No
         decode_object(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "line 1, column 1"),
+        (b'{"a":1,\n "b" 2}', "line 2, column 6"),
+        (b'{"a":"\xff"}', "not UTF-8: look at byte 6"),
+        (b'{"a":{"b":1,"b":2}}', "a key twice"),
+        (b'{"a":-Infinity}', "an infinity"),
+        (b'{"a":1e400}', "too large a number"),
+        (b'{"a":' + b"9" * 5000 + b"}", "too many digits"),
+        (b'{"a":"\\ud800"}', "half a surrogate pair"),
+        (b'{"a":' + b"[" * 100_000, "nested too deeply"),
+        (b"[]", "not a JSON object"),
+    ],
+)
+def test_it_is_said_why_and_where_a_body_cannot_be_read(body: bytes, words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        decode_object(body)
+
+
 def test_a_pair_of_surrogates_is_a_character() -> None:
     assert decode_object(b'{"a":"\\ud83d\\ude00"}') == {"a": "\U0001f600"}
 
