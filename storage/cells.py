@@ -5,27 +5,29 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import asyncpg
 
-from domain.errors import UnknownCell
+from domain import deadlines
+from domain.errors import DeadlineExceeded, UnknownCell
 from domain.ids import cell_of
+from storage import loans
 from storage.failures import LATE, LOST, REPEATABLE, RETRY_AFTER_S, OutcomeUnknown
 from storage.guards import Guard
 from storage.limits import Priority
+from storage.loans import Loan, Loans
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Record = asyncpg.Record
-if TYPE_CHECKING:
-    Connection = asyncpg.pool.PoolConnectionProxy[Record]
-else:
-    Connection = asyncpg.pool.PoolConnectionProxy
+Record = loans.Record
+Connection = loans.Connection
 
 ACQUIRE_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 5.0
 _ROLL_BACK_TIMEOUT_S: Final = 0.5
 _BEFORE_REPEATING_S: Final = (0.01, 0.1)
+_WITHOUT_EFFECT: Final = (*LOST, *REPEATABLE)
 _SERVER_SETTINGS: Final = {
     "application_name": "kith",
     "idle_in_transaction_session_timeout": "10s",
@@ -40,7 +42,7 @@ class Cell:
     """The unit of ownership: the users whose ids name it live here, whole."""
 
     number: int
-    pool: "asyncpg.Pool[Record]"
+    loans: Loans
     guard: Guard
     read_timeout: float = COMMAND_TIMEOUT_S
 
@@ -51,12 +53,18 @@ class Cell:
             Overloaded: the cell does not answer in time, or has too much to do for this priority.
             DeadlineExceeded: the request has no time left.
         """
-        async with self.guard.passing(priority):
-            return await _repeated(lambda: self._fetch(statement, arguments))
+        with await self.guard.enter(priority):
+            return await _repeated(self._fetch, statement, arguments)
 
     async def _fetch(self, statement: str, arguments: Sequence[object]) -> list[Record]:
-        async with self._connection() as connection:
-            return await connection.fetch(statement, *arguments, timeout=self.read_timeout)
+        async with await self._take() as connection:
+            seconds = deadlines.left(self.read_timeout)
+            try:
+                return await connection.fetch(statement, *arguments, timeout=seconds)
+            except TimeoutError as error:
+                if seconds < self.read_timeout:
+                    raise DeadlineExceeded from error
+                raise
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in one transaction; repeated whole, twice at most, when it fails before the commit was sent.
@@ -66,11 +74,12 @@ class Cell:
                 is idempotent, so that the caller may repeat it.
             DeadlineExceeded: the request has no time left; nothing was done.
         """
-        async with self.guard.passing(Priority.MUTATION) as scope:
-            return await _repeated(lambda: self._attempt(work, scope))
+        with await self.guard.enter(Priority.MUTATION):
+            async with deadlines.heeded() as scope:
+                return await _repeated(self._attempt, work, scope)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]], scope: asyncio.Timeout) -> T:
-        async with self._connection() as connection:
+        async with await self._take() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
@@ -85,22 +94,19 @@ class Cell:
                 raise OutcomeUnknown(retryAfter=RETRY_AFTER_S) from error  # not for `transact` to repeat
             return result
 
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection. That it is lost while it is given back takes nothing from what was done with it.
-
-        The pool replaces such a connection; raised from here, its loss would have a committed transaction repeated.
-        """
-        connection = await self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+    async def _take(self) -> Loan:
+        """Take a connection, which is given back by `async with`."""
+        seconds = deadlines.left(ACQUIRE_TIMEOUT_S)
         try:
-            yield connection
-        finally:
-            with contextlib.suppress(*LOST, asyncpg.PostgresError, TimeoutError):
-                await self.pool.release(connection)
+            return await self.loans.take(seconds)
+        except TimeoutError as error:
+            if seconds < ACQUIRE_TIMEOUT_S:
+                raise DeadlineExceeded from error
+            raise
 
     async def ping(self) -> None:
         """Ask the cell for a sign of life; raises Overloaded."""
-        async with self.guard.probing():
+        with self.guard.probing():
             await self._fetch("SELECT 1", ())
 
 
@@ -111,16 +117,17 @@ async def _lift(scope: asyncio.Timeout) -> None:
     scope.reschedule(None)
 
 
-async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
+async def _repeated(attempt: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Repeat what had no effect, after a moment in which those connections are noticed that were lost with this one.
 
     A server that ends its connections takes a while to end them all: the second moment is the longer one.
     """
     for moment in _BEFORE_REPEATING_S:
-        with contextlib.suppress(*LOST, *REPEATABLE):
-            return await attempt()
-        await asyncio.sleep(moment)
-    return await attempt()
+        try:
+            return await attempt(*args, **kwargs)
+        except _WITHOUT_EFFECT:
+            await asyncio.sleep(deadlines.left(moment))
+    return await attempt(*args, **kwargs)
 
 
 async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
@@ -198,6 +205,7 @@ async def open_cells(
                 server_settings=_SERVER_SETTINGS,
                 reset=_leave_as_it_is,
             )
-            guard = Guard(f"cell {number}", connections)
-            cells.append(Cell(number, await stack.enter_async_context(pool), guard, read_timeout))
+            lent = Loans(await stack.enter_async_context(pool))
+            stack.push_async_callback(lent.aclose)
+            cells.append(Cell(number, lent, Guard(f"cell {number}", connections), read_timeout))
         yield ShardMap(tuple(cells))

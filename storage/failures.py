@@ -1,7 +1,5 @@
 """What the driver raises when a database cannot serve, sorted by what may be done about it."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Final
 
 from asyncpg.exceptions import (
@@ -58,10 +56,5 @@ AWAY: Final = (*LOST, *LATE, OutcomeUnknown)
 """What says that the server cannot serve."""
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Turn what says that the database cannot serve into the one error that callers know."""
-    try:
-        yield
-    except (*LOST, *REPEATABLE, *LATE, *LOCKED, BreakerOpen) as error:
-        raise Overloaded(retryAfter=RETRY_AFTER_S) from error
+UNSERVED: Final = (*LOST, *REPEATABLE, *LATE, *LOCKED, BreakerOpen)
+"""What callers know as Overloaded alone."""

@@ -1,14 +1,13 @@
 """What stands in front of a cell: a breaker for when it is away, a limit for when it is busy, and the deadline."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from types import TracebackType
 
-from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
-from storage.breakers import Breaker
-from storage.failures import AWAY, RETRY_AFTER_S, translated
-from storage.limits import Limit, Priority
+from storage.breakers import Breaker, BreakerOpen
+from storage.failures import AWAY, RETRY_AFTER_S, UNSERVED
+from storage.limits import Limit, Place, Priority
 from storage.metrics import DEADLINES, REFUSED
 
 
@@ -20,30 +19,63 @@ class Guard:
         self.breaker = Breaker(dependency)
         self.limit = Limit(dependency, most)
 
-    @contextlib.asynccontextmanager
-    async def passing(self, priority: Priority) -> AsyncIterator[asyncio.Timeout]:
-        """Do one piece of work with the cell, until the request's deadline, which what is given can lift.
+    async def enter(self, priority: Priority) -> "Passing":
+        """Let one piece of work with the cell begin, which is done in the body of a `with`.
 
         Raises:
             Overloaded: the cell is away or busy.
-            DeadlineExceeded: the request has no time left; what was running is cancelled.
+            DeadlineExceeded: the request has no time left.
         """
         if self.breaker.is_open:
             REFUSED.labels(self._dependency).inc()
             raise Overloaded(retryAfter=RETRY_AFTER_S)
         try:
-            # Seen from inside, the end of the time is a cancellation: neither breaker nor limit blames the cell for it.
-            async with deadlines.heeded() as scope:
-                with translated():
-                    async with self.limit.slot(priority, *AWAY):
-                        with self.breaker.passing(*AWAY):
-                            yield scope
+            place = await self.limit.enter(priority, *AWAY)
         except DeadlineExceeded:
-            DEADLINES.labels(self._dependency).inc()
+            self.count_late()
             raise
+        return Passing(self, place)
 
-    @contextlib.asynccontextmanager
-    async def probing(self) -> AsyncIterator[None]:
+    def count_late(self) -> None:
+        """Count a piece of work that was ended by the deadline of its request."""
+        DEADLINES.labels(self._dependency).inc()
+
+    @contextlib.contextmanager
+    def probing(self) -> Iterator[None]:
         """Ask for a sign of life, however long the queue is; raises Overloaded."""
-        with translated(), self.breaker.passing(*AWAY):
-            yield
+        try:
+            with self.breaker.passing(*AWAY):
+                yield
+        except UNSERVED as error:
+            raise Overloaded(retryAfter=RETRY_AFTER_S) from error
+
+
+class Passing:
+    """One piece of work with a cell: how it ends is told to the breaker and to the limit.
+
+    What says that the cell cannot serve becomes the one error that callers know. A deadline that has passed says
+    nothing about the cell.
+    """
+
+    __slots__ = ("_guard", "_place", "_ticket")
+
+    def __init__(self, guard: Guard, place: Place) -> None:
+        self._guard = guard
+        self._place = place
+
+    def __enter__(self) -> None:
+        try:
+            self._ticket = self._guard.breaker.admit()
+        except BreakerOpen as error:  # while the work waited for its place
+            self._place.leave(error)
+            raise Overloaded(retryAfter=RETRY_AFTER_S) from error
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._guard.breaker.settle(self._ticket, error, AWAY)
+        self._place.leave(error)
+        if isinstance(error, DeadlineExceeded):
+            self._guard.count_late()
+        elif isinstance(error, UNSERVED):
+            raise Overloaded(retryAfter=RETRY_AFTER_S) from error

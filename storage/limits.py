@@ -5,9 +5,9 @@ import collections
 import contextlib
 import enum
 import math
-from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from time import monotonic
+from types import TracebackType
 from typing import Final
 
 from domain import deadlines
@@ -103,6 +103,7 @@ class Limit:
         self._waiting: dict[Priority, collections.deque[asyncio.Future[None]]] = {
             priority: collections.deque() for priority in Priority
         }
+        self._shown_in_flight = IN_FLIGHT.labels(dependency)
         LIMIT.labels(dependency).set(most)
 
     @property
@@ -120,9 +121,8 @@ class Limit:
         """Count who waits."""
         return sum(map(len, self._waiting.values()))
 
-    @contextlib.asynccontextmanager
-    async def slot(self, priority: Priority, *failures: type[BaseException]) -> AsyncIterator[None]:
-        """Have a place while the body runs; these of its exceptions say that the database is in trouble.
+    async def enter(self, priority: Priority, *failures: type[BaseException]) -> "Place":
+        """Give a place, which is left at the end of a `with`; `failures` say that the database is in trouble.
 
         Raises:
             Overloaded: the queue has no room for this priority, or the wait was too long.
@@ -131,26 +131,26 @@ class Limit:
         if priority is not Priority.MUTATION and _WANTED_BY.get() >= CROWD:
             priority = Priority.FACT
         await self._enter(priority)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        due = began + self._slow
-        timer = loop.call_at(due, self._note_slow, due) if priority is not Priority.MUTATION else None
-        try:
-            yield
-            self._learn(began, loop.time())
-        except failures:
-            self._shrink()
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._leave(priority)
-            self._grow()
+        return Place(self, priority, failures)
 
-    def _note_slow(self, due: float) -> None:
+    def note_slow(self, due: float) -> None:
         """Take a read for slow, unless this process itself is late: then the answer may lie in the socket unread."""
         if asyncio.get_running_loop().time() - due <= _LATE_S:
             self._shrink()
+
+    def end(self, priority: Priority, began: float, *, is_done: bool, has_failed: bool) -> None:
+        """Take in how a piece of work ended, and give its place to who waits."""
+        if is_done:
+            self._learn(began, asyncio.get_running_loop().time())
+        elif has_failed:
+            self._shrink()
+        self._leave(priority)
+        self._grow()
+
+    @property
+    def slow(self) -> float:
+        """Tell how long a read may take that is not slow (seconds)."""
+        return self._slow
 
     async def _enter(self, priority: Priority) -> None:
         now = asyncio.get_running_loop().time()
@@ -182,12 +182,12 @@ class Limit:
     def _take(self, priority: Priority) -> None:
         self._in_flight += 1
         self._mutations += priority is Priority.MUTATION
-        IN_FLIGHT.labels(self._dependency).set(self._in_flight)
+        self._shown_in_flight.set(self._in_flight)
 
     def _leave(self, priority: Priority) -> None:
         self._in_flight -= 1
         self._mutations -= priority is Priority.MUTATION
-        IN_FLIGHT.labels(self._dependency).set(self._in_flight)
+        self._shown_in_flight.set(self._in_flight)
         self._call_in()
 
     def _call_in(self) -> None:
@@ -240,3 +240,35 @@ class Limit:
         self._changed = monotonic()
         self._was_reached = False
         LIMIT.labels(self._dependency).set(self.limit)
+
+
+class Place:
+    """A place among those who are let in, in the body of a `with` or until it is left."""
+
+    __slots__ = ("_began", "_failures", "_limit", "_priority", "_timer")
+
+    def __init__(self, limit: Limit, priority: Priority, failures: tuple[type[BaseException], ...]) -> None:
+        loop = asyncio.get_running_loop()
+        self._limit = limit
+        self._priority = priority
+        self._failures = failures
+        self._began = loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        if priority is not Priority.MUTATION:
+            due = self._began + limit.slow
+            self._timer = loop.call_at(due, limit.note_slow, due)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Leave it, and tell what the work ended with."""
+        if self._timer is not None:
+            self._timer.cancel()
+        has_failed = isinstance(error, self._failures)
+        self._limit.end(self._priority, self._began, is_done=error is None, has_failed=has_failed)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.leave(error)

@@ -112,7 +112,7 @@ async def test_nobody_changes_the_ledger_not_even_its_owner(database: Database, 
     home = database.shards.home(me.id)
     for statement in ("UPDATE consents SET granted = false WHERE owner_id = $1", "TRUNCATE consents"):
         with pytest.raises(asyncpg.RaiseError, match="append-only"):
-            await home.pool.execute(statement, *([me.id] if "$1" in statement else []))
+            await home.loans.pool.execute(statement, *([me.id] if "$1" in statement else []))
     [role] = await home.fetch(
         "SELECT has_table_privilege('kith_service', 'consents', 'INSERT') AS adds, "
         "has_table_privilege('kith_service', 'consents', 'UPDATE, TRUNCATE') AS changes"

@@ -66,7 +66,7 @@ async def is_whole(cell: Cell) -> bool:
     barrier = asyncio.Barrier(CONNECTIONS)
 
     async def hold() -> None:
-        async with cell.pool.acquire(timeout=5.0) as connection:
+        async with cell.loans.pool.acquire(timeout=5.0) as connection:
             await barrier.wait()
             assert await connection.fetchval("SELECT 1") == 1
             assert not connection.is_in_transaction()
@@ -216,7 +216,7 @@ async def test_reads_do_not_notice_when_all_connections_are_cut_again_and_again(
     async with load.running():
         for _ in range(10):
             for cell in world.cells:
-                async with cell.pool.acquire() as connection:
+                async with cell.loans.pool.acquire() as connection:
                     await connection.fetch(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
                         " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -232,7 +232,7 @@ async def test_a_column_that_is_added_under_load_disturbs_neither_reads_nor_tran
     async with load.running():
         for number in range(10):
             for cell in world.cells:
-                async with cell.pool.acquire() as connection:
+                async with cell.loans.pool.acquire() as connection:
                     await connection.execute(f"ALTER TABLE things ADD COLUMN c{number} int")
             await load.goes_on()
     await load.check()
@@ -296,7 +296,7 @@ async def test_a_busy_cell_is_never_asked_for_more_than_its_limit_at_once(world:
     async def watch() -> None:
         nonlocal most
         while True:
-            [row] = await watcher.directory.pool.fetch(
+            [row] = await watcher.directory.loans.pool.fetch(
                 "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
             )
             most = max(most, row["count"])
@@ -317,6 +317,6 @@ async def test_a_server_that_has_no_connection_left_is_busy_and_not_an_internal_
     monkeypatch.setattr(cells_module, "ACQUIRE_TIMEOUT_S", 0.05)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(CONNECTIONS):
-            await stack.enter_async_context(world.directory.pool.acquire())
+            await stack.enter_async_context(world.directory.loans.pool.acquire())
         with pytest.raises(Overloaded):
             await world.directory.fetch("SELECT 1")

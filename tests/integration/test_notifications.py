@@ -125,18 +125,18 @@ async def flood(
     first = await fetch_head(database, owner.id) + 1
     day = int(now().timestamp()) // 86_400 * 86_400
     for start in range(first, first + number, 5000):  # a statement has five seconds
-        await cell.pool.execute(
+        await cell.loans.pool.execute(
             """INSERT INTO notifications (owner_id, sequence, event_id, kind, actor_id, created_at, burst)
                SELECT $1, s, gen_random_uuid(), $4, -s, now(), $5 FROM generate_series($2::bigint, $3::bigint) s""",
             owner.id, start, min(start + 5000, first + number) - 1, kind, day,
         )  # fmt: skip
-    await cell.pool.execute(
+    await cell.loans.pool.execute(
         """INSERT INTO notification_groups AS g (owner_id, filtered, burst, kind, total, unread)
            VALUES ($1, false, $2, $3, $4, $4) ON CONFLICT (owner_id, filtered, burst, kind)
            DO UPDATE SET total = g.total + $4, unread = g.unread + $4""",
         owner.id, day, kind, number,
     )  # fmt: skip
-    await cell.pool.execute(
+    await cell.loans.pool.execute(
         "UPDATE user_counts SET notifications = notifications + $2, notifications_burst = $3 WHERE user_id = $1",
         owner.id, number, day,
     )  # fmt: skip
@@ -499,7 +499,7 @@ async def test_what_is_withdrawn_while_the_rest_of_its_group_is_counted_is_count
     ana, fans = await make_person(), [await make_person() for _ in range(4)]
     for fan in fans:
         await follow(database, handlers, fan, ana)
-    async with database.shards.home(ana.id).pool.acquire() as connection:
+    async with database.shards.home(ana.id).loans.pool.acquire() as connection:
         async with connection.transaction():
             await notifications.withdraw(connection, ana.id, fans[3].id, [NotificationKind.FOLLOW])
             marking = asyncio.create_task(marks.read_up_to(database, ana.id, 2, now()))
@@ -711,7 +711,7 @@ async def age(database: Database, owner: Person, *, days: int) -> None:
         "UPDATE notifications SET burst = burst - $2 WHERE owner_id = $1",
         "UPDATE notification_groups SET burst = burst - $2 WHERE owner_id = $1",
     ):
-        await cell.pool.execute(statement, owner.id, 86_400 * days)
+        await cell.loans.pool.execute(statement, owner.id, 86_400 * days)
 
 
 async def test_what_is_delivered_is_what_the_group_shows(

@@ -103,7 +103,7 @@ async def test_a_row_is_not_read_before_one_of_its_key_that_was_committed_earlie
 ) -> None:
     """The older transaction waits for the younger one, and one between the two still runs."""
     async with contextlib.AsyncExitStack() as stack:
-        older, between, younger = [await stack.enter_async_context(cell.pool.acquire()) for _ in range(3)]
+        older, between, younger = [await stack.enter_async_context(cell.loans.pool.acquire()) for _ in range(3)]
         transactions = [connection.transaction() for connection in (older, between, younger)]
         for transaction, connection in zip(transactions, (older, between, younger), strict=True):
             await transaction.start()

@@ -15,14 +15,14 @@ from storage.limits import CROWD, Limit, Priority, wanted_by
 @contextlib.asynccontextmanager
 async def held(limit: Limit, *priorities: Priority) -> AsyncIterator[None]:
     """Hold a place for each of these."""
-    async with contextlib.AsyncExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         for priority in priorities:
-            await stack.enter_async_context(limit.slot(priority))
+            stack.enter_context(await limit.enter(priority))
         yield
 
 
 async def pass_through(limit: Limit, priority: Priority, order: list[Priority] | None = None) -> None:
-    async with limit.slot(priority):
+    with await limit.enter(priority):
         await asyncio.sleep(0)
         if order is not None:
             order.append(priority)
@@ -37,7 +37,7 @@ async def test_no_more_than_the_limit_are_let_in_at_once() -> None:
 
     async def work() -> None:
         nonlocal most
-        async with limit.slot(Priority.FACT):
+        with await limit.enter(Priority.FACT):
             most = max(most, limit.in_flight)
             await asyncio.sleep(0)
 
@@ -172,7 +172,7 @@ async def test_it_shrinks_while_reads_are_slow_and_grows_back_when_it_is_reached
     limit = Limit("a test", 10, slow=0.001, window=0.0, places=1000)
     async with asyncio.timeout(60):
         while limit.limit > 2:
-            async with limit.slot(Priority.PROFILE):
+            with await limit.enter(Priority.PROFILE):
                 await asyncio.sleep(0.002)
     limit._slow = 60.0
     for _ in range(40):
@@ -182,7 +182,7 @@ async def test_it_shrinks_while_reads_are_slow_and_grows_back_when_it_is_reached
 
 async def test_a_read_that_comes_late_because_this_process_is_late_shrinks_nothing() -> None:
     limit = Limit("a test", 10, slow=0.001, window=0.0)
-    async with limit.slot(Priority.PROFILE):
+    with await limit.enter(Priority.PROFILE):
         time.sleep(0.05)  # noqa: ASYNC251 - this is what a process that gets no time looks like
         await asyncio.sleep(0.001)
     assert limit.limit == 10
@@ -190,10 +190,9 @@ async def test_a_read_that_comes_late_because_this_process_is_late_shrinks_nothi
 
 async def test_a_mutation_that_waits_for_a_lock_shrinks_nothing_and_a_failure_does() -> None:
     limit = Limit("a test", 10, slow=0.001, window=0.0)
-    async with limit.slot(Priority.MUTATION):
+    with await limit.enter(Priority.MUTATION):
         await asyncio.sleep(0.002)
     assert limit.limit == 10
-    with contextlib.suppress(ConnectionError):
-        async with limit.slot(Priority.MUTATION, ConnectionError):
-            raise ConnectionError
+    with contextlib.suppress(ConnectionError), await limit.enter(Priority.MUTATION, ConnectionError):
+        raise ConnectionError
     assert limit.limit == 9

@@ -134,7 +134,7 @@ class Service:
 
     async def rows(self) -> list[tuple[object, ...]]:
         """Sum up what is written in each cell: equal sums mean that nothing was written."""
-        return [tuple(await cell.pool.fetchrow(_ROWS) or ()) for cell in self.database.shards.cells]
+        return [tuple(await cell.loans.pool.fetchrow(_ROWS) or ()) for cell in self.database.shards.cells]
 
     def asker(self, opaque_id: str | None) -> "Asker":
         """Give somebody who asks; None is the anonymous."""

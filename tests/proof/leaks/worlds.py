@@ -239,7 +239,9 @@ async def list_targets(world: World) -> None:
     """Put the targets on the viewer's allow and deny lists, as if they had been there when the viewer last looked."""
     policy = PrivacyPolicy(allow=frozenset({world["friend"].id}), deny=frozenset({world["asker"].id}))
     cell = world.service.database.shards.home(world["viewer"].id)
-    await cell.pool.execute("UPDATE users SET policy = $2 WHERE id = $1", world["viewer"].id, write_policy(policy))
+    await cell.loans.pool.execute(
+        "UPDATE users SET policy = $2 WHERE id = $1", world["viewer"].id, write_policy(policy)
+    )
 
 
 _RELATIONS: Final = (

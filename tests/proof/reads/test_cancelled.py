@@ -48,7 +48,7 @@ def is_whole(process: Process) -> bool:
     assert isinstance(client, aioredis.Redis)
     exchanges = process.redis._exchanges
     places = [cell.guard.limit for cell in process.database.shards.cells]
-    pools = [cell.pool for cell in process.database.shards.cells]
+    pools = [cell.loans.pool for cell in process.database.shards.cells]
     return (
         all(limit.in_flight == 0 and limit.queued == 0 for limit in places)
         and all(pool.get_idle_size() == pool.get_size() for pool in pools)

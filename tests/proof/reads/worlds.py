@@ -215,7 +215,7 @@ class World:
     async def _cut(self) -> None:
         """Cut the connections that are in use, with whatever is under way on them."""
         for cell in self.random.choice(self.processes).database.shards.cells:
-            for holder in cell.pool._holders:  # type: ignore[attr-defined] # the stubs leave it out
+            for holder in cell.loans.pool._holders:  # type: ignore[attr-defined] # the stubs leave it out
                 if holder._con is not None:
                     holder._con.terminate()
 
