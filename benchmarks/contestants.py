@@ -52,7 +52,11 @@ def _engine(mode: PlanMode, new: Callable[[], OperationContext]) -> Run:
     engine = Engine(GRAPHQL_SCHEMA, introspection=False, plans=mode)
 
     async def run(document: str) -> Any:
-        prepared = engine.prepare(GraphQLRequest(document), new())
+        context = new()
+        prepared = engine.prepare(GraphQLRequest(document), context)
+        waiting = context.app.loaders.begin()  # as every door does before a query
+        if waiting is not None:
+            await waiting
         return (await prepared.run())["data"] if isinstance(prepared, Operation) else None
 
     return run

@@ -39,15 +39,10 @@ def _build(level: Level) -> list[dict[str, Any]]:
         columns = columns.copy()
         for entry in selection.branching:
             place = entry.column
-            outputs = [_build(below) for below in level.below[place]]
-            columns[place] = _assemble(columns[place], outputs)
+            outputs = list(map(_build, level.below[place]))
+            shapes = columns[place]
+            columns[place] = outputs[0] if shapes is None else [_assembled(shape, outputs) for shape in shapes]
     return selection.build(level.objects, columns, level.masks)
-
-
-def _assemble(shapes: list[Any] | None, outputs: list[list[dict[str, Any]]]) -> list[Any]:
-    if shapes is None:
-        return outputs[0]
-    return [_assembled(shape, outputs) for shape in shapes]
 
 
 def _assembled(shape: Any, outputs: list[list[dict[str, Any]]]) -> Any:

@@ -30,7 +30,7 @@ from execution.errors import present_error, without_values
 from execution.executing import execute_plan
 from execution.limits import check_cost, check_values
 from execution.plan import Outline, Plan
-from execution.plans import NEW, Known, Plans
+from execution.plans import NEW, Plans
 from schema.fields import OperationContext
 
 _ROOT: Final = object()  # the one parent of the root fields' level
@@ -218,11 +218,6 @@ class Engine:
         known = self._plans.know(document, request.operation_name)
         if known is None:
             return self._unplanned(document, request, context, NEW)
-        return self._planned(known, document, request, context)
-
-    def _planned(
-        self, known: Known, document: DocumentNode, request: GraphQLRequest, context: OperationContext
-    ) -> Operation | Response:
         outline = known.outline
         if outline is None:
             return self._unplanned(document, request, context, "operation")
@@ -233,15 +228,15 @@ class Engine:
         if isinstance(plan, str):
             return self._unplanned(document, request, context, plan)
         metrics.PLANNED.count += 1
-
-        build = cast("Callable[[], Executor[Any]]", functools.partial(self._build, document, request, context))
+        build: Any = functools.partial(self._build, document, request, context)
         operation = outline.operation
         return Operation(operation, operation.operation, context, variables, plan, self._shadows, build)
 
     def _variables(self, outline: Outline, request: GraphQLRequest) -> VariableValues | list[GraphQLError]:
-        definitions, given = outline.operation.variable_definitions, request.variables or {}
+        definitions = outline.operation.variable_definitions
         if not definitions:
             return _NO_VARIABLES
+        given = request.variables or {}
         plain = coerced_plainly(outline.variables, given) if outline.variables is not None else None
         return plain or get_variable_values(
             self._schema,

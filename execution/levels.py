@@ -1,7 +1,7 @@
 """What one execution of a plan consists of: levels of objects, their columns, and where they stand in the response."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Final
 
 from graphql.execution import Executor, default_field_resolver, default_type_resolver
 from graphql.execution.values import VariableValues, get_argument_values
@@ -9,6 +9,8 @@ from graphql.pyutils import Path
 
 from execution.plan import Entry, Plan, Selection
 from schema.fields import OperationContext
+
+NOBODY: Final = frozenset[int]()
 
 
 class Place:
@@ -40,7 +42,7 @@ def item_path(above: Place | None, entry: Entry, owner: int, positions: tuple[in
 class Level:
     """All objects of one type at one place, and what their fields gave."""
 
-    __slots__ = ("below", "columns", "masks", "objects", "place", "selection")
+    __slots__ = ("below", "columns", "masks", "objects", "place", "selection", "standings")
 
     def __init__(self, selection: Selection, objects: Sequence[Any], place: Place | None) -> None:
         self.selection = selection
@@ -50,6 +52,9 @@ class Level:
         """Of a leaf its values; of a field that leads on, for each parent what it became (`execution.shaping`)."""
         self.below: list[Sequence[Level]] = [()] * len(selection.columns) if selection.branching else []
         self.masks: Sequence[int] = ()
+        """For each object the groups that show."""
+        self.standings: Set[int] = NOBODY
+        """The same, each once: mostly a page has one or two."""
 
 
 class Run:

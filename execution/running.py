@@ -26,11 +26,11 @@ def run_level(run: Run, level: Level) -> Waiting:
     selection = level.selection
     if selection.masks is not None:
         level.masks = selection.masks(level.objects)
-    columns = selection.columns
-    for place, entry in enumerate(columns):
+        level.standings = {*level.masks}
+    for entry in selection.columns:
         waiting = run_column(run, level, entry)
         if waiting is not None:
-            rest = columns[place + 1 :]
+            rest = selection.columns[entry.column + 1 :]
             if not rest:
                 return waiting
             return _together(waiting, [functools.partial(run_column, run, level, other) for other in rest])
@@ -134,9 +134,10 @@ def _run_below(run: Run, levels: Sequence[Level]) -> Waiting:
 
 def _shown(level: Level, bit: int) -> list[int] | None:
     """Give the indexes of the objects to which a field of a group shows; None for all."""
-    if all(map(bit.__and__, level.masks)):
-        return None
-    return [index for index, mask in enumerate(level.masks) if mask & bit]
+    for mask in level.standings:
+        if not mask & bit:
+            return [index for index, mask in enumerate(level.masks) if mask & bit]
+    return None
 
 
 def _spread(values: list[Any], shown: list[int], number: int) -> list[Any]:

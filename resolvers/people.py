@@ -12,14 +12,15 @@ from domain.usernames import username_key
 from domain.users import Counts
 from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import NOBODY, Context
-from resolvers.visibility import meet, meet_one
+from resolvers.visibility import meet
 
 _COUNTS: Final = GROUP_BITS[FieldGroup.COUNTS]
 
 
 async def fetch_viewer(context: Context) -> Visible | None:
     """Give the viewer's own person; None for the anonymous."""
-    return await meet_one(context, context.viewer_id) if context.viewer_id is not None else None
+    [viewer] = await meet(context, [context.viewer_id]) if context.viewer_id is not None else [None]
+    return viewer
 
 
 async def fetch_by_ids(context: Context, opaque_ids: Sequence[str]) -> list[Visible | None]:

@@ -1,13 +1,14 @@
 """People as clients see them. Every source is `Visible`: whom the gate does not show is not there."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 import strawberry
 
 from domain.policies import FieldGroup
 from domain.texts import MAX_LINKS
+from domain.users import Counts
 from privacy.policy import Visible
 from resolvers import people
 from resolvers.context import Context
@@ -17,6 +18,7 @@ from schema.enums import FollowState
 from schema.fields import attribute, derived, level, of_class
 from schema.lists import FollowerConnection
 
+CountsOrLater = list[int | None] | Awaitable[list[int | None]]
 Connection = Annotated[FollowerConnection, strawberry.lazy("schema.lists")]
 
 
@@ -35,18 +37,30 @@ class ProfileLink:
     url: str
 
 
-async def followers_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
+def followers_count(context: Context, owners: Sequence[Visible]) -> CountsOrLater:
     """How many people follow this person, as far as the viewer may know."""
     known = people.recall_counts(context, owners)
-    found = known or await people.fetch_counts_if_possible(context, owners, "User.followersCount")
-    return [counts.followers if counts else None for counts in found]
+    return _followers(known) if known is not None else _later(context, owners, "User.followersCount", _followers)
 
 
-async def following_count(context: Context, owners: Sequence[Visible]) -> list[int | None]:
+def following_count(context: Context, owners: Sequence[Visible]) -> CountsOrLater:
     """How many people this person follows, as far as the viewer may know."""
     known = people.recall_counts(context, owners)
-    found = known or await people.fetch_counts_if_possible(context, owners, "User.followingCount")
-    return [counts.following if counts else None for counts in found]
+    return _following(known) if known is not None else _later(context, owners, "User.followingCount", _following)
+
+
+async def _later(
+    context: Context, owners: Sequence[Visible], field: str, pick: Callable[[Sequence[Counts | None]], list[int | None]]
+) -> list[int | None]:
+    return pick(await people.fetch_counts_if_possible(context, owners, field))
+
+
+def _followers(found: Sequence[Counts | None]) -> list[int | None]:
+    return [counts.followers if counts is not None else None for counts in found]
+
+
+def _following(found: Sequence[Counts | None]) -> list[int | None]:
+    return [counts.following if counts is not None else None for counts in found]
 
 
 async def email(context: Context, owners: Sequence[Visible]) -> list[str | None]:
