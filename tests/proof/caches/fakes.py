@@ -21,6 +21,7 @@ from tests.proof.caches.loop import VirtualLoop
 POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
 THEN: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 Row = dict[str, Any]
+_Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 _SHORT: Final = (0.0, 0.001, 0.002, 0.005, 0.012)
 _LONG: Final = (0.02, 0.1, 0.6, 1.4, 2.6)
 
@@ -170,7 +171,7 @@ class Client:
 
     def __init__(self, link: "FakeRedis") -> None:
         self._link = link
-        self._commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self._commands: list[_Call] = []
 
     def pipeline(self, *, transaction: bool) -> "Client":
         assert not transaction
@@ -194,6 +195,21 @@ class Client:
         return await self._link.send(self._commands)
 
 
+def _called(command: Command) -> _Call:
+    """Give a command as redis-py is asked for it."""
+    name, *rest = command
+    if name == "SET":
+        key, value, *how, life = rest
+        return "set", (key, value), {"nx": "NX" in how, "get": "GET" in how, str(how[-1]).lower(): life}
+    if name == "XADD":
+        fields = rest[rest.index("*") + 1 :]
+        return "xadd", (rest[0], dict(zip(fields[::2], fields[1::2], strict=True))), {}
+    if name == "XRANGE":
+        key, first, last, _, count = rest
+        return "xrange", (key, first, last, count), {}
+    return str(name).lower(), tuple(rest), {}
+
+
 class FakeRedis:
     """One process's way to Redis."""
 
@@ -214,31 +230,18 @@ class FakeRedis:
         return life
 
     async def run(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
-        if self in self._timing.faults.cut_off or deadlines.is_over():
-            await pause(0.0)
-            raise CacheUnavailable
+        await self._be_there()
         return await call(Client(self))
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands as they go over the wire."""
+        await self._be_there()
+        return await self.send([_called(command) for command in commands])
 
-        async def work(client: Any) -> list[Any]:
-            for name, *rest in commands:
-                if name == "SET":
-                    key, value, *how, life = rest
-                    client.set(key, value, nx="NX" in how, get="GET" in how, **{str(how[-1]).lower(): life})
-                elif name == "XADD":
-                    fields = rest[rest.index("*") + 1 :]
-                    client.xadd(rest[0], dict(zip(fields[::2], fields[1::2], strict=True)))
-                elif name == "XRANGE":
-                    key, first, last, _, count = rest
-                    client.xrange(key, first, last, count)
-                else:
-                    getattr(client, str(name).lower())(*rest)
-            answers: list[Any] = await client.execute()
-            return answers
-
-        return list(await self.run(work))
+    async def _be_there(self) -> None:
+        if self in self._timing.faults.cut_off or deadlines.is_over():
+            await pause(0.0)
+            raise CacheUnavailable
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read values as from one server."""
@@ -249,7 +252,7 @@ class FakeRedis:
         for step in filter(None, steps):
             await self.exchange(step)
 
-    async def send(self, commands: Sequence[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+    async def send(self, commands: Sequence[_Call]) -> list[Any]:
         """Have commands take effect after a while, whether or not anybody waits, and answer or fail after another."""
         timing, loop = self._timing, asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()

@@ -27,7 +27,7 @@ PROCESSES: Final = 2
 PEOPLE: Final = tuple((number + 7) << 22 | number % 2 << 12 for number in range(3))
 ACTIONS: Final = 16
 PATIENCE_S: Final = 60.0
-COLLECT_AFTER: Final = 100
+COLLECT_AFTER: Final = 25
 IDS: Final = OpaqueIds(bytes(32))
 TOLD_AFTER: Final = (0.002, 0.02, 0.2, 2.8)
 """How long after a change the consumer hears of it: at once, or when whoever waited for leases has answered."""
