@@ -46,6 +46,11 @@ def cell_of(internal_id: int) -> int:
     return (internal_id >> RANDOM_BITS) & _CELL_MASK
 
 
+def at_home_in(cell: int, internal_id: int) -> int:
+    """Give the same id, but for its home: hardly ever anybody's where that is another."""
+    return (internal_id & ~(_CELL_MASK << RANDOM_BITS)) | (cell << RANDOM_BITS)
+
+
 def made_at(internal_id: int) -> dt.datetime:
     """Read the moment at which an internal id was made, to the millisecond."""
     milliseconds = (internal_id >> (CELL_BITS + RANDOM_BITS)) + EPOCH_MS

@@ -13,7 +13,9 @@ from domain.ids import OpaqueIds, cell_of
 from domain.relationships import ListKind, Relationship
 from domain.tallies import Blocks, Tally
 from domain.users import User
+from loaders import hidden_edges
 from loaders.answers import Answers
+from loaders.hidden_edges import HiddenEdgesOfViewers
 from loaders.kinds import (
     BLOCKS,
     BLOCKS_AT_MOST,
@@ -96,6 +98,8 @@ class Caches:
         self.pairs = ReadThrough(PAIRS, self._fetch_pairs, *shared, clock=clock)
         self.blocks = ReadThrough(BLOCKS, self._fetch_blocks, *shared, clock=clock)
         self.answers = Answers()
+        cells = [cell.number for cell in shards.cells]
+        self.hidden_edges = HiddenEdgesOfViewers(self._fetch_neighbours, cells, self.memory, self.generations)
         self._all: tuple[ReadThrough[Any, Any], ...] = (
             self.users, self.names, self.tallies, self.followers, self.following, self.sides, self.pairs, self.blocks,
         )  # fmt: skip
@@ -121,8 +125,9 @@ class Caches:
         return {reader.kind.name: reader for reader in self._all}
 
     def remembered(self) -> list[tuple[str, Any, Any]]:
-        """Give the kind, key and value of everything that memory would give now, names where a person confirms them."""
-        return [entry for entry in self.memory.usable() if entry[0] != NAMES.name or self._is_confirmed(*entry[1:])]
+        """Give the kind, key and value of everything that would be used now, names where a person confirms them."""
+        usable = [*self.memory.usable(), *((hidden_edges.NAME, key, it) for key, it in self.hidden_edges.kept())]
+        return [entry for entry in usable if entry[0] != NAMES.name or self._is_confirmed(*entry[1:])]
 
     def _is_confirmed(self, name_key: str, user_id: int | None) -> bool:
         person = self.users.recall_one(user_id) if user_id is not None else None
@@ -136,6 +141,8 @@ class Caches:
         for reader in (self.users,) if len(people) == 1 else self._of_pairs:
             for user_id in people:
                 reader.forget(user_id)
+        if len(people) > 1:
+            self.hidden_edges.note(*people)
 
     def forget_below(self, user_id: int, version: int) -> None:
         """Forget a profile that is older than a version."""
@@ -150,6 +157,7 @@ class Caches:
     def forget_all(self) -> None:
         """Forget everything, and what is under way."""
         self.memory.clear()
+        self.hidden_edges.forget_all()
         for reader in self._all:
             reader.forget_flying()
 
@@ -197,6 +205,9 @@ class Caches:
 
     async def _fetch_tallies(self, user_ids: Sequence[int]) -> Mapping[int, Tally]:
         return {**await tallies.fetch_tallies(self.database, user_ids)}
+
+    async def _fetch_neighbours(self, user_ids: Sequence[int]) -> Mapping[int, Tally]:
+        return await tallies.fetch_neighbours(self.database, user_ids)
 
     async def _fetch_followers(self, owner_ids: Sequence[int]) -> Mapping[int, Head]:
         return await self._fetch_heads(ListKind.FOLLOWERS, owner_ids)

@@ -8,17 +8,22 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 import functools
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from domain.hidden_edges import HiddenEdges
 from domain.ids import cell_of
+from domain.tallies import Blocked
 from domain.usernames import username_key
+from loaders import hidden_edges
 from loaders.caches import Caches
 from loaders.inspection import Line, fingerprint
 from loaders.kinds import BLOCKS, NAMES, PAIRS, SIDES, Kind, PairKey, SideKey
+from storage import lists, tallies
 from storage.entries import read_stamped, read_versioned, scan
 from storage.redis_client import CacheUnavailable, Redis
 
@@ -97,9 +102,17 @@ async def _in_memory(caches: Caches, where: str, line: Line) -> Entry | None:
             key = SideKey(key[0], bytes.fromhex(key[1]))
         case PAIRS.name:
             key = PairKey(key[0], bytes.fromhex(key[1]), key[2])
+        case hidden_edges.NAME:
+            key = (key[0], bytes.fromhex(key[1]), *key[2:])
+            if (await _fetch_blocked(caches, key[0])).digest() != key[1]:
+                return None
     if isinstance(key, SideKey | PairKey) and await _begin(caches, key.viewer_id) != key.epoch:
         return None
     return Entry(where, line.kind, key, line.digest)
+
+
+async def _fetch_blocked(caches: Caches, viewer_id: int) -> Blocked:
+    return Blocked(await lists.fetch_blocked_ids(caches.database, viewer_id, dt.datetime.now(dt.UTC)))
 
 
 async def _in_redis(caches: Caches, redis: Redis) -> list[Entry]:
@@ -163,11 +176,20 @@ async def _read_names(caches: Caches, redis: Redis, names: Sequence[str]) -> lis
 
 async def _truth(caches: Caches, kind: str, keys: Iterable[Any]) -> dict[Any, str]:
     """Read values from the cells alone, as digests. What is a viewer's own is asked for one viewer at a time."""
+    if kind == hidden_edges.NAME:
+        return {key: fingerprint(await _fetch_edges(caches, *key)) for key in keys}
     truth: dict[Any, str] = {}
     for page in _pages(keys, of_viewers=kind == PAIRS.name):
         found = await caches.readers[kind].load(page, direct=True)
         truth.update({key: fingerprint(value) for key, value in found.items()})
     return truth
+
+
+async def _fetch_edges(caches: Caches, viewer_id: int, _digest: bytes, *changed: int) -> HiddenEdges:
+    edges = HiddenEdges(await _fetch_blocked(caches, viewer_id))
+    edges.fill(await tallies.fetch_neighbours(caches.database, edges.blocked.ids))
+    edges.changed.update(changed)
+    return edges
 
 
 def _pages(keys: Iterable[Any], *, of_viewers: bool) -> list[list[Any]]:

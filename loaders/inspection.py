@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from domain.hidden_edges import HiddenEdges
 from domain.tallies import MARK_BYTES, Blocks, Tally, unpack_ids
 from loaders.caches import Caches
 from loaders.kinds import Side
@@ -30,6 +31,8 @@ def fingerprint(value: object) -> str:
         value = (value.complete, sorted(value.pairs.items()))
     elif isinstance(value, Blocks):
         value = value.ends and sorted(value.ends.items())
+    elif isinstance(value, HiddenEdges):
+        value = value.without(value.changed)
     elif isinstance(value, Tally):
         value = (
             value.counts,

@@ -81,6 +81,12 @@ class Memory:
         """Give the bytes that are held, as far as they are known."""
         return self._used
 
+    @property
+    def is_trusted(self) -> bool:
+        """Tell whether what was remembered may be used now; what may not is let go of."""
+        self._now()
+        return not self.is_off
+
     def get(self, place: Place) -> Held | None:
         """Give what is remembered, unless it is too old."""
         now = self._now()

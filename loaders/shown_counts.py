@@ -1,13 +1,16 @@
 """What shows to a viewer of people's counts: without whom a block, either way, hides from the viewer.
 
-Who is counted is remembered with the counts of whoever has few neighbours, and then nothing else is asked. The cells
-are asked about the others, also for viewers without a block: what a request costs must not tell that somebody hides.
+Who is counted is remembered with the counts of whoever has few neighbours, and then nothing else is asked. What is
+taken off the counts of the others is told by whom those know who are hidden, which is read once for a viewer. Where
+they are too many as well the cells are asked. What a request costs must not tell that somebody hides: all this is done
+for viewers without a block, too, as far as there is something to do for them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
+from domain.hidden_edges import HiddenEdges
 from domain.tallies import Blocked, Tally, count_without
 from domain.users import Counts
 from loaders.asker import Asker
@@ -36,34 +39,67 @@ class ShownCounts:
             self._look(dict(zip(keys, known, strict=True)), blocked, found)
 
     async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
-        """Read the tallies and the viewer's blocks, and what only the cells can tell."""
+        """Read the tallies and the viewer's blocks, and what these do not tell."""
         del direct  # as the two loaders know
         known = dict(zip(keys, await self._tallies.load_many(keys), strict=True))
         blocked = await self._own_side.fetch_blocked()
         found: dict[int, Counts] = {}
-        self._look(known, blocked, found)
-        unknown = [owner_id for owner_id in keys if owner_id not in found]
+        unknown = self._look(known, blocked, found)
+        if unknown and (edges := await self._fetch_edges(blocked)) is not None:
+            unknown = self._look_at(unknown, known, blocked, edges, found)
         return {**found, **await self._fetch(unknown, known, blocked)} if unknown else found
 
-    def _look(self, known: Mapping[int, Tally], blocked: Blocked, found: dict[int, Counts]) -> None:
-        """Take the counts of all, and look closer at whoever may have somebody blocked among the neighbours."""
+    def _look(self, known: Mapping[int, Tally], blocked: Blocked, found: dict[int, Counts]) -> list[int]:
+        """Take the counts of all, and look closer at whoever may have somebody blocked among the neighbours.
+
+        Gives those of whom it is not known what shows.
+        """
         marks = blocked.marks
         met = [owner_id for owner_id, tally in known.items() if tally.marks & marks]
         found.update(zip(known, map(_COUNTS_OF, known.values()), strict=True))
-        for owner_id in met:
-            counts = self._shown(owner_id, known[owner_id], blocked)
+        if not met:
+            return met
+        return self._look_at(met, known, blocked, self._recall_edges(blocked), found)
+
+    def _look_at(
+        self,
+        owner_ids: Iterable[int],
+        known: Mapping[int, Tally],
+        blocked: Blocked,
+        edges: HiddenEdges | None,
+        found: dict[int, Counts],
+    ) -> list[int]:
+        unknown = []
+        for owner_id in owner_ids:
+            counts = self._shown(owner_id, known[owner_id], blocked, edges)
             if counts is not None:
                 found[owner_id] = counts
             else:
-                del found[owner_id]
+                found.pop(owner_id, None)
+                unknown.append(owner_id)
+        return unknown
 
-    def _shown(self, owner_id: int, tally: Tally, blocked: Blocked) -> Counts | None:
-        asker = self._asker
+    def _shown(self, owner_id: int, tally: Tally, blocked: Blocked, edges: HiddenEdges | None) -> Counts | None:
         if tally.is_listed:
             return count_without(tally, blocked.as_set) if tally.mark() & blocked.marks else tally.counts
+        shown = edges.shown(owner_id, tally.counts) if edges is not None else None
+        asker = self._asker
+        if shown is not None or asker.epoch is None or asker.viewer_id is None:
+            return shown
+        return asker.caches.answers.recall(asker.viewer_id, owner_id, tally, blocked)
+
+    def _recall_edges(self, blocked: Blocked) -> HiddenEdges | None:
+        asker = self._asker
         if asker.epoch is None or asker.viewer_id is None:
             return None
-        return asker.caches.answers.recall(asker.viewer_id, owner_id, tally, blocked)
+        return asker.caches.hidden_edges.recall(asker.viewer_id, blocked)
+
+    async def _fetch_edges(self, blocked: Blocked) -> HiddenEdges | None:
+        """Read whom the hidden know; None where nothing may be remembered, or that they know too many is."""
+        asker, kept = self._asker, self._recall_edges(blocked)
+        if asker.epoch is None or asker.viewer_id is None or (kept is not None and not kept.is_whole):
+            return None
+        return await asker.caches.hidden_edges.fetch(asker.viewer_id, blocked)
 
     async def _fetch(
         self, owner_ids: Sequence[int], known: Mapping[int, Tally], blocked: Blocked

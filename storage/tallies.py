@@ -11,12 +11,14 @@ from storage.database import Database
 from storage.limits import Priority
 from storage.users import read_user
 
+_FOLLOWERS: Final = """
+c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = c.user_id), 0)::bigint
+"""
+
 # Counters and edges change together, so that one statement sees both agree. NULL says that there are too many to list;
 # the limit holds also where a counter is wrong. Each list is read from its index alone.
-_TALLY: Final = """
-c.following,
-c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = c.user_id), 0)::bigint
-    AS followers,
+_TALLY: Final = f"""
+c.following, {_FOLLOWERS} AS followers,
 CASE WHEN c.followers + c.following <= $2 THEN coalesce((
     SELECT string_agg(int8send(f.other_id), '') FROM (
         SELECT r.other_id FROM relationships r WHERE r.owner_id = c.user_id AND r.followed_by = 2 LIMIT $2 + 1
@@ -27,7 +29,7 @@ CASE WHEN c.followers + c.following <= $2 THEN coalesce((
         SELECT r.other_id FROM relationships r WHERE r.owner_id = c.user_id AND r.follows = 2 LIMIT $2 + 1
     ) f
 ), '') END AS followed_ids
-"""
+"""  # noqa: S608 - of constants
 
 _FETCH: Final = f"""
 SELECT c.user_id AS id, {_TALLY}
@@ -44,28 +46,35 @@ WHERE u.id = ANY($1::bigint[])
 """  # noqa: S608 - of constants
 
 # The counters are read with what is taken off them: a blocked person who comes meanwhile changes neither.
-_FETCH_SHOWN: Final = """
-SELECT c.user_id,
-       c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = c.user_id), 0)::bigint
-           - count(r.other_id) FILTER (WHERE r.followed_by = 2) AS followers,
+_FETCH_SHOWN: Final = f"""
+SELECT c.user_id, {_FOLLOWERS} - count(r.other_id) FILTER (WHERE r.followed_by = 2) AS followers,
        c.following - count(r.other_id) FILTER (WHERE r.follows = 2) AS following
 FROM user_counts c
 LEFT JOIN relationships r ON r.owner_id = c.user_id AND r.other_id = ANY($2::bigint[])
 WHERE c.user_id = ANY($1::bigint[])
 GROUP BY c.user_id, c.followers, c.following
-"""
+"""  # noqa: S608 - of constants
+
+NEIGHBOURS: Final = 2048
+"""Up to how many neighbours those of the hidden are listed."""
 
 
 async def fetch_people(database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Tally]]:
     """Fetch profiles and tallies, one statement per cell; whoever does not exist is left out."""
     rows = await database.shards.fetch_by_home(_FETCH_PEOPLE, user_ids, LISTED)
-    return {row["id"]: (read_user(database, row), _tally(row)) for row in rows}
+    return {row["id"]: (read_user(database, row), _tally(row, LISTED)) for row in rows}
 
 
 async def fetch_tallies(database: Database, user_ids: Sequence[int]) -> dict[int, Tally]:
     """Fetch tallies, one statement per cell; whoever does not exist is left out."""
     rows = await database.shards.fetch_by_home(_FETCH, user_ids, LISTED, priority=Priority.COUNT)
-    return {row["id"]: _tally(row) for row in rows}
+    return {row["id"]: _tally(row, LISTED) for row in rows}
+
+
+async def fetch_neighbours(database: Database, user_ids: Sequence[int]) -> dict[int, Tally]:
+    """Fetch tallies with longer lists, one statement per cell; whoever does not exist is left out."""
+    rows = await database.shards.fetch_by_home(_FETCH, user_ids, NEIGHBOURS, priority=Priority.COUNT)
+    return {row["id"]: _tally(row, NEIGHBOURS) for row in rows}
 
 
 async def fetch_shown_counts(
@@ -76,8 +85,8 @@ async def fetch_shown_counts(
     return {row["user_id"]: Counts(row["followers"], row["following"]) for row in rows}
 
 
-def _tally(row: Record) -> Tally:
-    counts, most = Counts(row["followers"], row["following"]), LISTED * ID_BYTES
+def _tally(row: Record, listed: int) -> Tally:
+    counts, most = Counts(row["followers"], row["following"]), listed * ID_BYTES
     followers, following = row["follower_ids"], row["followed_ids"]
     if followers is None or following is None or len(followers) > most or len(following) > most:
         return Tally(counts, None, None, secrets.token_bytes(ID_BYTES))

@@ -3,15 +3,18 @@
 import datetime as dt
 from collections.abc import Hashable
 
+import pytest
 from msgspec import structs
 
 from domain.events import EventType
 from domain.ids import OpaqueIds, cell_of
 from loaders import Loaders, describe, open_caches
 from loaders.comparison import Report, compare
+from loaders.hidden_edges import NAME
 from loaders.inspection import Line
 from loaders.kinds import TALLIES
 from resolvers import blocks, follows
+from storage import tallies
 from storage.cells import ShardMap
 from storage.database import Database
 from storage.redis_client import Redis
@@ -32,8 +35,11 @@ async def compared(lines: list[Line], shards: ShardMap, redis: Redis) -> Report:
 def stale_about(report: Report, *people: Person) -> set[tuple[str, str, Hashable]]:
     """Give what is stale about people of this test: the session's Redis remembers others, of other cells."""
     ids = {person.id for person in people} | {person.name for person in people}
-    owners = ((entry, entry.key[0] if isinstance(entry.key, tuple) else entry.key) for entry in report.stale)
-    return {(entry.where, entry.kind, entry.key) for entry, owner in owners if owner in ids}
+    return {(entry.where, entry.kind, entry.key) for entry in report.stale if _owner(entry.key) in ids}
+
+
+def _owner(key: Hashable) -> Hashable:
+    return key[0] if isinstance(key, tuple) else key
 
 
 async def read_everything(viewer: Person, star: Person) -> list[Line]:
@@ -96,3 +102,28 @@ async def test_who_is_counted_is_compared_where_the_counters_are_right(
     )
     stale = stale_about(await compared(lines, shards, redis), star)
     assert stale == {("redis", "tally", star.id), ("this process", "tally", star.id)}
+
+
+async def test_whom_the_hidden_know_is_compared(
+    make_person: MakePerson, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "LISTED", 0)
+    star, viewer, foe, other = [await make_person() for _ in range(4)]
+    await blocks.block(foe.context, viewer.opaque_id, expires_at=None)
+    for idol in (star, other):
+        await follows.follow(foe.context, idol.opaque_id)
+    caches, lines = viewer.backend.caches, list[Line]()
+
+    async def is_kept() -> bool:
+        await Loaders(caches, viewer.id, dt.datetime.now(dt.UTC)).counts.load(star.id)
+        await follows.unfollow(foe.context, other.opaque_id)  # what has changed since is not used
+        lines[:] = [line for line in await describe(caches) if line.kind == NAME and _owner(line.key) == viewer.id]
+        return bool(lines)
+
+    await eventually(is_kept)
+    assert stale_about(await compared(lines, shards, redis), viewer) == set()
+    await shards.home(foe.id).fetch(
+        "UPDATE relationships SET other_id = $3 WHERE owner_id = $1 AND other_id = $2", foe.id, star.id, viewer.id + 1
+    )
+    [(where, kind, _)] = stale_about(await compared(lines, shards, redis), viewer)
+    assert (where, kind) == ("this process", NAME)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from domain.tallies import unpack_ids
+from domain.tallies import Tally, unpack_ids
 from domain.users import Counts
 from loaders import Caches, Loaders
 from loaders.shown_counts import ShownCounts
@@ -15,20 +15,26 @@ from storage.database import Database
 from tests.asking import ask
 from tests.cold import make_cold
 from tests.conftest import MakePerson, Person, eventually
+from tests.integration.test_caches import spending
 from tests.integration.test_lists import counted, crowd_of
 
 HOUR = dt.timedelta(hours=1)
 PROFILE = "query($id: ID!) { user(id: $id) { followersCount followingCount } }"
 
-# Both ways to the same figures: who is counted is listed, or as few as one are too many for that.
-every_size = pytest.mark.parametrize("listed", [256, 0], ids=["few", "too many"], indirect=True)
+# All ways to the same figures: who is counted is listed; as few as one are too many for that, but whom the hidden know
+# is listed; and neither is.
+FEW, TOO_MANY, BOTH_TOO_MANY = (256, 2048), (0, 2048), (0, 0)
+NAMES = {FEW: "few", TOO_MANY: "too many", BOTH_TOO_MANY: "too many, and the hidden know too many"}
+every_size = pytest.mark.parametrize("listed", NAMES, ids=NAMES.values(), indirect=True)
+every_size_of_owners = pytest.mark.parametrize("listed", [FEW, TOO_MANY], ids=NAMES.get, indirect=True)
 
 
 @pytest.fixture
 def listed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    most: int = request.param
+    most, neighbours = request.param
     monkeypatch.setattr(tallies, "LISTED", most)
-    return most
+    monkeypatch.setattr(tallies, "NEIGHBOURS", neighbours)
+    return int(most)
 
 
 def loaders_of(viewer: Person, after: dt.timedelta = dt.timedelta()) -> Loaders:
@@ -48,6 +54,18 @@ async def statements_of(viewer: Person, owners: Sequence[Person], monkeypatch: p
         await loaders.counts.load_many([owner.id for owner in owners])
     await viewer.backend.caches.settle()
     return dict(statements)
+
+
+async def asked_by(
+    viewer: Person, owners: Sequence[Person], monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[int, int], int]:
+    """Count the statements that each cell gets, and the round trips to Redis."""
+    with spending(monkeypatch) as spent:
+        loaders = loaders_of(viewer)
+        await loaders.fetch_people([owner.id for owner in owners])
+        await loaders.counts.load_many([owner.id for owner in owners])
+    await viewer.backend.caches.settle()
+    return spent.statements, spent.trips
 
 
 @every_size
@@ -127,7 +145,7 @@ async def test_a_viewer_who_comes_for_the_first_time_asks_for_nothing_but_the_ow
     await eventually(the_side_alone)
 
 
-@every_size
+@every_size_of_owners
 async def test_a_viewer_with_blocks_asks_as_much_as_one_without(
     listed: int, make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,10 +160,69 @@ async def test_a_viewer_with_blocks_asks_as_much_as_one_without(
         costs = []
         for viewer in (blocked, free):
             await make_cold(viewer.backend.caches)
-            costs.append(await statements_of(viewer, owners, monkeypatch))
+            costs.append(await asked_by(viewer, owners, monkeypatch))
         return costs[0] == costs[1]
 
     await eventually(both_ask_as_much)  # on a machine that stalls nothing is remembered, and more is asked
+
+
+async def test_nothing_is_asked_about_popular_people_once_it_is_known_whom_the_hidden_know(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "LISTED", 0)
+    first, *others = [await make_person(cell=0) for _ in range(50)]
+    blocked, free, warmer = [await make_person(cell=0) for _ in range(3)]
+    foe = await make_person()
+    await blocks.block(foe.context, blocked.opaque_id, expires_at=None)
+    for owner in others[:2]:
+        await follows.follow(foe.context, owner.opaque_id)
+
+    async def are_asked_about_at_no_cost() -> bool:
+        costs = []
+        await asked_by(warmer, [first, *others], monkeypatch)
+        for viewer in (blocked, free):
+            await asked_by(viewer, [first], monkeypatch)
+            costs.append(await asked_by(viewer, others, monkeypatch))
+        return costs == [({}, 1), ({}, 1)]
+
+    await eventually(are_asked_about_at_no_cost)
+    assert [await followers(viewer, others[0]) for viewer in (blocked, free)] == [0, 1]
+
+
+async def test_that_one_of_the_hidden_is_about_costs_nothing(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "LISTED", 0)
+    star, idol, foe, blocked = [await make_person(cell=0) for _ in range(4)]
+    await blocks.block(foe.context, blocked.opaque_id, expires_at=None)
+
+    async def costs_nothing() -> bool:
+        await asked_by(blocked, [star], monkeypatch)
+        await follows.follow(foe.context, idol.opaque_id)
+        cost = await asked_by(blocked, [star], monkeypatch)
+        await follows.unfollow(foe.context, idol.opaque_id)
+        return cost == ({}, 1)
+
+    await eventually(costs_nothing)
+
+
+async def test_whom_the_hidden_know_is_read_again_where_it_has_changed_while_it_was_read(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "LISTED", 0)
+    star, foe, viewer = [await make_person() for _ in range(3)]
+    await blocks.block(foe.context, viewer.opaque_id, expires_at=None)
+    fetch_neighbours = tallies.fetch_neighbours
+
+    async def fetch_and_follow(database: Database, user_ids: Sequence[int]) -> dict[int, Tally]:
+        found = await fetch_neighbours(database, user_ids)
+        await follows.follow(foe.context, star.opaque_id)
+        return found
+
+    monkeypatch.setattr(tallies, "fetch_neighbours", fetch_and_follow)
+    await followers(viewer, star)
+    monkeypatch.setattr(tallies, "fetch_neighbours", fetch_neighbours)
+    assert await followers(viewer, star) == 0
 
 
 async def test_blocks_that_are_too_many_to_be_remembered_count_all_the_same(

@@ -18,6 +18,8 @@ from storage.exchanges import Command
 from storage.redis_client import CALL_TIMEOUT_S, CacheUnavailable
 from tests.proof.caches.loop import VirtualLoop
 
+FOLLOWED: Final = 1000
+"""How many everybody follows, beside those who are in a pair with somebody: too many to be listed."""
 POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
 THEN: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 Row = dict[str, Any]
@@ -300,14 +302,28 @@ class CellStore:
             self.generation += not self.lives.issuperset(arguments[0])
             self.lives.update(arguments[0])
             return []
-        if statement in {tallies._FETCH_PEOPLE, tallies._FETCH}:
-            return [user_row(user_id, self.versions[user_id], self.edges[user_id]) for user_id in arguments[0]]
+        if statement in {tallies._FETCH_PEOPLE, tallies._FETCH, tallies._FETCH_SHOWN}:
+            row: Callable[[int, Any], Row] = self._shown_row if statement == tallies._FETCH_SHOWN else self._user_row
+            return [row(user_id, arguments[1]) for user_id in arguments[0] if user_id in self.versions]
         if statement == relationships._FETCH_SIDE:
             pairs = [(other, version) for (owner, other), version in self.pairs.items() if owner == arguments[0]]
             return [pair_row(other, version) for other, version in pairs][: arguments[1]]
         assert statement == relationships._FETCH
         owner, others = arguments
         return [pair_row(other, self.pairs[owner, other]) for other in others if (owner, other) in self.pairs]
+
+    def _user_row(self, user_id: int, listed: int) -> Row:
+        """Give a person, whom others follow as often as the pair has changed: of the hidden these are listed."""
+        row = user_row(user_id, self.versions[user_id], self.edges[user_id])
+        if listed != tallies.NEIGHBOURS:
+            return row
+        pairs = [(other, version) for (owner, other), version in self.pairs.items() if owner == user_id]
+        followers = [other for other, version in pairs for _ in range(version)]
+        return {**row, "follower_ids": pack_ids(followers), "followed_ids": b""}
+
+    def _shown_row(self, user_id: int, hidden: Sequence[int]) -> Row:
+        less = sum(self.pairs.get((user_id, other), 0) for other in hidden)
+        return {"user_id": user_id, "followers": self.edges[user_id], "following": FOLLOWED - less}
 
 
 class FakeCell:
@@ -344,7 +360,7 @@ def user_row(user_id: int, version: int, edges: int) -> Row:
     return {
         "id": user_id, "username": "n", "display_name": None, "bio": None, "avatar_url": None, "pronouns": None,
         "location": None, "links": "[]", "policy": POLICY, "state": 1, "version": version, "created_at": THEN,
-        "followers": edges, "following": 0, "follower_ids": pack_ids(range(edges)), "followed_ids": b"",
+        "followers": edges, "following": FOLLOWED, "follower_ids": None, "followed_ids": None,
     }  # fmt: skip
 
 

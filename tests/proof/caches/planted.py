@@ -6,7 +6,9 @@ from typing import Any, Final, NamedTuple
 from unittest import mock
 
 from domain import deadlines
-from loaders import batches, caches, read_through, stored
+from domain.hidden_edges import HiddenEdges
+from domain.tallies import Blocked
+from loaders import batches, caches, hidden_edges, read_through, stored
 from storage import entries, epochs, freshness, generations
 from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable
@@ -70,7 +72,23 @@ async def _changes_from_the_next(client: Any, viewers: Sequence[int], last: byte
     return answers
 
 
+def _hidden_are_not_watched(self: hidden_edges.HiddenEdgesOfViewers, one_id: int, other_id: int) -> None:
+    del self, one_id, other_id
+
+
+def _edges_are_kept(self: hidden_edges.HiddenEdgesOfViewers) -> None:
+    del self
+
+
+async def _watched_once_read(self: hidden_edges.HiddenEdgesOfViewers, viewer_id: int, blocked: Blocked) -> HiddenEdges:
+    """Note from then on what changes: what did while it was read is missed."""
+    edges = await _FETCH_EDGES(self, viewer_id, blocked)
+    edges.changed.clear()
+    return edges
+
+
 _ASK: Final = epochs._ask
+_FETCH_EDGES: Final = hidden_edges.HiddenEdgesOfViewers.fetch
 _ANNOUNCEMENT: Final = epochs.announcement
 _TELL: Final = freshness.Remembered._insist
 _LOOK: Final = generations.Generations.look
@@ -214,12 +232,16 @@ _SEEDS: Final[Mapping[str, int]] = {
     "the epoch is not compared when a fill is stored": 15,
     "the epoch is not compared when a value is read": 3,
     "the viewer's epoch is ignored": 5,
-    "flights of a changed person go on": 68,
-    "counts that came along are kept though forgotten": 28,
-    "a change that could not be told does not wait": 496,
-    "a change is announced before its epoch is renewed": 5,
-    "the generation is known for ever": 849,
-    "no generation is begun": 310,
+    "flights of a changed person go on": 500,
+    "counts that came along are kept though forgotten": 500,
+    "a change that could not be told does not wait": 890,
+    "a change is announced before its epoch is renewed": 230,
+    "the generation is known for ever": 980,
+    "no generation is begun": 430,
+    "whom the hidden know is not noted to have changed": 0,
+    "whom the hidden know is watched once it is read": 1510,
+    "whom the hidden know is kept when everything is forgotten": 100,
+    "whom the hidden know is kept for other hidden people": 10,
     "a failure to tell is taken for nothing": 15,
     "a change is not announced": 3,
     "changes of pairs are not announced": 12,
@@ -245,6 +267,16 @@ _PLANTS: Final[Mapping[str, Plant]] = {
     ),
     "flights are joined however old": _patched(batches.Batch, "may_be_joined_at", _always_joined),
     "counts that came along are kept though forgotten": _patched(read_through.Brought, "forget", _counts_are_kept),
+    "whom the hidden know is not noted to have changed": _patched(
+        hidden_edges.HiddenEdgesOfViewers, "note", _hidden_are_not_watched
+    ),
+    "whom the hidden know is watched once it is read": _patched(
+        hidden_edges.HiddenEdgesOfViewers, "fetch", _watched_once_read
+    ),
+    "whom the hidden know is kept when everything is forgotten": _patched(
+        hidden_edges.HiddenEdgesOfViewers, "forget_all", _edges_are_kept
+    ),
+    "whom the hidden know is kept for other hidden people": _patched(Blocked, "digest", lambda _blocked: b""),
     "memory outlives the lease on generations": _patched(generations.Generations, "lapse", _nothing_lapses),
     "the generation is known for ever": _known_and_kept_for_ever,
     "no generation is begun": _patched(generations.Generations, "begin", _no_generation),

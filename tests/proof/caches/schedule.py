@@ -13,6 +13,7 @@ from unittest import mock
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
 from domain.ids import OpaqueIds, cell_of
+from domain.users import Counts
 from loaders import Caches
 from loaders.caches import Bounds
 from loaders.kinds import SIDES, TALLIES, USERS, Kind, SideKey
@@ -20,7 +21,7 @@ from loaders.loaders import Loaders
 from storage.cells import ShardMap
 from storage.freshness import Remembered
 from storage.generations import Generations
-from tests.proof.caches.fakes import THEN, CellStore, FakeCell, FakeRedis, Faults, RedisServer, Timing, pause
+from tests.proof.caches.fakes import FOLLOWED, THEN, CellStore, FakeCell, FakeRedis, Faults, RedisServer, Timing, pause
 from tests.proof.caches.loop import NobodyWakes, VirtualLoop
 
 PROCESSES: Final = 2
@@ -90,11 +91,12 @@ class World:
     async def read(self, process: Process, viewer_id: int, user_id: int) -> None:
         """Read a person as a viewer does; what was answered before is a lower bound of what may be seen."""
         profile, pair = self.profiles[user_id], self.pairs.get((viewer_id, user_id), 0)
-        edges = self.edges.get(user_id, 0)
+        edges, hidden = self.edges.get(user_id, 0), self._hidden_from(viewer_id, user_id)
         loaders = Loaders(process.caches, viewer_id, THEN)
         try:
             [user], [relationship] = await loaders.fetch_people([user_id])
             tally = await loaders.tallies.load(user_id)
+            shown = await loaders.counts.load(user_id)
         except (Overloaded, DeadlineExceeded):
             if self.is_calm:
                 self.wrong.append("failed with nothing wrong")
@@ -105,6 +107,12 @@ class World:
             self.wrong.append("pair from before an answer")
         if tally.counts.followers < edges:
             self.wrong.append("counts from before an answer")
+        if FOLLOWED - shown.following < hidden:
+            self.wrong.append("counts with whom a block hides since an answer")
+
+    def _hidden_from(self, viewer_id: int, user_id: int) -> int:
+        """Count what must be taken off whom somebody follows, by the answers so far: whoever is in a pair is hidden."""
+        return sum(self.pairs.get((other, user_id), 0) for other in PEOPLE if self.pairs.get((viewer_id, other)))
 
     async def read_in_a_hurry(self, process: Process, viewer_id: int, user_id: int, seconds: float) -> None:
         """Read with little time left, or none."""
@@ -184,6 +192,16 @@ class World:
                 self.wrong.append("Redis holds an old side")
             for process in self.processes:
                 self._compare_memory(process, user_id)
+        for process in self.processes:
+            self._compare_edges(process)
+
+    def _compare_edges(self, process: Process) -> None:
+        for _, edges in process.caches.hidden_edges.kept():
+            for user_id in PEOPLE:
+                known = edges.shown(user_id, Counts(0, FOLLOWED))
+                now = sum(self.store_of(other).pairs.get((other, user_id), 0) for other in edges.blocked.ids)
+                if known is not None and FOLLOWED - known.following < now:
+                    self.wrong.append("a memory holds whom the hidden knew")
 
     def _is_old(self, side: Any, viewer_id: int) -> bool:
         pairs = self.store_of(viewer_id).pairs
