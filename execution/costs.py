@@ -198,7 +198,7 @@ def _literal(value: ValueNode | tuple[str, ...] | None) -> int | None:
 
 def _inside(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None
     return value
 
 

@@ -1,7 +1,7 @@
 """What a document may ask for, and what one operation may cost."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from graphql import (
@@ -94,14 +94,17 @@ def check_size(operation: OperationDefinitionNode, measure: Measure) -> GraphQLE
 
 def check_values(variables: Mapping[str, Any]) -> GraphQLError | None:
     """Give the error of variables that hold too many values to be read."""
-    count, waiting = 0, list[Any]([variables])
+    count, waiting = 0, list[Collection[Any]]([variables.values()])
     while waiting:
-        holder = waiting.pop()
-        values = holder.values() if isinstance(holder, Mapping) else holder
+        values = waiting.pop()
         count += len(values)
         if count > MAX_VALUES:
             return _error("BAD_USER_INPUT", f"The variables hold more than {MAX_VALUES} values.")
-        waiting += [value for value in values if isinstance(value, dict | list)]
+        for value in values:
+            if isinstance(value, dict):
+                waiting.append(value.values())
+            elif isinstance(value, list):
+                waiting.append(value)
     return None
 
 

@@ -103,15 +103,14 @@ class Loaders:
         waiting = self.asker.begin()
         if waiting is not None:
             await waiting
-        known = self.recall_people(user_ids)
-        if known is not None:
-            return known
-        return await asyncio.gather(self.users.load_many(user_ids), self._own_side.load_many(user_ids))
-
-    def recall_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]] | None:
-        """Give the same at once, or None where not all of it is known."""
         users, relationships = self.users.recall(user_ids), self._own_side.recall(user_ids)
-        return (users, relationships) if users is not None and relationships is not None else None
+        if users is None and relationships is None:
+            return await asyncio.gather(self.users.load_many(user_ids), self._own_side.load_many(user_ids))
+        if users is None:
+            users = await self.users.load_many(user_ids)
+        if relationships is None:
+            relationships = await self._own_side.load_many(user_ids)
+        return users, relationships
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
         """Give what the viewer is to many people."""

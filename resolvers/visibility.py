@@ -8,8 +8,7 @@ from resolvers.context import Context
 
 async def meet(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
     """Decide about many people at once: one load of profiles and one of relationships, whatever their number."""
-    loaders = context.loaders
-    people, relationships = loaders.recall_people(user_ids) or await loaders.fetch_people(user_ids)
+    people, relationships = await context.loaders.fetch_people(user_ids)
     return see_all(context.viewer_id, people, relationships, context.now)
 
 
