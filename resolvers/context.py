@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -85,9 +86,9 @@ class Context(msgspec.Struct, frozen=True):
         if scopes is not None and scope not in scopes:
             raise Forbidden(neededScope=scope.value)
 
-    async def count(self, operation: OperationClass) -> None:
-        """Count an operation that has limits of its own; raises RateLimited where it is one too many."""
-        await self.backend.quotas.count(self.charge.payer, operation)
+    def count(self, operation: OperationClass) -> Coroutine[Any, Any, None]:
+        """Count an operation that has limits of its own; what is given raises RateLimited where it is one too many."""
+        return self.backend.quotas.count(self.charge.payer, operation)
 
     async def issue_token(self, versions: Mapping[str, int], changed: Collection[int]) -> str:
         """Seal what a mutation produced, and how far the cells of the people whom it changed have come."""

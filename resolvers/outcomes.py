@@ -1,5 +1,6 @@
 """What a mutation tells: the person it changed, or why it did not; and what all actions on another person share."""
 
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 
@@ -11,8 +12,9 @@ from domain.transitions import Change, Transition
 from privacy.policy import Visible
 from resolvers.consistency import PAIR
 from resolvers.context import NOBODY, Context, require_viewer
-from resolvers.visibility import meet_one
-from storage.pairs import FollowLimitReached, change_pair
+from resolvers.visibility import meet_after, meet_one
+from storage.pair_actions import FollowLimitReached
+from storage.pairs import change_pair
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def cannot_target_self() -> Outcome:
 
 
 Meet = Callable[[Context, int], Awaitable[Visible | None]]
-"""How the person acted on is shown to the actor, before and after the action; None where there is nobody to act on."""
+"""How the person to act on is shown to the actor; None where there is nobody to act on."""
 
 
 async def act_on(
@@ -61,9 +63,7 @@ async def act_on(
         Overloaded: a cell does not answer; the action may be repeated as it is.
         RateLimited: the viewer did this too often.
     """
-    viewer_id = await require_viewer(context)
-    if counts_as is not None:
-        await context.count(counts_as)
+    viewer_id = await (require_viewer(context) if counts_as is None else _counted_viewer(context, counts_as))
     target_id = context.ids.decode(NodeType.USER, opaque_id) or NOBODY
     if target_id == viewer_id:
         return cannot_target_self()
@@ -71,20 +71,31 @@ async def act_on(
     if target is None:
         return unavailable()
     try:
+        transition, known = transition_for(target), target.relationship
         change = await change_pair(
-            context.database, viewer_id, target_id, transition_for(target), context.now, limits=limits
+            context.database, viewer_id, target_id, transition, context.now, limits=limits, known=known
         )
     except FollowLimitReached as reached:
         return refused(UserErrorCode.FOLLOW_LIMIT_REACHED, str(reached), "userId")
     if change is None:
         return unavailable()
-    return await _show_changed(context, target, change, show)
+    return await _show_changed(context, target, change)
 
 
-async def _show_changed(context: Context, target: Visible, change: Change, show: Meet) -> Outcome:
+async def _counted_viewer(context: Context, operation: OperationClass) -> int:
+    """Count what the viewer does while the viewer is looked up."""
+    if context.viewer_id is None:
+        return await require_viewer(context)
+    with contextlib.closing(context.count(operation)) as counting:
+        viewer_id = await require_viewer(context)
+        await counting
+    return viewer_id
+
+
+async def _show_changed(context: Context, target: Visible, change: Change) -> Outcome:
     if change.events:
         context.backend.bell.ring(context.database.shards.home(min(target.user.id, target.viewer_id or NOBODY)))
     context.loaders.forget()
     changed = (target.user.id, target.viewer_id or NOBODY)
     token = await context.issue_token({PAIR + target.user.opaque_id: change.after.version}, changed)
-    return Outcome(user=await show(context, target.user.id), consistency_token=token)
+    return Outcome(user=meet_after(context, target, change.after), consistency_token=token)

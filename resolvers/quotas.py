@@ -9,8 +9,8 @@ import dataclasses
 import datetime as dt
 import functools
 import math
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from domain.errors import RateLimited
 from domain.rate_limits import RATES, OperationClass, Rate, Standing
 from storage.budgets import WINDOW_S, Account, Budgets
 from storage.metrics import RATE_LIMITED
-from storage.rate_windows import RateWindows
+from storage.rate_windows import Hits, RateWindows
 
 _BUDGET: Final = "BUDGET"
 
@@ -133,17 +133,26 @@ class Limited:
         if not await self._budgets.spend(*self._purse(payer), cost):
             self._refuse(_BUDGET, self._standing(self._account(payer)))
 
-    async def count(self, payer: Payer, operation: OperationClass, *, account: str | None = None) -> None:
-        """Count an operation of a class; raises RateLimited where it is one too many.
+    def count(
+        self, payer: Payer, operation: OperationClass, *, account: str | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Count an operation of a class, at once; what is given raises RateLimited where it is one too many.
 
         `account` is the one that is claimed where nobody is signed in yet, such as the name at a sign-in.
         """
         limits = self._limits(payer, operation, account)
-        within = await asyncio.gather(*(self._windows.hit(rate, *names) for rate, names in limits))
+        return self._count(operation, limits, self._windows.begin(limits))
+
+    async def _count(
+        self, operation: OperationClass, limits: Sequence[tuple[Rate, tuple[str, str, str]]], begun: Hits
+    ) -> None:
+        within = await self._windows.hits(begun)
         reached = [limit for limit, is_within in zip(limits, within, strict=True) if not is_within]
-        if reached:
+        if reached and self._terms.enforced:
             standings = [await self._windows.look(rate, *names) for rate, names in reached]
             self._refuse(operation.value, max(standings, key=lambda standing: standing.resets_at))
+        elif reached:
+            RATE_LIMITED.labels(operation.value, "counted").inc()
 
     def budget(self, payer: Payer) -> Standing | None:
         """Tell how much of the payer's budget is spent."""

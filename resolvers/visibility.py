@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
-from privacy.policy import Visible, see_all, see_own_block
+import msgspec
+
+from domain.relationships import Relationship
+from privacy.policy import Visible, see, see_all, see_own_block
 from resolvers.context import Context
 
 
@@ -16,6 +19,20 @@ async def meet_one(context: Context, user_id: int) -> Visible | None:
     """Decide about one person."""
     [person] = await meet(context, [user_id])
     return person
+
+
+def meet_after(context: Context, person: Visible, relationship: Relationship) -> Visible | None:
+    """Decide about somebody whom the viewer met a moment ago, now that this is what they are to each other.
+
+    Whoever blocks the person since is shown the stub with which that is managed. The rest is as it was when the viewer
+    met the person: what others change meanwhile, they change while this goes on. What the viewer mutes is as it was.
+    """
+    if context.viewer_id is None:
+        return None
+    muted = person.relationship
+    pair = msgspec.structs.replace(relationship, mutes=muted.mutes, mutes_until=muted.mutes_until)
+    seen = see(context.viewer_id, person.user, pair, context.now)
+    return seen or see_own_block(context.viewer_id, person.user, pair, context.now)
 
 
 async def meet_own_blocks(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:

@@ -94,6 +94,27 @@ class Cell:
                 raise OutcomeUnknown(retryAfter=RETRY_AFTER_S) from error  # not for `transact` to repeat
             return result
 
+    async def commit(self, statement: str, *arguments: object) -> list[Record]:
+        """Run one statement that is a transaction of its own; repeated where it is certain to have had no effect.
+
+        Nothing but its own time ends it, as with the commit of `transact`.
+
+        Raises:
+            Overloaded: as `transact` does.
+            DeadlineExceeded: the request has no time left; nothing was done.
+        """
+        with await self.guard.enter(Priority.MUTATION):
+            return await _repeated(self._commit, statement, arguments)
+
+    async def _commit(self, statement: str, arguments: Sequence[object]) -> list[Record]:
+        async with await self._take() as connection:
+            if deadlines.is_over():
+                raise DeadlineExceeded
+            try:
+                return await connection.fetch(statement, *arguments)
+            except (*LOST, *LATE) as error:
+                raise OutcomeUnknown(retryAfter=RETRY_AFTER_S) from error  # not for `commit` to repeat
+
     async def _take(self) -> Loan:
         """Take a connection, which is given back by `async with`."""
         seconds = deadlines.left(ACQUIRE_TIMEOUT_S)

@@ -6,6 +6,7 @@ from domain.digests import Digests
 from domain.ids import OpaqueIds
 from storage.cells import ShardMap
 from storage.freshness import Freshness, NothingRemembered
+from storage.plain_cells import PlainCells
 from storage.replicas import Replicas
 
 
@@ -18,3 +19,4 @@ class Database:
     freshness: Freshness = dataclasses.field(default_factory=NothingRemembered)
     replicas: Replicas = dataclasses.field(default_factory=Replicas)
     digests: Digests = dataclasses.field(default_factory=Digests.of_nobody)
+    plain: PlainCells = dataclasses.field(default_factory=PlainCells)

@@ -52,11 +52,14 @@ class OutboxRow:
 
 async def append(connection: Connection, events: Sequence[Event]) -> None:
     """Write events, in order and with the trace at hand, in the caller's transaction."""
-    if not events:
-        return
+    if events:
+        await connection.execute(_APPEND, *columns(events))
+
+
+def columns(events: Sequence[Event]) -> tuple[object, ...]:
+    """Give what rows are made of, in order: five lists, and the trace at hand."""
     trace = traces.current()
-    await connection.execute(
-        _APPEND,
+    return (
         [event.id for event in events],
         [event.stream for event in events],
         [event.actor_id for event in events],

@@ -1,9 +1,10 @@
 """How often something was done lately: sliding windows of the library `limits`, in Redis or else in this process."""
 
+import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, SlidingWindowCounterSupport, Storage
@@ -11,12 +12,15 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import RedisStorage
 
 from domain.rate_limits import Rate, Standing
-from storage.redis_client import CacheUnavailable, Redis
+from storage.exchanges import Command
+from storage.redis_client import CacheUnavailable, Redis, ScriptUnknown
+from storage.scripts import Script
 
 T = TypeVar("T")
 
 _NAMESPACE: Final = "rate"
 _REMEMBERED: Final = 10_000
+_ACQUIRE: Final = Script(RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode())
 
 
 class _Shared(Storage, SlidingWindowCounterSupport):
@@ -67,7 +71,7 @@ class _Shared(Storage, SlidingWindowCounterSupport):
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count, unless that would be too many."""
-        script, keys = RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW, _keys(key)
+        script, keys = _ACQUIRE.text, _keys(key)
         return bool(await self._redis.run(lambda client: client.eval(script, 2, *keys, limit, expiry, amount)))
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
@@ -88,17 +92,51 @@ def _keys(key: str) -> tuple[str, str]:
     return f"{{{key}}}/before", f"{{{key}}}/now"
 
 
+class Hits(NamedTuple):
+    """What is being counted: in which windows, by which calls of the script, and the answers to them."""
+
+    named: Sequence[tuple[RateLimitItemPerSecond, Sequence[str]]]
+    calls: Sequence[Command]
+    asked: asyncio.Future[list[Any]] | None
+
+
 class RateWindows:
     """Counts what is done; where Redis does not answer, what is done in this process."""
 
     def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._shared = SlidingWindowCounterRateLimiter(_Shared(redis))
         self._memory = MemoryStorage()
         self._own = SlidingWindowCounterRateLimiter(self._memory)
 
     async def hit(self, rate: Rate, *names: str) -> bool:
         """Count once more, by what the names say; False where that is too often, and then it is not counted."""
-        return await self._with(lambda limiter: limiter.hit(_item(rate), *names))
+        [is_within] = await self.hits(self.begin([(rate, names)]))
+        return is_within
+
+    def begin(self, limits: Sequence[tuple[Rate, Sequence[str]]]) -> Hits:
+        """Count once more in each of some windows, in one look at Redis; `hits` waits for what came of it."""
+        named = [(_item(rate), names) for rate, names in limits]
+        calls = [(2, *_keys(item.key_for(*names)), item.amount, item.get_expiry(), 1) for item, names in named]
+        # Of several servers some may know the script: asked once more, those would count twice.
+        how, script = ("EVAL", _ACQUIRE.text) if self._redis.is_cluster else ("EVALSHA", _ACQUIRE.digest)
+        return Hits(named, calls, self._redis.ask([(how, script, *call) for call in calls]) if calls else None)
+
+    async def hits(self, begun: Hits) -> list[bool]:
+        """Tell in which windows there was room; see `hit`."""
+        try:
+            return list(map(bool, await self._answers(begun)))
+        except CacheUnavailable:
+            await self._make_room()
+            return [await self._own.hit(item, *names) for item, names in begun.named]
+
+    async def _answers(self, begun: Hits) -> list[Any]:
+        if begun.asked is None:
+            return []
+        try:
+            return await begun.asked
+        except ScriptUnknown:
+            return await self._redis.exchange([("EVAL", _ACQUIRE.text, *call) for call in begun.calls])
 
     async def look(self, rate: Rate, *names: str) -> Standing:
         """Tell how much of a rate is used up, counting nothing."""
@@ -115,9 +153,12 @@ class RateWindows:
         try:
             return await ask(self._shared)
         except CacheUnavailable:
-            if len(self._memory.storage) > _REMEMBERED:
-                await self._memory.reset()
+            await self._make_room()
             return await ask(self._own)
+
+    async def _make_room(self) -> None:
+        if len(self._memory.storage) > _REMEMBERED:
+            await self._memory.reset()
 
 
 def _item(rate: Rate) -> RateLimitItemPerSecond:

@@ -117,6 +117,18 @@ class Redis:
             return await self._exchanges.ask(commands)
         return await self.run(lambda client: _send_to_nodes(client, commands))
 
+    def ask(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """Send commands as `exchange` does, one at least, and give what is done when the answers are there.
+
+        Whoever does not wait for it any more may leave it alone.
+        """
+        if self._exchanges is not None:
+            asked = self._exchanges.ask(commands)
+        else:
+            asked = asyncio.ensure_future(self.exchange(commands))
+        asked.add_done_callback(_look_at)
+        return asked
+
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read values at once, None where there is none; raises CacheUnavailable."""
         if self.is_cluster or not keys:
@@ -215,6 +227,11 @@ class Redis:
             await self._calls.acquire()
         with contextlib.suppress(*_AWAY, RedisError):  # one that was slow to close is closed all the same
             await self.client.aclose()
+
+
+def _look_at(asked: asyncio.Future[list[Any]]) -> None:
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _limits() -> Limits:

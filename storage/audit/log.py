@@ -26,6 +26,8 @@ _PAGE_DOWN: Final = _PAGE.format(beyond="<", order="DESC")
 _PAGE_UP: Final = _PAGE.format(beyond=">", order="ASC")
 _LAST: Final = (1 << 63) - 1
 
+AuditRow = tuple[int, str, int | None, int, str | None, bytes | None, bytes | None]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -60,8 +62,15 @@ async def write_audit(
         AlreadyDone: it was done by an earlier run of the same named mutation.
     """
     await record_effect(connection, action, target_id)
-    digests = database.digests.of(before), database.digests.of(after)
-    await connection.execute(_WRITE, actor_id, action, target_id, version, acting.current_session(), *digests)
+    await connection.execute(_WRITE, *audit_row(database, actor_id, action, target_id, version, before, after))
+
+
+def audit_row(  # noqa: PLR0917 - one row
+    database: Database, actor_id: int, action: str, target_id: int | None, version: int, before: object, after: object
+) -> AuditRow:
+    """Give the columns of a row in their order: actor, action, target, version, session, and the two digests."""
+    digests = database.digests
+    return actor_id, action, target_id, version, acting.current_session(), digests.of(before), digests.of(after)
 
 
 async def fetch_entries(

@@ -47,6 +47,7 @@ class CountingRedis:
         self._redis = redis
         self.trips = 0
         self.is_away = False
+        self.is_cluster = redis.is_cluster
 
     async def run(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
         self.trips += 1
@@ -56,6 +57,9 @@ class CountingRedis:
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         return list(await self.run(lambda _client: self._redis.exchange(commands)))
+
+    def ask(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        return asyncio.ensure_future(self.exchange(commands))
 
     async def ping(self) -> None:
         await self._redis.ping()

@@ -13,7 +13,7 @@ import pytest
 
 import storage
 from embedded import Addresses
-from storage import lists, notifications, outbox_reading, own_lists, pairs, relationships, tallies, users
+from storage import lists, notifications, outbox_reading, own_lists, pairs, pairs_at_once, relationships, tallies, users
 from storage.migrate import migrate
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ OUTBOX: Final[Mapping[str, str]] = {
     "what waits": outbox_reading._FETCH_BACKLOG,
 }
 UPSERTS: Final[Mapping[str, str]] = {"the lock of a pair": pairs._LOCK, "a side of a pair": pairs._WRITE}
+AT_ONCE: Final[Mapping[str, str]] = {
+    "a pair that begins": pairs_at_once._STATEMENTS[True],
+    "a pair that goes on": pairs_at_once._STATEMENTS[False],
+    "what was told": pairs_at_once._WITHDRAW,
+}
 BIG: Final = ("users", "user_counts", "usernames", "relationships", "notifications", "outbox")
 
 
@@ -214,6 +219,11 @@ async def test_an_upsert_finds_its_row_by_the_primary_key(full: Connection, name
     plan = await plan_of(full, UPSERTS[name])
     assert plan["Conflict Arbiter Indexes"] == ["relationships_pkey"]
     assert read_whole(plan) == []
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+async def test_a_change_at_once_finds_all_its_rows_by_indexes(full: Connection, name: str) -> None:
+    assert read_whole(await plan_of(full, AT_ONCE[name])) == []
 
 
 async def test_a_statement_that_reads_a_table_whole_is_found(full: Connection) -> None:

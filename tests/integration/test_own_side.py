@@ -22,7 +22,8 @@ from schema.fields import OperationContext
 from schema.schema import SCHEMA
 from storage.cells import Cell, Connection, Record
 from storage.database import Database
-from storage.pairs import FollowLimitReached, change_pair
+from storage.pair_actions import FollowLimitReached
+from storage.pairs import change_pair
 from tests.cold import is_watch, make_cold
 from tests.conftest import MakePerson, Person
 from tests.integration.test_lists import counted

@@ -3,6 +3,7 @@
 Each is a defect that somebody could make, and that the state machine must find. The service itself knows nothing of it.
 """
 
+import dataclasses
 import datetime as dt
 import functools
 import importlib
@@ -23,8 +24,8 @@ from privacy.policy import Visible, see
 from resolvers import outcomes
 from resolvers.context import Context
 from resolvers.visibility import meet
-from storage import audit, counters, lists, mutes, outbox, pairs, relationships, requests
-from storage.cells import Connection
+from storage import audit, counters, lists, mutes, outbox, pairs, pairs_at_once, relationships, requests
+from storage.cells import Cell, Connection
 from storage.database import Database
 
 Bug = Callable[[], None]
@@ -114,7 +115,11 @@ def only_one_row_is_written() -> None:
     async def apply_nothing(_database: Database, _owner: int, _other: int, _side: Relationship) -> bool:
         return False
 
+    async def write_one_at_once(cell: Cell, pair: pairs_at_once.PairWrite) -> bool:
+        return await pairs_at_once.write_at_once(cell, dataclasses.replace(pair, is_whole=False))
+
     replace("storage.pairs", "_write", write_one)
+    replace("storage.pairs", "write_at_once", write_one_at_once)
     replace("storage.pairs", "apply_side", apply_nothing)
 
 
@@ -125,6 +130,7 @@ def counters_never_go_down() -> None:
         return CountChange(max(0, right.followers), max(0, right.following))
 
     replace("storage.pairs", "count_change", change)
+    replace("storage.pairs_at_once", "count_change", change)
 
 
 @planted
@@ -203,12 +209,12 @@ def cancelling_ends_the_follow() -> None:
 
 @planted
 def unblocking_is_silent() -> None:
-    append = outbox.append
+    columns = outbox.columns
 
-    async def append_most(connection: Connection, events: Sequence[Event]) -> None:
-        await append(connection, [event for event in events if event.type is not EventType.USER_UNBLOCKED])
+    def columns_of_most(events: Sequence[Event]) -> tuple[object, ...]:
+        return columns([event for event in events if event.type is not EventType.USER_UNBLOCKED])
 
-    replace("storage.outbox", "append", append_most)
+    replace("storage.outbox", "columns", columns_of_most)
 
 
 @planted
@@ -231,7 +237,12 @@ def rejecting_leaves_no_audit_row() -> None:
         if action != EventType.FOLLOW_REJECTED.value:
             await audit.write_audit(database, connection, actor_id, action, **details)
 
+    async def write_most_at_once(cell: Cell, pair: pairs_at_once.PairWrite) -> bool:
+        is_rejected = pair.audit is not None and EventType.FOLLOW_REJECTED.value in pair.audit
+        return await pairs_at_once.write_at_once(cell, dataclasses.replace(pair, audit=None) if is_rejected else pair)
+
     replace("storage.pairs", "write_audit", write_most)
+    replace("storage.pairs", "write_at_once", write_most_at_once)
 
 
 @planted

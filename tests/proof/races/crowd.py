@@ -95,14 +95,18 @@ def is_forbidden(side: Relationship) -> bool:
 class Crowd:
     """Sixteen clients with connections of their own, and the people they act for."""
 
-    def __init__(self, clients: Sequence[Database], people: Sequence[int], *, seed: int, hot_share: float) -> None:
+    def __init__(
+        self, clients: Sequence[Database], people: Sequence[int], *, seed: int, hot_share: float, known_share: float
+    ) -> None:
         self._clients = clients
         self._people = people
         self._rng = random.Random(seed)
         self._hot = [self._any_pair() for _ in range(HOT_PAIRS)]
         self._hot_share = hot_share
+        self._known_share = known_share
         self._private = frozenset(people[::2])
         self._promised: dict[Pair, int] = collections.defaultdict(int)
+        self._last: dict[Pair, Relationship] = {}
         self.record = Record()
 
     async def act(self, operations: int) -> Record:
@@ -138,12 +142,20 @@ class Crowd:
             return
         self.record.looks.append(Look(sides.get(target, Relationship()), promised))
 
+    def _known(self, actor: int, pair: Pair) -> Relationship | None:
+        """Give what the actor takes the pair for, which may be long past; now and then nothing."""
+        if self._rng.random() >= self._known_share:
+            return None
+        low = self._last.get(pair, Relationship())
+        return low if actor == pair[0] else low.mirrored()
+
     async def _change(self, database: Database, actor: int, target: int, name: str) -> None:
         pair = _pair(actor, target)
         transition = _transition(name, target_is_private=target in self._private)
         operation = Operation(name, transition, by_low=actor == pair[0], invoked=time.monotonic())
+        known = self._known(actor, pair)
         try:
-            change = await change_pair(database, actor, target, transition, dt.datetime.now(dt.UTC))
+            change = await change_pair(database, actor, target, transition, dt.datetime.now(dt.UTC), known=known)
         except (Overloaded, asyncpg.CheckViolationError):
             self.record.unanswered += 1
             self.record.histories[pair].append(dataclasses.replace(operation, is_known=False))
@@ -154,6 +166,7 @@ class Crowd:
             state = plain(change.after if operation.by_low else change.after.mirrored())
             answer = Answer(change.events, state)
             self._promised[pair] = max(self._promised[pair], state.version)
+            self._last[pair] = change.after if operation.by_low else change.after.mirrored()
         self.record.histories[pair].append(
             dataclasses.replace(operation, answered=time.monotonic(), answer=answer),
         )

@@ -16,7 +16,7 @@ import pytest
 from domain.errors import Overloaded
 from domain.relationships import Relationship
 from domain.transitions import follow
-from storage import cells, pairs
+from storage import cells, pairs, pairs_at_once
 from storage.cells import Connection, open_cells
 from storage.counters import Threshold
 from storage.database import Database
@@ -38,11 +38,17 @@ FROM relationships WHERE owner_id = $1 AND other_id = $2
 
 
 async def race(
-    database: Database, dsns: tuple[str, ...], make_person: MakePerson, operations: int, *, hot_share: float
+    database: Database,
+    dsns: tuple[str, ...],
+    make_person: MakePerson,
+    operations: int,
+    *,
+    hot_share: float,
+    known_share: float = 0.7,
 ) -> tuple[Verdict, Record]:
     people = [(await patiently(make_person)).id for _ in range(PEOPLE)]
     async with open_clients(dsns, database) as clients:
-        record = await Crowd(clients, people, seed=20, hot_share=hot_share).act(operations)
+        record = await Crowd(clients, people, seed=20, hot_share=hot_share, known_share=known_share).act(operations)
     verdict = await judge(database, people, record)
     done = sum(len(history) for history in record.histories.values())
     sys.stdout.write(
@@ -75,9 +81,22 @@ async def test_without_the_lock_the_same_race_goes_wrong(
         return relationship_of(rows[0]) if rows else Relationship()
 
     monkeypatch.setattr(pairs, "_lock", read)
-    verdict, _ = await race(database, dsns, make_person, max(300, OPERATIONS // 10), hot_share=1.0)
+    number = max(300, OPERATIONS // 10)
+    verdict, _ = await race(database, dsns, make_person, number, hot_share=1.0, known_share=0.0)
     assert verdict.not_linearizable > 0
     assert verdict.miscounted > 0
+
+
+async def test_without_a_look_at_the_version_what_is_known_goes_wrong(
+    database: Database, dsns: tuple[str, ...], make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for begins, statement in pairs_at_once._STATEMENTS.items():
+        blind = statement.replace("r.version = $37", "$37::bigint IS NOT NULL")
+        assert blind != statement
+        monkeypatch.setitem(pairs_at_once._STATEMENTS, begins, blind)
+    number = max(300, OPERATIONS // 10)
+    verdict, _ = await race(database, dsns, make_person, number, hot_share=1.0, known_share=1.0)
+    assert verdict.not_linearizable > 0
 
 
 async def test_whoever_waits_too_long_for_a_lock_is_told_to_repeat(
