@@ -48,9 +48,9 @@ class Level:
         self.selection = selection
         self.objects = objects
         self.place = place
-        self.columns: list[Any] = [None] * len(selection.columns)
+        self.columns: list[Any] = [None] * selection.width
         """Of a leaf its values; of a field that leads on, for each parent what it became (`execution.shaping`)."""
-        self.below: list[Sequence[Level]] = [()] * len(selection.columns) if selection.branching else []
+        self.below: list[Sequence[Level]] = [()] * selection.width if selection.branching else []
         self.masks: Sequence[int] = ()
         """For each object the groups that show."""
         self.standings: Set[int] = NOBODY

@@ -73,6 +73,8 @@ class Entry:
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Then, what the other arguments are."""
     is_leaf: bool = True
+    is_settled: bool = False
+    """Whether what answers for a whole level gives leaf values, which are nothing but kept."""
     asks_type: bool = False
     """Whether each object has to be asked for its type."""
     serialize: Callable[[Any], Any] | None = None
@@ -98,6 +100,8 @@ class Selection:
     type: GraphQLObjectType
     entries: list[Entry]
     columns: list[Entry]
+    width: int
+    """How many columns there are."""
     branching: list[Entry]
     """Those of the columns that lead to further levels."""
     masks: Callable[[Sequence[Any]], list[int]] | None

@@ -106,6 +106,7 @@ def _selection(work: _Work, type_: GraphQLObjectType, fields: dict[str, FieldDet
         type=type_,
         entries=entries,
         columns=columns,
+        width=len(columns),
         branching=[entry for entry in columns if not entry.is_leaf],
         masks=guards[0].masks if guards else None,
         build=make_build(type_.name, entries),
@@ -196,6 +197,7 @@ def _is_inline(entry: Entry) -> bool:
 
 def _complete_entry(work: _Work, entry: Entry) -> None:
     entry.is_leaf = is_leaf_type(entry.named)
+    entry.is_settled = entry.is_leaf and entry.depth == 0 and entry.function is not None
     entry.arguments = _constant_arguments(work, entry)
     if entry.is_leaf:
         entry.serialize = serializer(entry.type)

@@ -70,8 +70,8 @@ def run_column(run: Run, level: Level, entry: Entry) -> Waiting:
     arguments = entry.arguments
     if arguments.__class__ is not dict:  # they depend on the request, or cannot be had
         arguments = run.arguments(entry)
-    if isinstance(arguments, Exception):
-        return settle(run, level, entry, [arguments] * len(objects))
+        if isinstance(arguments, Exception):
+            return settle(run, level, entry, [arguments] * len(objects))
     shown = _shown(level, entry.guard.bit) if entry.guard is not None else None
     if shown is not None:
         objects = [objects[index] for index in shown]
@@ -94,7 +94,7 @@ async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, show
 
 def settle(run: Run, level: Level, entry: Entry, answers: list[Any]) -> Waiting:
     """Keep what a field gave, and run the levels that it leads to."""
-    if entry.is_leaf and entry.depth == 0 and entry.function is not None:
+    if entry.is_settled:
         level.columns[entry.column] = answers
         return None
     if not (entry.is_leaf or run.plan.traces) and shape_plain(level, entry, answers):
