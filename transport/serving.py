@@ -5,6 +5,7 @@ is none it waits.
 """
 
 import asyncio
+import itertools
 import resource
 import socket
 import ssl
@@ -19,6 +20,8 @@ from transport.connections import ConnectionCaps, Connections, Early, Short
 from transport.health import DRAINING
 
 BACKLOG: Final = 1024
+ACCEPT_AT_ONCE: Final = 8
+"""How many connections are taken in one turn of the loop."""
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_S: Final = 2.0
 """How long a connection without a request is kept while draining, for the request that may be on its way."""
@@ -72,7 +75,7 @@ class Serving:
         )
         loop = asyncio.get_running_loop()
         timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None
-        for listener in listeners:
+        for listener in itertools.chain.from_iterable(map(_several, listeners)):
             self._servers.append(
                 await loop.create_server(
                     self._connections, sock=listener, ssl=self._tls, backlog=BACKLOG, ssl_handshake_timeout=timeout
@@ -100,3 +103,12 @@ def want_descriptors(connections: int) -> None:
     if resource.RLIM_INFINITY != soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _several(listener: socket.socket) -> list[socket.socket]:
+    """Give a listening socket under several descriptors: libuv takes one connection from each in a turn of the loop.
+
+    With one alone, a loop whose turns are long leaves clients waiting until the kernel drops what they send, and they
+    try again after seconds.
+    """
+    return [listener, *(listener.dup() for _ in range(ACCEPT_AT_ONCE - 1))]

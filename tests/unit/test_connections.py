@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,7 +27,7 @@ from transport.addresses import network_of
 from transport.admission import ADMISSION, Admission
 from transport.answers import Answer
 from transport.connection import TURNED_AWAY, Answering, Connection
-from transport.connections import ConnectionCaps
+from transport.connections import CONNECTIONS, ConnectionCaps
 from transport.failures import FORM, errors_middleware, mark
 from transport.health import DRAINING
 from transport.serving import Serving
@@ -511,3 +512,20 @@ def test_only_one_whole_plain_request_is_refused_unparsed(name: str) -> None:
     with admission:
         assert admission.early(SAID) is not None
         assert admission.early(MORE_TO_SAY[name]) is None
+
+
+async def turns_to_accept(number: int) -> int:
+    """Count the turns of the loop until so many clients that wait are all taken."""
+    before = CONNECTIONS._value.get()
+    async with serving() as served, contextlib.AsyncExitStack() as stack:
+        for _ in range(number):
+            stack.enter_context(create_connection((HOST, served.port)))
+        turns = 0
+        while CONNECTIONS._value.get() < before + number:
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+
+async def test_a_loop_whose_turns_are_long_still_takes_those_who_connect() -> None:
+    assert await asyncio.to_thread(uvloop.run, turns_to_accept(80)) <= 40
