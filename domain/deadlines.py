@@ -69,7 +69,7 @@ def left(most: float) -> float:
     Raises:
         DeadlineExceeded: nothing is left.
     """
-    deadline = current()
+    deadline = _DEADLINE.get()
     if deadline is None:
         return most
     remaining = deadline - monotonic()

@@ -28,7 +28,7 @@ from execution.documents import Documents, Prepared, shortened
 from execution.dry_runs import dry_run
 from execution.errors import present_error, without_values
 from execution.executing import execute_plan
-from execution.limits import check_cost, check_values
+from execution.limits import MAX_COST, check_values, too_costly
 from execution.plan import Outline, Plan
 from execution.plans import NEW, Plans
 from schema.fields import OperationContext
@@ -106,9 +106,12 @@ class Operation(msgspec.Struct):
         Whatever waits heeds the deadline by itself, so that the rest of the answer can still be given. A query in which
         something does not is cut off a little later; a mutation never is, which must tell of what it has done.
         """
+        plan = self.plan
         try:
             seconds = None if self.type is _MUTATION else deadlines.left(_NO_DEADLINE_S) + _GRACE_S
-            result = self._begin()
+            if plan is None or self.shadows:
+                return self._finish(self._execute(), seconds)
+            result = execute_plan(plan, self.context, _ROOT, self.variables)
         except DeadlineExceeded:
             return _too_late()
         return present(result, self.context) if isinstance(result, ExecutionResult) else self._finish(result, seconds)
@@ -119,11 +122,6 @@ class Operation(msgspec.Struct):
                 return present(await result, self.context)
         except (TimeoutError, DeadlineExceeded):
             return _too_late()
-
-    def _begin(self) -> ExecutionResult | Awaitable[ExecutionResult]:
-        if self.plan is not None and not self.shadows:
-            return execute_plan(self.plan, self.context, _ROOT, self.variables)
-        return self._execute()
 
     async def _execute(self) -> ExecutionResult:
         result: ExecutionResult = await _awaited(self.build().execute_operation())
@@ -281,10 +279,10 @@ class Engine:
 
 def _estimated(prepared: Prepared, operation: Operation) -> Operation | Response:
     """Say what an operation costs, now that its variables are known, or that it is too much."""
-    estimate = prepared.formulas[operation.name].of(operation.variables.coerced)
-    too_much = check_cost(estimate)
-    if too_much is not None:
-        return failed([too_much])
+    formula = prepared.formulas[operation.name]
+    estimate = formula.of(operation.variables.coerced) if formula.terms else formula.certain
+    if estimate.cost > MAX_COST:
+        return failed([too_costly(estimate)])
     operation.estimate = estimate
     return operation
 

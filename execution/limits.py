@@ -108,12 +108,10 @@ def check_values(variables: Mapping[str, Any]) -> GraphQLError | None:
     return None
 
 
-def check_cost(estimate: Estimate, limit: int = MAX_COST) -> GraphQLError | None:
-    """Give the error of an operation that would cost too much."""
-    if estimate.cost <= limit:
-        return None
-    message = f"The operation could cost {estimate.cost}; {limit} is allowed. Ask for smaller pages."
-    return _error("QUERY_TOO_COMPLEX", message, cost=estimate.cost, limit=limit)
+def too_costly(estimate: Estimate) -> GraphQLError:
+    """Give the error of an operation that would cost more than MAX_COST."""
+    message = f"The operation could cost {estimate.cost}; {MAX_COST} is allowed. Ask for smaller pages."
+    return _error("QUERY_TOO_COMPLEX", message, cost=estimate.cost, limit=MAX_COST)
 
 
 def _error(code: str, message: str, **extensions: object) -> GraphQLError:

@@ -98,7 +98,7 @@ def settle(run: Run, level: Level, entry: Entry, answers: list[Any]) -> Waiting:
         level.columns[entry.column] = answers
         return None
     if not (entry.is_leaf or run.plan.traces) and shape_plain(level, entry, answers):
-        return _run_below(run, level.below[entry.column])
+        return run_level(run, level.below[entry.column][0])
     values = tidy(entry, answers)
     if values.__class__ is not list:
         return _settle_tidied(run, level, entry, values)

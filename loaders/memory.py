@@ -89,8 +89,8 @@ class Memory:
 
     def get(self, place: Place) -> Held | None:
         """Give what is remembered, unless it is too old."""
-        now = self._now()
-        held = self._at(place)
+        now, (kind, key) = self._now(), place
+        held = self._shelves[kind].get(key)
         return None if held is None or self.is_off or held.until <= now else held
 
     def recall(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
