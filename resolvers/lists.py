@@ -1,5 +1,6 @@
 """Follower and following pages: what the viewer may see of them, refilled within bounds."""
 
+import collections
 import dataclasses
 import datetime as dt
 import itertools
@@ -159,11 +160,14 @@ def _begin(
 async def _read_on(context: Context, kind: ListKind, lacking: Sequence[_Reading], span: Span) -> None:
     """Read another round for whoever lacks rows."""
     among = await context.loaders.fetch_followed_ids() if kind is ListKind.MUTUAL else None
-    for beyond in {reading.beyond for reading in lacking}:
-        readings = [reading for reading in lacking if reading.beyond == beyond]
+    groups: dict[Position | None, list[_Reading]] = collections.defaultdict(list)
+    for reading in lacking:
+        groups[reading.beyond].append(reading)
+    for beyond, readings in groups.items():
+        owner_ids = [reading.owner.user.id for reading in readings]
         its_span = span if beyond is None else dataclasses.replace(span, beyond=beyond)
-        rows = await context.loaders.fetch_list(kind, [reading.owner.user.id for reading in readings], its_span, among)
-        found = [rows[reading.owner.user.id] for reading in readings]
+        rows = await context.loaders.fetch_list(kind, owner_ids, its_span, among)
+        found = [rows[owner_id] for owner_id in owner_ids]
         people = await _meet_all(context, kind, list(map(_USER_ID, itertools.chain.from_iterable(found))))
         place = 0
         for reading, entries in zip(readings, found, strict=True):

@@ -131,6 +131,16 @@ def attribute(
     return _field(resolve, Attribute(path), [], group, description, directives=_directives(size))
 
 
+def column(path: str, function: LevelFunction) -> Any:
+    """Make a field that is read off the object, or, with less effort, off a whole level by a function of it."""
+    read = operator.attrgetter(path)
+
+    def resolve(root: Any) -> Any:
+        return read(root)
+
+    return _field(resolve, Level(function), [], None, inspect.getdoc(function), directives=())
+
+
 def derived(
     function: Callable[[Any], object], *, group: FieldGroup | None = None, description: str | None = None
 ) -> Any:

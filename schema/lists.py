@@ -13,7 +13,7 @@ from resolvers import lists
 from resolvers.context import Context
 from resolvers.lists import FollowerPage
 from schema.costs import Cost
-from schema.fields import level
+from schema.fields import column, level
 
 if TYPE_CHECKING:
     from schema.users import User
@@ -40,7 +40,7 @@ def cursor(_context: Context, edges: Sequence[lists.FollowerEdge]) -> list[str]:
 class FollowerEdge:
     """Source: `resolvers.lists.FollowerEdge`."""
 
-    cursor: str = level(cursor)
+    cursor: str = column("cursor", cursor)
     node: Person
     followed_at: dt.datetime
 
