@@ -2,18 +2,23 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 import pytest
 
+from domain.errors import Overloaded
+from domain.events import EventType
 from domain.relationships import FollowState, Relationship
-from domain.transitions import block, follow, unfollow
+from domain.transitions import Change, block, follow, unfollow
 from storage import pairs as module
+from storage.cells import Cell, Connection
 from storage.database import Database
 from storage.pairs import apply_side, change_pair
 from storage.relationships import fetch_relationships
 from storage.users import fetch_users
-from tests.conftest import MakePerson, Person
+from tests.conftest import MakePerson, Person, eventually
 
 ROUNDS = 30
 
@@ -115,3 +120,44 @@ async def test_an_old_or_repeated_side_is_not_applied(database: Database, make_p
     assert not await apply_side(database, high.id, low.id, side)
     assert not await apply_side(database, high.id, low.id, msgspec.structs.replace(side, version=0))
     assert await counts(database, high) == (1, 0)
+
+
+async def test_a_change_at_once_that_is_cut_off_says_so_and_may_simply_be_repeated(
+    database: Database, make_person: MakePerson
+) -> None:
+    ana, bo = await make_person(cell=0), await make_person(cell=0)
+    cell, held, let_go = database.shards.directory, asyncio.Event(), asyncio.Event()
+
+    async def hold(connection: Connection) -> None:
+        await module._lock(connection, *sorted((ana.id, bo.id)))
+        held.set()
+        await let_go.wait()
+
+    def act() -> Coroutine[Any, Any, Change | None]:
+        transition = follow(target_is_private=False)
+        return change_pair(database, ana.id, bo.id, transition, now(), known=Relationship())
+
+    holding = asyncio.create_task(cell.transact(hold))
+    await held.wait()
+    changing = asyncio.create_task(act())
+    try:
+        await eventually(lambda: cut_off(cell, changing))
+        with pytest.raises(Overloaded):
+            await changing
+    finally:
+        let_go.set()
+        await holding
+    assert (await sides(database, ana, bo))[0].follows is FollowState.NONE
+    change = await act()
+    assert change is not None
+    assert [event.type for event in change.events] == [EventType.FOLLOW_CREATED]
+    assert (await counts(database, ana), await counts(database, bo)) == ((0, 1), (1, 0))
+
+
+async def cut_off(cell: Cell, changing: asyncio.Task[Any]) -> bool:
+    """End the connection on which a change waits for a lock; True where there was one, or nothing waits any more."""
+    ended = await cell.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH decided%'"
+    )
+    return bool(ended) or changing.done()

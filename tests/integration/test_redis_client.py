@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,8 +13,10 @@ import pytest
 import redis.asyncio as aioredis
 
 from domain import deadlines
+from domain.rate_limits import Rate
 from storage import redis_client
 from storage.entries import Stamped, read_stamped, write_under_epoch
+from storage.rate_windows import RateWindows
 from storage.redis_client import _MAX_CALLS, CALL_TIMEOUT_S, CacheUnavailable, Redis, node_urls, open_redis
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
@@ -200,6 +203,7 @@ async def test_a_cluster_answers_behind_the_same_door_and_lives_on_while_a_node_
     async with open_redis(f"redis+cluster://{address}") as cluster:
         await eventually(lambda: works(cluster, range(30)))
         await eventually(lambda: stores(cluster, range(30)))
+        await eventually(lambda: limits(cluster, range(30)))
         nodes[2].send(signal.SIGSTOP)
         assert not await works(cluster, range(30))
         nodes[2].send(signal.SIGCONT)
@@ -219,6 +223,17 @@ async def works(cluster: Redis, keys: range) -> bool:
     except CacheUnavailable:
         return False
     return True
+
+
+async def limits(cluster: Redis, keys: range) -> bool:
+    """Count something as often as it may be, and once more, in windows on all nodes at once."""
+    windows, run = RateWindows(cluster), secrets.token_hex(4)
+    named = [(Rate(2, 3600), ("test", run, str(key))) for key in keys]
+    try:
+        found = [await windows._answers(windows.begin(named)) for _ in range(3)]
+    except CacheUnavailable:
+        return False
+    return [{bool(one) for one in each} for each in found] == [{True}, {True}, {False}]
 
 
 async def stores(cluster: Redis, keys: range) -> bool:
