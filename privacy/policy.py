@@ -8,8 +8,8 @@ from typing import Final, ParamSpec
 import msgspec
 
 from domain.policies import FieldGroup
-from domain.relationships import FollowState, Relationship
-from domain.users import User
+from domain.relationships import STRANGERS, FollowState, Relationship
+from domain.users import User, UserState
 from privacy.rules import (
     TO_MANAGE_BLOCK,
     TO_MEET,
@@ -19,7 +19,7 @@ from privacy.rules import (
     Rule,
     Verdict,
 )
-from privacy.standing import WIDTH, standing_of
+from privacy.standing import WIDTH, standing_of, standing_of_stranger
 
 P = ParamSpec("P")
 _LOG: Final = logging.getLogger(__name__)
@@ -84,15 +84,27 @@ def see_all(
 ) -> list[Visible | None]:
     """Decide about many people, and what the viewer is to each of them; None stands for nobody."""
     seen: list[Visible | None] = []
+    remembered, append = _REMEMBERED.get, seen.append
+    strangers, active, stranger = STRANGERS, UserState.ACTIVE, standing_of_stranger(viewer_id)
     for target, relationship in zip(targets, relationships, strict=True):
         if target is None:
-            seen.append(None)
+            append(None)
             continue
-        case = target.policy.terms << WIDTH | standing_of(viewer_id, target, relationship, now)
-        bits = _REMEMBERED.get(case)
+        policy, standing = target.policy, stranger
+        # Most people on a page are strangers, of whom nothing else has to be asked.
+        if (
+            relationship is not strangers
+            or policy.allow
+            or policy.deny
+            or target.id == viewer_id
+            or target.state is not active
+        ):
+            standing = standing_of(viewer_id, target, relationship, now)
+        case = policy.terms << WIDTH | standing
+        bits = remembered(case)
         if bits is None:
             bits = _ask_all(case, Question(viewer_id, target, relationship, now))
-        seen.append(Visible(target, relationship, viewer_id, now, bits ^ _MEET) if bits & _MEET else None)
+        append(Visible(target, relationship, viewer_id, now, bits ^ _MEET) if bits & _MEET else None)
     return seen
 
 

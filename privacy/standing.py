@@ -35,6 +35,11 @@ def standing_of(viewer_id: int | None, target: User, relationship: Relationship,
     return bits if target.state is _ACTIVE else bits | GONE
 
 
+def standing_of_stranger(viewer_id: int | None) -> int:
+    """Pack the same of somebody active, who is neither the viewer nor anything to the viewer, and lists nobody."""
+    return 0 if viewer_id is None else SIGNED_IN
+
+
 def _between(relationship: Relationship, now: dt.datetime) -> int:
     return (
         (FOLLOWS if relationship.follows is _IN_FORCE else 0)

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from domain.policies import DEFAULT_AUDIENCES, Audience, FieldGroup, PrivacyPolicy
-from domain.relationships import FollowState, Relationship
+from domain.relationships import STRANGERS, FollowState, Relationship
 from domain.users import User, UserState
 from privacy import policy as policies
 from privacy import rules
@@ -143,13 +143,14 @@ LISTS = (frozenset[int](), frozenset({VIEWER}))
 
 def every_relationship() -> list[Relationship]:
     states = list(FollowState)
-    return [
+    pairs = [
         Relationship(
             follows=follows, followed_by=followed, blocks=blocks, blocks_until=until, blocked_by=blocked, mutes=True
         )
         for follows, followed, blocks, blocked in itertools.product(states, states, (False, True), (False, True))
         for until in (BLOCKS if blocks else (None,))
     ]
+    return [STRANGERS, *pairs]
 
 
 @pytest.mark.parametrize("is_private", [False, True])
