@@ -42,6 +42,7 @@ from storage.notification_preferences import fetch_notification_preferences
 from storage.notifications import fetch_after
 from storage.personal import fetch_details
 from storage.relationships import fetch_relationships
+from storage.tallies import fetch_tallies
 from storage.users import fetch_users
 from storage.vault import Vault
 
@@ -117,8 +118,8 @@ class Exporter:
             side, found = sides.get(user_id, STRANGERS), people.get(user_id)
             met = None
             if found is not None:
-                met = see(self._user.id, found[0], side, self._now)
-                met = met or see_own_block(self._user.id, found[0], side, self._now)
+                met = see(self._user.id, found, side, self._now)
+                met = met or see_own_block(self._user.id, found, side, self._now)
             shown[user_id] = OtherPerson(id=self._opaque(user_id), username=met.user.username if met else None)
         return shown
 
@@ -131,7 +132,7 @@ class Exporter:
 
     async def _profile(self) -> ProfileEntry:
         user = self._user
-        _, counts = (await fetch_users(self._database, [user.id]))[user.id]
+        counts = (await fetch_tallies(self._database, [user.id]))[user.id].counts
         return ProfileEntry(
             id=user.opaque_id,
             username=user.username,
@@ -243,10 +244,10 @@ async def make_export(database: Database, vault: Vault, accounts: AuthService, u
     """
     export = await fetch_export(database, user_id)
     people = await fetch_users(database, [user_id])
-    if export is None or user_id not in people or people[user_id][0].state is not UserState.ACTIVE:
+    if export is None or user_id not in people or people[user_id].state is not UserState.ACTIVE:
         await drop_export(database, user_id)
         return False
     details = (await fetch_details(database, vault, [user_id])).get(user_id, NO_DETAILS)
-    archive = await Exporter(database, accounts, people[user_id][0], details, now).write(export)
+    archive = await Exporter(database, accounts, people[user_id], details, now).write(export)
     await finish_export(database, vault, export, archive, now)
     return True

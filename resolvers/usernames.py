@@ -16,7 +16,7 @@ from resolvers.outcomes import Outcome, refused
 from resolvers.visibility import meet_one
 from storage.names import UsernameTaken, fetch_unavailable
 from storage.renames import RenamedTooOften, change_username, let_former_go
-from storage.users import fetch_users
+from storage.tallies import fetch_people
 
 SUGGESTIONS: Final = 3
 _CANDIDATES: Final = 12
@@ -121,11 +121,11 @@ async def _fetch_requirements(context: Context, key: str, viewer_id: int) -> lis
     """Give the checklist of a name; whoever has the name already needs nothing more."""
     if not requirements_for(key, Account(), context.now):
         return []
-    found = (await fetch_users(context.database, [viewer_id])).get(viewer_id) if viewer_id != NOBODY else None
+    found = (await fetch_people(context.database, [viewer_id])).get(viewer_id) if viewer_id != NOBODY else None
     if found is None:
         return requirements_for(key, Account(), context.now)
-    user, counts = found
+    user, tally = found
     if username_key(user.username) == key:
         return []
-    account = Account(user.created_at, user.display_name is not None, counts.followers)
+    account = Account(user.created_at, user.display_name is not None, tally.counts.followers)
     return requirements_for(key, account, context.now)

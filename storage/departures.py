@@ -14,7 +14,7 @@ from domain.departures import ArchivedEdges, archived
 from domain.events import EventType
 from domain.relationships import Relationship
 from domain.transitions import sever
-from domain.users import Counts, User, UserState
+from domain.users import User, UserState
 from storage.archives import write_archived
 from storage.cells import Cell, Connection
 from storage.database import Database
@@ -91,7 +91,7 @@ async def withdraw_follows(database: Database, user_id: int, *, limit: int) -> i
     """Archive and end at most `limit` follows and requests of a person who is gone; gives how many. May be repeated."""
     rows = await database.shards.home(user_id).fetch(_EDGES, user_id, limit)
     people = await fetch_users(database, [user_id, *(row["other_id"] for row in rows)]) if rows else {}
-    if user_id in people and people[user_id][0].state is UserState.ACTIVE:
+    if user_id in people and people[user_id].state is UserState.ACTIVE:
         return 0  # back again: whatever was begun before ends here
     for row in rows:
         other_id = row["other_id"]
@@ -100,7 +100,7 @@ async def withdraw_follows(database: Database, user_id: int, *, limit: int) -> i
     return len(rows)
 
 
-def _archiving(user_id: int, other_id: int, people: dict[int, tuple[User, Counts]]) -> WithinPair:
+def _archiving(user_id: int, other_id: int, people: dict[int, User]) -> WithinPair:
     was_private, other_was_private = (_is_private(people, one) for one in (user_id, other_id))
 
     async def archive(connection: Connection, before: Relationship, after: Relationship) -> None:
@@ -112,5 +112,5 @@ def _archiving(user_id: int, other_id: int, people: dict[int, tuple[User, Counts
     return archive
 
 
-def _is_private(people: dict[int, tuple[User, Counts]], user_id: int) -> bool:
-    return user_id not in people or people[user_id][0].policy.is_private
+def _is_private(people: dict[int, User], user_id: int) -> bool:
+    return user_id not in people or people[user_id].policy.is_private

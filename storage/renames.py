@@ -100,7 +100,7 @@ async def settle_claims(database: Database, now: dt.datetime, *, limit: int) -> 
     pending = await fetch_pending(directory, now - PENDING_FOR, limit)
     people = await fetch_users(database, sorted({claimed.user_id for claimed in pending}))
     for claimed in pending:
-        user = people[claimed.user_id][0] if claimed.user_id in people else None
+        user = people.get(claimed.user_id)
         if user is not None and username_key(user.username) == claimed.key:
             await _confirm(database, claimed, user.version)
         else:

@@ -21,11 +21,10 @@ async def bring_follows_back(database: Database, user_id: int, now: dt.datetime,
     for cell in database.shards.cells:
         rows = await fetch_archived(cell, user_id, limit - dealt)
         people = await fetch_users(database, [user_id, *(row.other_id for row in rows)]) if rows else {}
-        if rows and people[user_id][0].state is not UserState.ACTIVE:
+        if rows and people[user_id].state is not UserState.ACTIVE:
             return 0  # gone again
-        users = {found: user for found, (user, _) in people.items()}
         for row in rows:
-            await _deal_with(database, cell, row, users, now)
+            await _deal_with(database, cell, row, people, now)
         dealt += len(rows)
     return dealt
 

@@ -15,7 +15,7 @@ from domain.events import Event, EventType, UserPayload
 from domain.ids import NodeType, new_id
 from domain.policies import DEFAULT_POLICY, PrivacyPolicy, read_policy, write_policy
 from domain.usernames import username_key
-from domain.users import Counts, ProfileLink, User, UserState
+from domain.users import ProfileLink, User, UserState
 from storage import outbox
 from storage.audit import write_audit
 from storage.cells import Connection, Record
@@ -27,11 +27,8 @@ from storage.wholly import wholly
 
 _FETCH: Final = """
 SELECT u.id, u.username, u.display_name, u.bio, u.avatar_url, u.pronouns, u.location, u.links::text AS links, u.policy,
-       u.state, u.version, u.created_at, c.following,
-       c.followers + coalesce((SELECT sum(s.followers) FROM user_count_slots s WHERE s.user_id = u.id), 0)::bigint
-           AS followers
+       u.state, u.version, u.created_at
 FROM users u
-JOIN user_counts c ON c.user_id = u.id
 WHERE u.id = ANY($1::bigint[])
 """
 
@@ -70,10 +67,10 @@ _INSERT_COUNTS: Final = "INSERT INTO user_counts (user_id) VALUES ($1)"
 _ID_ATTEMPTS: Final = 4
 
 
-async def fetch_users(database: Database, user_ids: Sequence[int]) -> dict[int, tuple[User, Counts]]:
-    """Fetch profiles and counters, one statement per cell; whoever does not exist is left out."""
+async def fetch_users(database: Database, user_ids: Sequence[int]) -> dict[int, User]:
+    """Fetch profiles, one statement per cell; whoever does not exist is left out."""
     rows = await database.shards.fetch_by_home(_FETCH, user_ids)
-    return {row["id"]: (read_user(database, row), Counts(row["followers"], row["following"])) for row in rows}
+    return {row["id"]: read_user(database, row) for row in rows}
 
 
 async def fetch_ids_by_name(database: Database, keys: Sequence[str]) -> dict[str, int]:

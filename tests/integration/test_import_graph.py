@@ -26,6 +26,7 @@ from storage.import_runs import AnotherImport, open_import
 from storage.mutes import Mute, change_mute
 from storage.pairs import change_pair
 from storage.relationships import fetch_relationships
+from storage.tallies import fetch_tallies
 from storage.users import fetch_ids_by_name, fetch_users
 from tests.conftest import MakePerson
 
@@ -93,8 +94,8 @@ async def follows_of(database: Database, ids: dict[str, int]) -> set[Pair]:
 
 async def check_counts(database: Database, ids: dict[str, int], follows: set[Pair]) -> None:
     following, followers = Counter(name for name, _ in follows), Counter(name for _, name in follows)
-    users = await fetch_users(database, list(ids.values()))
-    found = {name: users[user_id][1] for name, user_id in ids.items()}
+    tallies = await fetch_tallies(database, list(ids.values()))
+    found = {name: tallies[user_id].counts for name, user_id in ids.items()}
     assert found == {name: Counts(followers[name], following[name]) for name in ids}
 
 
@@ -111,10 +112,10 @@ async def test_people_come_with_their_profiles_and_live_in_all_cells(
     await load(dsns, files, prefix)
     ids = await ids_of(database, prefix, ["ana", "2x", "3x", "4x", "5x"])
     users = await fetch_users(database, list(ids.values()))
-    ana = users[ids["ana"]][0]
+    ana = users[ids["ana"]]
     assert (ana.username, ana.display_name, ana.bio) == (f"{prefix.upper()}ana", "Ana", "Tea, \nmostly")
     assert (ana.created_at, ana.policy.is_private, ana.state) == (NOW, True, UserState.ACTIVE)
-    assert not users[ids["2x"]][0].policy.is_private
+    assert not users[ids["2x"]].policy.is_private
     assert {database.shards.home(user_id) for user_id in ids.values()} == set(database.shards.cells)
     [side] = (await fetch_relationships(database, ids["ana"], [ids["2x"]])).values()
     assert side == Relationship(follows=FollowState.ACTIVE, follows_at=NOW, version=1)

@@ -61,7 +61,7 @@ async def holder(database: Database, name: str) -> int | None:
 
 
 async def name_of(database: Database, person: Person) -> str:
-    return (await fetch_users(database, [person.id]))[person.id][0].username
+    return (await fetch_users(database, [person.id]))[person.id].username
 
 
 def look_alikes(stem: str, count: int) -> list[str]:

@@ -17,7 +17,7 @@ from storage.cells import Cell, Connection
 from storage.database import Database
 from storage.pairs import apply_side, change_pair
 from storage.relationships import fetch_relationships
-from storage.users import fetch_users
+from storage.tallies import fetch_tallies
 from tests.conftest import MakePerson, Person, eventually
 
 ROUNDS = 30
@@ -34,7 +34,7 @@ async def sides(database: Database, one: Person, other: Person) -> tuple[Relatio
 
 
 async def counts(database: Database, person: Person) -> tuple[int, int]:
-    figures = (await fetch_users(database, [person.id]))[person.id][1]
+    figures = (await fetch_tallies(database, [person.id]))[person.id].counts
     return figures.followers, figures.following
 
 

@@ -184,7 +184,7 @@ async def test_every_group_viewer_and_audience_agree_in_model_engine_and_answers
         answered = await groups_over_http(viewers.asker(viewer, target), target)
         viewer_id = target.id if viewer == "self" else viewers.members[viewer].id if viewer != "anonymous" else None
         relationship = RELATIONS.get(viewer, Relationship())
-        question = Question(viewer_id, users[target.id][0], relationship, dt.datetime.now(dt.UTC))
+        question = Question(viewer_id, users[target.id], relationship, dt.datetime.now(dt.UTC))
         met = see(viewer_id, question.target, relationship, question.now) is not None
         for group in FIELDS:
             said = (
