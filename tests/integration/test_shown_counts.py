@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import pytest
 
 from domain.tallies import Tally, unpack_ids
+from domain.transitions import Transition, block, follow, unfollow
 from domain.users import Counts
 from loaders import Caches, Loaders
 from loaders.shown_counts import ShownCounts
 from resolvers import blocks, follows
 from storage import tallies
 from storage.database import Database
+from storage.pairs import change_pair
 from tests.asking import ask
 from tests.cold import make_cold
 from tests.conftest import MakePerson, Person, eventually
@@ -67,6 +69,11 @@ async def asked_by(
         await loaders.counts.load_many([owner.id for owner in owners])
     await viewer.backend.caches.settle()
     return spent.statements, spent.trips
+
+
+async def change(actor: Person, transition: Transition, other: Person) -> None:
+    """Change a pair and ring no bell: it would ask for a statement a moment later."""
+    await change_pair(actor.backend.database, actor.id, other.id, transition, dt.datetime.now(dt.UTC))
 
 
 @every_size
@@ -178,7 +185,7 @@ async def test_nothing_is_asked_about_popular_people_once_it_is_known_whom_the_h
     async def are_asked_about_at_no_cost() -> bool:
         costs = []
         blocked, free = await make_person(cell=0), await make_person(cell=0)
-        await blocks.block(foe.context, blocked.opaque_id, expires_at=None)
+        await change(foe, block(until=None), blocked)
         for viewer in (blocked, free):
             await asked_by(warmer, [first, *others], monkeypatch)
             await asked_by(viewer, [first], monkeypatch)
@@ -198,9 +205,9 @@ async def test_that_one_of_the_hidden_is_about_costs_nothing(
 
     async def costs_nothing() -> bool:
         await asked_by(blocked, [star], monkeypatch)
-        await follows.follow(foe.context, idol.opaque_id)
+        await change(foe, follow(target_is_private=False), idol)
         cost = await asked_by(blocked, [star], monkeypatch)
-        await follows.unfollow(foe.context, idol.opaque_id)
+        await change(foe, unfollow(), idol)
         return cost == ({}, 1)
 
     await eventually(costs_nothing)
