@@ -15,6 +15,7 @@ from domain.tallies import Blocks, Tally
 from domain.users import User
 from loaders import hidden_edges
 from loaders.answers import Answers
+from loaders.fills import Fills
 from loaders.hidden_edges import HiddenEdgesOfViewers
 from loaders.kinds import (
     BLOCKS,
@@ -88,7 +89,8 @@ class Caches:
         self.pulse = Pulse(redis, self.forget, self.forget_all)
         freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name)
         self.database = Database(shards, ids, freshness, replicas or Replicas(), digests or Digests.of_nobody())
-        shared = (self.memory, redis, self.generations)
+        self._fills = Fills(redis)
+        shared = (self.memory, self._fills, self.generations)
         self.users = ReadThrough(USERS, self._fetch_users, *shared, clock=clock)
         self.names = ReadThrough(NAMES, self._fetch_names, *shared, clock=clock)
         self.tallies = ReadThrough(TALLIES, self._fetch_tallies, *shared, clock=clock)
@@ -193,6 +195,7 @@ class Caches:
         await self.pulse.close()
         for reader in self._all:
             await reader.settle()
+        await self._fills.settle()
 
     async def _fetch_users(self, user_ids: Sequence[int]) -> Mapping[int, User | None]:
         with self.tallies.brought_along(user_ids) as brought:

@@ -17,7 +17,7 @@ from loaders.asker import NO_FLOORS, Asker, Floors
 from loaders.caches import Caches
 from loaders.kinds import HEAD, Head
 from loaders.lazy import Lazy
-from loaders.loader import Loader, Unremembered
+from loaders.loader import Apart, Loader, Unremembered
 from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
 from loaders.shown_counts import ShownCounts
@@ -55,7 +55,7 @@ class Loaders:
     def users(self) -> Loader[int, User | None]:
         """Give the loader of profiles."""
         users, floors = self.asker.caches.users, self.asker.floors.users
-        return Loader(self.asker, _NoOlder(users, floors) if floors else users)
+        return Loader(self.asker, Apart(_NoOlder(users, floors)) if floors else users)
 
     @Lazy
     def tallies(self) -> Loader[int, Tally]:
@@ -65,7 +65,7 @@ class Loaders:
     @Lazy
     def counts(self) -> Loader[int, Counts]:
         """Give the loader of what shows of these counts to the viewer."""
-        return Loader(self.asker, ShownCounts(self.asker, self.tallies, self._own_side))
+        return Loader(self.asker, Apart(ShownCounts(self.asker, self.tallies, self._own_side)))
 
     @Lazy
     def ids_by_name(self) -> Loader[str, int | None]:
@@ -84,7 +84,7 @@ class Loaders:
     def details(self) -> Loader[int, PersonalDetails]:
         """Give the loader of what is personal, which nothing remembers beyond this operation."""
         fetch = functools.partial(_fetch_details, self.asker.caches, self._vault)
-        return Loader(self.asker, Unremembered(fetch, NO_DETAILS))
+        return Loader(self.asker, Apart(Unremembered(fetch, NO_DETAILS)))
 
     @Lazy
     def _followers(self) -> Loader[int, Head]:

@@ -10,7 +10,7 @@ from domain.tallies import NO_BLOCKS, NO_VIEWER, Blocked, Blocks
 from loaders.asker import Asker
 from loaders.kinds import PairKey, Side, SideKey
 from loaders.lazy import Lazy
-from loaders.loader import Loader, Unremembered
+from loaders.loader import Apart, Loader, Unremembered
 from storage import lists
 
 _NO_EPOCH: Final = b""
@@ -27,23 +27,23 @@ class OwnSide:
 
     @Lazy
     def _sides(self) -> Loader[int, Side]:
-        return Loader(self._asker, _Sides(self._asker))
+        return Loader(self._asker, Apart(_Sides(self._asker)))
 
     @Lazy
     def _pairs(self) -> Loader[int, Relationship]:
-        return Loader(self._asker, _Pairs(self._asker))
+        return Loader(self._asker, Apart(_Pairs(self._asker)))
 
     @Lazy
     def _blocks(self) -> Loader[int, Blocks]:
-        return Loader(self._asker, _BlocksAlone(self._asker))
+        return Loader(self._asker, Apart(_BlocksAlone(self._asker)))
 
     @Lazy
     def _too_many(self) -> Loader[int, Blocked]:
-        return Loader(self._asker, Unremembered(functools.partial(_fetch_blocked, self._asker), NO_BLOCKS))
+        return Loader(self._asker, Apart(Unremembered(functools.partial(_fetch_blocked, self._asker), NO_BLOCKS)))
 
     @Lazy
     def _followed(self) -> Loader[int, Sequence[int]]:
-        return Loader(self._asker, Unremembered(functools.partial(_fetch_followed, self._asker), ()))
+        return Loader(self._asker, Apart(Unremembered(functools.partial(_fetch_followed, self._asker), ())))
 
     def recall(self, other_ids: Sequence[int]) -> Sequence[Relationship] | None:
         """Give what the viewer is to many people at once, or None where that is not remembered."""

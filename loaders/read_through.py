@@ -7,27 +7,26 @@ who wait for its batch, and forgotten. What a crowd waits for is urgent.
 
 import asyncio
 import contextlib
-import functools
-import math
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-from domain import deadlines
-from domain.errors import DeadlineExceeded
 from domain.ids import cell_of
-from loaders.batches import Batch, Batches, Fetch, Place
+from loaders.batches import Batch, Batches, Place
+from loaders.fills import Fills
 from loaders.kinds import Kind
 from loaders.memory import LIFE_S, Memory
 from loaders.metrics import reads
 from loaders.stored import Stored
 from storage.generations import Generations
 from storage.limits import CROWD, wanted_by
-from storage.redis_client import CacheUnavailable, Redis
+from storage.redis_client import CacheUnavailable
 
 K = TypeVar("K", bound=Hashable)
 N = TypeVar("N", bound=Hashable)
 V = TypeVar("V")
+
+Fetch = Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
 
 ANOTHER_FILLS_S: Final = 0.015
 """A key that a crowd waits for, or that is hot, is likely asked for in other processes too: one of them fetches it."""
@@ -68,7 +67,7 @@ class ReadThrough(Generic[K, V]):
         kind: Kind[K, V],
         fetch: Fetch[K, V],
         memory: Memory,
-        redis: Redis,
+        fills: Fills,
         generations: Generations,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -78,7 +77,7 @@ class ReadThrough(Generic[K, V]):
         self._name = kind.name
         self._fetch = fetch
         self._memory = memory
-        self._stored = Stored(kind, redis)
+        self._stored = Stored(kind, fills)
         self._generations = generations
         self._clock = clock
         self._batches: Batches[K, V] = Batches(self._run)
@@ -99,7 +98,7 @@ class ReadThrough(Generic[K, V]):
 
     def _renew(self, ending: Sequence[K]) -> None:
         if self.kind.shared:
-            self._ask([key for key in ending if key not in self._flying], direct=False, times=CROWD)
+            self.ask([key for key in ending if key not in self._flying], direct=False, times=CROWD)
 
     def recall_one(self, key: K) -> V | None:
         """Give what memory holds of one key, for kinds whose value is never None."""
@@ -114,9 +113,9 @@ class ReadThrough(Generic[K, V]):
             Overloaded: a cell does not answer.
             DeadlineExceeded: nor has it until the caller's deadline.
         """
-        batches = self._ask(keys, direct=direct)
+        batches = self.ask(keys, direct=direct)
         for batch in batches.values():
-            await _wait(batch.done)
+            await batch.wait()
         return {key: batches[key].found.get(key, self.kind.missing) for key in keys}
 
     @contextlib.contextmanager
@@ -146,17 +145,16 @@ class ReadThrough(Generic[K, V]):
 
     async def settle(self) -> None:
         """Wait for all that is under way."""
-        while under_way := self._batches.under_way | self._stored.under_way:
-            await asyncio.gather(*under_way, return_exceptions=True)
+        await self._batches.settle()
 
-    def _ask(self, keys: Sequence[K], *, direct: bool, times: int = 1) -> dict[K, Batch[K, V]]:
-        """Find, or open, the batch of each key."""
+    def ask(self, keys: Sequence[K], *, direct: bool, times: int = 1) -> dict[K, Batch[K, V]]:
+        """Give the batch of each key, one that is under way or that starts next; `direct` as in `load`."""
         batches = {}
         now = self._clock()
         for key in keys:
             batch = self._flying.get(key) if not direct else None
             if batch is None or not batch.may_be_joined_at(now):
-                batch = self._batches.join(self._place(key, direct=direct), self._fetch)
+                batch = self._batches.join(self._place(key, direct=direct))
                 if not direct:
                     self._flying[key] = batch
             batch.ask(key, times)
@@ -176,7 +174,7 @@ class ReadThrough(Generic[K, V]):
         keys = list(batch.asked)
         try:
             with wanted_by(max(batch.asked.values())):
-                batch.succeed(await (batch.fetch(keys) if generation is None else self._read(batch, generation, born)))
+                batch.succeed(await (self._fetch(keys) if generation is None else self._read(batch, generation, born)))
         except BaseException as error:  # noqa: BLE001 - told to whoever waits; nobody may be left waiting
             batch.fail(error)
         else:
@@ -205,13 +203,13 @@ class ReadThrough(Generic[K, V]):
                 found, epochs = {**found, **again}, {**epochs, **later}
         except CacheUnavailable:
             reads(self.kind.name, "redis_failed").inc(len(names))
-            return await batch.fetch(list(names))
+            return await self._fetch(list(names))
         if self._generations.of(cell_of(self.kind.owner_of(next(iter(names))))) != generation:
-            return await batch.fetch(list(names))  # what was read may be from before it began
+            return await self._fetch(list(names))  # what was read may be from before it began
         lacking = [key for key in lacking if key not in found]
         reads(self.kind.name, "redis").inc(len(found))
         reads(self.kind.name, "cells").inc(len(lacking))
-        return {**found, **(await self._fetch_lacking(batch, lacking, names, epochs, born) if lacking else {})}
+        return {**found, **(await self._fetch_lacking(lacking, names, epochs, born) if lacking else {})}
 
     async def _filled_by_others(self, batch: Batch[K, V], names: Mapping[K, str], lacking: Sequence[K]) -> list[K]:
         """Claim the keys that a crowd waits for, and give those that another process is filling."""
@@ -223,39 +221,16 @@ class ReadThrough(Generic[K, V]):
 
     async def _fetch_lacking(
         self,
-        batch: Batch[K, V],
         lacking: Sequence[K],
         names: Mapping[K, str],
         epochs: Mapping[K, bytes],
         born: float,
     ) -> Mapping[K, V]:
-        fetched = await batch.fetch(lacking)
+        fetched = await self._fetch(lacking)
         values = {key: fetched.get(key, self.kind.missing) for key in lacking}
         if self.kind.epoch_of is not None or self._clock() - born < FILL_WITHIN_S:
             self._stored.fill(names, values, epochs)
         return values
-
-
-async def _wait(done: asyncio.Future[None]) -> None:
-    """Wait for a joint batch, no longer than one's own deadline; being cancelled takes nothing from the others."""
-    if not done.done():
-        left, loop = deadlines.left(math.inf), asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-        done.add_done_callback(functools.partial(_wake, woken))
-        timer = loop.call_later(left, _wake, woken) if left < math.inf else None
-        try:
-            await woken
-        finally:
-            if timer is not None:
-                timer.cancel()
-        if not done.done():
-            raise DeadlineExceeded
-    done.result()
-
-
-def _wake(woken: asyncio.Future[None], _done: asyncio.Future[None] | None = None) -> None:
-    if not woken.done():
-        woken.set_result(None)
 
 
 def _put(memory: Memory, kind: Kind[K, V], key: K, value: V, born: float) -> None:

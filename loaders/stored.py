@@ -1,28 +1,19 @@
 """What Redis holds of one kind of fact (L2)."""
 
-import asyncio
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
+from loaders.fills import Fill, Fills
 from loaders.kinds import Kind
 from loaders.metrics import reads
-from storage.entries import (
-    Stamped,
-    Versioned,
-    claim_fills,
-    read_stamped,
-    read_versioned,
-    write_newer,
-    write_under_epoch,
-)
-from storage.redis_client import CacheUnavailable, Redis
+from storage.entries import claim_fills, read_stamped, read_versioned
+from storage.redis_client import CacheUnavailable
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-FILLS: Final = 64
 Found = tuple[dict[K, V], dict[K, bytes]]
 """Values, and the epochs under which what is lacking is to be stored."""
 
@@ -30,15 +21,10 @@ Found = tuple[dict[K, V], dict[K, bytes]]
 class Stored(Generic[K, V]):
     """Reads and fills; a Redis that fails is a miss, except that reading says so."""
 
-    def __init__(self, kind: Kind[K, V], redis: Redis) -> None:
+    def __init__(self, kind: Kind[K, V], fills: Fills) -> None:
         self._kind = kind
-        self._redis = redis
-        self._fills: set[asyncio.Task[None]] = set()
-
-    @property
-    def under_way(self) -> set[asyncio.Task[None]]:
-        """Give the fills that are not done."""
-        return set(self._fills)
+        self._redis = fills.redis
+        self._fills = fills
 
     async def read(self, names: Mapping[K, str]) -> Found[K, V]:
         """Read what there is, by the names of the keys; raises CacheUnavailable."""
@@ -52,10 +38,7 @@ class Stored(Generic[K, V]):
 
     def fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
         """Store what was fetched, while nobody waits for it; too much at once is left out."""
-        if len(self._fills) < FILLS:
-            fill = asyncio.create_task(self._fill(names, values, epochs))
-            self._fills.add(fill)
-            fill.add_done_callback(self._fills.discard)
+        self._fills.add(Fill(self._kind, names, values, epochs))
 
     async def claim(self, names: Sequence[str]) -> frozenset[str]:
         """Claim the filling of keys for a moment, and give those that are claimed by nobody else."""
@@ -74,20 +57,3 @@ class Stored(Generic[K, V]):
             except (msgspec.MsgspecError, ValueError, OverflowError):
                 reads(self._kind.name, "unreadable").inc()  # of another version of Kith: a miss
         return found
-
-    async def _fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
-        kind, epoch_of, version_of = self._kind, self._kind.epoch_of, self._kind.version_of
-        stored = [(key, names[key], value, kind.encode(value), kind.ttl_of(value)) for key, value in values.items()]
-        try:
-            if epoch_of is not None:
-                stamped = [
-                    Stamped(name, epoch_of(key), epochs[key], encoded, ttl) for key, name, _, encoded, ttl in stored
-                ]
-                await write_under_epoch(self._redis, stamped)
-            elif version_of is not None:
-                versioned = [
-                    Versioned(name, version_of(value), encoded, ttl) for _, name, value, encoded, ttl in stored
-                ]
-                await write_newer(self._redis, versioned)
-        except CacheUnavailable:
-            reads(kind.name, "not_stored").inc(len(values))

@@ -10,13 +10,12 @@ first: processes need no look at the epochs of all whom they show, and may keep 
 
 import asyncio
 import contextlib
-import dataclasses
+import contextvars
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from domain import deadlines
 from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable, Redis
 
@@ -63,12 +62,14 @@ def announcement(people: Sequence[int]) -> list[Command]:
     return [("XADD", _CHANGES, "MAXLEN", "~", _KEPT, "*", *fields)]
 
 
-@dataclasses.dataclass(slots=True)
 class _Beat:
     """One look at Redis, shared by all who asked before it began."""
 
-    viewers: dict[int, bytes] = dataclasses.field(default_factory=dict)
-    waiting: list[asyncio.Future[bool]] = dataclasses.field(default_factory=list)
+    __slots__ = ("viewers", "waiting")
+
+    def __init__(self) -> None:
+        self.viewers: dict[int, bytes] = {}
+        self.waiting: list[asyncio.Future[bool]] = []
 
     def join(self, viewer_id: int | None) -> asyncio.Future[bool]:
         """Ask along; gives what says whether Redis has answered, to one who may stop waiting for it."""
@@ -100,6 +101,7 @@ class Pulse:
         self._next: _Beat | None = None
         self._is_looking = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._nobodys = contextvars.Context()
 
     async def read(self, viewer_id: int | None) -> bytes | None:
         """Give the viewer's epoch of now (b"" for the anonymous), after whoever changed was forgotten.
@@ -130,8 +132,8 @@ class Pulse:
         beat, self._next = self._next, None
         if beat is not None:
             self._is_looking = True
-            with deadlines.under(None):  # others wait for it than whoever asked first
-                task = asyncio.create_task(self._beat(beat))
+            # Others wait for it than whoever asked first: it is under nobody's deadline.
+            task = asyncio.get_running_loop().create_task(self._beat(beat), context=self._nobodys)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -148,8 +150,7 @@ class Pulse:
     async def _look(self, beat: _Beat) -> bool:
         last = self._last
         *epochs, entries = await _ask(self._redis, list(beat.viewers), last)
-        for viewer_id, (proposed, found) in zip(beat.viewers, epochs, strict=True):
-            beat.viewers[viewer_id] = found or proposed
+        beat.viewers.update(zip(beat.viewers, epochs, strict=True))
         for _ in range(_PAGES):
             if last is None or last is not self._last or not entries or entries[0][0] != last:
                 break
@@ -173,15 +174,15 @@ class Pulse:
 
 
 async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list[Any]:
-    proposed = [new_epoch() for _ in viewers]
+    """Give the epochs of viewers, where one has none a new one, and the changes since the last one known."""
+    proposed = new_epoch()  # one for all of them: an epoch is only ever compared with others of the same person
     commands: list[Command] = [
-        ("SET", epoch_key(viewer_id), epoch, "NX", "GET", "EX", EPOCH_LIVES_S)
-        for viewer_id, epoch in zip(viewers, proposed, strict=True)
+        ("SET", epoch_key(viewer_id), proposed, "NX", "GET", "EX", EPOCH_LIVES_S) for viewer_id in viewers
     ]
     *found, entries = await redis.exchange(
         [*commands, ("XRANGE", _CHANGES, last or "-", "+", "COUNT", _PAGE if last else 1)]
     )
-    return [*zip(proposed, found, strict=True), entries]
+    return [*(epoch or proposed for epoch in found), entries]
 
 
 async def _page(client: Any, last: bytes) -> Any:
