@@ -143,4 +143,5 @@ def word(key: str, version: int) -> list[Command]:
 
 async def read_word(redis: Redis, key: str) -> int:
     """Give the version that was told lately, 0 where none is known of; raises CacheUnavailable."""
-    return int(await redis.run(lambda client: client.get(key)) or 0)
+    [held] = await redis.read([key])
+    return int(held or 0)
