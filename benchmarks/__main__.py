@@ -21,6 +21,7 @@ from benchmarks.overload import measure_overload
 from benchmarks.peers import compare
 from benchmarks.plans import measure_plans
 from benchmarks.requests import measure_requests
+from benchmarks.shown_counts import measure_shown_counts
 from benchmarks.sign_ins import measure_sign_ins
 from benchmarks.start import measure_start
 
@@ -31,6 +32,7 @@ _MEASURES: Final[dict[str, Measure]] = {
     "start": measure_start,
     "plans": measure_plans,
     "requests": measure_requests,
+    "shown-counts": measure_shown_counts,
     "notifications": measure_notifications,
     "audit": measure_audit,
     "load": functools.partial(measure_load, rate=None, requests=2000, runs=1),
