@@ -46,7 +46,7 @@ from storage.redis_client import CacheUnavailable, Redis
 from storage.replicas import Replicas
 
 _MEGABYTE: Final = 1024 * 1024
-_SMALL_ENTRY: Final = 640
+_SMALL_ENTRY: Final = 700
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ from typing import Final
 from domain.tallies import Tally
 from domain.users import User
 
-_USER: Final = 1500
+_USER: Final = 900
 _LINK: Final = 60
-FACT: Final = 400
+FACT: Final = 300
 """What a small value of a fixed size takes at most."""
 _LIST: Final = 240
-_LIST_ENTRY: Final = 265
-_PAIR: Final = 480
+_LIST_ENTRY: Final = 225
+_PAIR: Final = 420
 _MARKS: Final = 320
-_BLOCK: Final = 240
+_BLOCK: Final = 180
 
 
 def weigh_user(user: User | None) -> int:
