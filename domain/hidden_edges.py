@@ -18,13 +18,15 @@ EDGES_AT_MOST: Final = 8192
 class HiddenEdges:
     """Whom the hidden follow, and who follows them, as read at a moment; with whom that has changed since is noted."""
 
-    __slots__ = ("_followed", "_followers", "blocked", "changed", "is_whole")
+    __slots__ = ("_followed", "_followers", "blocked", "changed", "is_whole", "until")
 
     def __init__(self, blocked: Blocked) -> None:
         self.blocked = blocked
         self.changed: set[int] = set()
         """Who has come or gone, or only might have, as a neighbour of one of the hidden."""
         self.is_whole = False
+        self.until = 0.0
+        """The end of its time, in seconds of the clock of whoever keeps it."""
         self._followed = self._followers = array("q")
 
     def fill(self, tallies: Mapping[int, Tally]) -> None:

@@ -101,7 +101,9 @@ class Caches:
         self.blocks = ReadThrough(BLOCKS, self._fetch_blocks, *shared, clock=clock)
         self.answers = Answers()
         cells = [cell.number for cell in shards.cells]
-        self.hidden_edges = HiddenEdgesOfViewers(self._fetch_neighbours, cells, self.memory, self.generations)
+        self.hidden_edges = HiddenEdgesOfViewers(
+            self._fetch_neighbours, cells, self.memory, self.generations, clock=clock
+        )
         self._all: tuple[ReadThrough[Any, Any], ...] = (
             self.users, self.names, self.tallies, self.followers, self.following, self.sides, self.pairs, self.blocks,
         )  # fmt: skip

@@ -8,6 +8,7 @@ read even where nobody is hidden; and it is for a viewer, whatever may be rememb
 """
 
 import collections
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ NAME: Final = "hidden"
 Fetch = Callable[[Sequence[int]], Awaitable[Mapping[int, Tally]]]
 VIEWERS: Final = 10_000
 """Of how many viewers it is kept, in some 800 bytes each: beside the bound of the memory."""
+LIFE_S: Final = 600.0
+"""How long it is kept, so that no more than the changes of ten minutes are noted in it."""
 EDGES: Final = 500_000
 """How many follows are kept in all, eight bytes each."""
 
@@ -29,13 +32,21 @@ class HiddenEdgesOfViewers:
     """Reads and keeps it; it holds for as long as memory may be used, and the same people are hidden."""
 
     def __init__(
-        self, fetch: Fetch, cells: Sequence[int], memory: Memory, generations: Generations, most: int = VIEWERS
+        self,
+        fetch: Fetch,
+        cells: Sequence[int],
+        memory: Memory,
+        generations: Generations,
+        *,
+        most: int = VIEWERS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._cells = cells
         self._memory = memory
         self._generations = generations
         self._most = most
+        self._clock = clock
         self._held: collections.OrderedDict[int, HiddenEdges] = collections.OrderedDict()
         self._edges = 0
         self._watched: dict[int, set[HiddenEdges]] = {}
@@ -46,7 +57,9 @@ class HiddenEdgesOfViewers:
         if not self._memory.is_trusted:
             return None
         held = self._held.get(viewer_id)
-        return held if held is not None and held.blocked.digest() == blocked.digest() else None
+        if held is None or held.until <= self._clock() or held.blocked.digest() != blocked.digest():
+            return None
+        return held
 
     async def fetch(self, viewer_id: int, blocked: Blocked) -> HiddenEdges:
         """Read it, and keep it where it will be heard what becomes of it; raises Overloaded.
@@ -86,22 +99,32 @@ class HiddenEdgesOfViewers:
 
     def kept(self) -> list[tuple[tuple[Any, ...], HiddenEdges]]:
         """Give what would be used now, by the viewer, who is hidden, and about whom of the others it is not used."""
-        held = self._held.items() if self._memory.is_trusted else ()
-        return [((viewer_id, edges.blocked.digest(), *sorted(edges.changed)), edges) for viewer_id, edges in held]
+        now, held = self._clock(), self._held.items() if self._memory.is_trusted else ()
+        return [
+            ((viewer_id, edges.blocked.digest(), *sorted(edges.changed)), edges)
+            for viewer_id, edges in held
+            if edges.until > now
+        ]
 
     @property
     def _is_sure(self) -> bool:
         return self._memory.is_trusted and all(self._generations.of(cell) is not None for cell in self._cells)
 
     def _keep(self, viewer_id: int, edges: HiddenEdges) -> None:
-        """Keep what was read; the oldest go. Of those of whom nothing is known no change matters."""
+        """Keep what was read; what is old goes, or too much. Of those of whom nothing is known no change matters."""
         self._drop(viewer_id)
         if not edges.is_whole:
             self._unwatch(edges)
+        now = self._clock()
+        edges.until = now + LIFE_S
         self._held[viewer_id] = edges
         self._edges += len(edges)
-        while len(self._held) > self._most or self._edges > EDGES:
+        while len(self._held) > self._most or self._edges > EDGES or self._oldest.until <= now:
             self._drop(next(iter(self._held)))
+
+    @property
+    def _oldest(self) -> HiddenEdges:
+        return next(iter(self._held.values()))
 
     def _drop(self, viewer_id: int) -> None:
         edges = self._held.pop(viewer_id, None)

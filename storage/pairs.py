@@ -111,12 +111,7 @@ async def _change_pair(asked: Asked, known: Relationship | None, within: Within 
 
 async def _decide(asked: Asked, known: Relationship | None, within: Within | None) -> Change | None:
     """Decide and write in the cell that decides; what must be recorded as done, only under the lock."""
-    if (
-        known is not None
-        and within is None
-        and current_effects() is None
-        and await asked.database.plain.has(asked.cell)
-    ):
+    if known is not None and within is None and current_effects() is None:
         with contextlib.suppress(OnlyUnderLock):
             return await _change_at_once(asked, known)
     return await _lock_and_change(asked, within)

@@ -16,7 +16,7 @@ from domain.ids import at_home_in, cell_of, new_id
 from domain.tallies import Blocked, Tally, pack_ids
 from domain.users import Counts
 from loaders import hidden_edges
-from loaders.hidden_edges import HiddenEdgesOfViewers
+from loaders.hidden_edges import LIFE_S, HiddenEdgesOfViewers
 from loaders.memory import Memory
 from storage.generations import Generations
 from tests.trust import Always
@@ -95,7 +95,10 @@ class Kept:
         self.generation, self.cells = Generation(), Cells(know)
         self.memory = Memory(entries=1, size=1, trust=Always())
         generations = cast("Generations", self.generation)
-        self.edges = HiddenEdgesOfViewers(self.cells.fetch, [0, 1], self.memory, generations, most)
+        self.now = 1000.0
+        self.edges = HiddenEdgesOfViewers(
+            self.cells.fetch, [0, 1], self.memory, generations, most=most, clock=lambda: self.now
+        )
 
     def fetch(self, viewer: int, *hidden: int) -> HiddenEdges:
         return run(self.edges.fetch(viewer, Blocked(hidden)))
@@ -178,6 +181,18 @@ def test_so_many_viewers_and_so_many_edges_are_kept_and_the_latest(monkeypatch: 
     assert [kept.shown(viewer, FOE) is not None for viewer in (1, 3)] == [False, False]
     assert kept.shown(4, OTHER) == MANY
     assert set(kept.edges._watched) == {OTHER}
+
+
+def test_what_is_kept_has_its_time_and_notes_nothing_after_it() -> None:
+    kept = Kept({FOE: (set(), {OWNER})})
+    kept.fetch(VIEWER, FOE)
+    kept.now += LIFE_S - 1
+    assert kept.shown(VIEWER, FOE) == Counts(999, 2000)
+    kept.now += 1
+    assert kept.shown(VIEWER, FOE) is None
+    assert kept.edges.kept() == []
+    kept.fetch(OTHER)
+    assert (list(kept.edges._held), kept.edges._watched, kept.edges._edges) == ([OTHER], {}, 0)
 
 
 def test_what_cannot_be_read_leaves_nothing_behind_and_too_many_hidden_are_not_read_about() -> None:
