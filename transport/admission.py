@@ -54,7 +54,8 @@ class Admission:
     """A limit for what is posted to a path, which follows how late the event loop is.
 
     Additive increase, multiplicative decrease: a window of 100 ms in which the loop was later than 10 ms half of the
-    time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one. A loop
+    time takes a fifth off what then ran at once, one in which it was not and the limit was reached adds one. While
+    nobody is refused, one late window takes nothing: what piled up while the machine stood still is soon done. A loop
     that is late while the process hardly computes waits for others on the machine, which refusing would not help. And
     a process that hardly computes is no longer what the limit was found for: each such window doubles it.
     """
@@ -67,6 +68,7 @@ class Admission:
         self._in_flight = 0
         self._highest = 0
         self._was_full = False
+        self._was_late = False
         self._lags: list[float] = []
         self._decided = monotonic()
         self._computed = process_time()
@@ -105,13 +107,15 @@ class Admission:
         typical = sorted(self._lags)[len(self._lags) // 2]
         is_busy = computed - self._computed >= BUSY * window
         self._computed = computed
-        if typical > LATE_S and is_busy:
+        is_late = typical > LATE_S and is_busy
+        if is_late and (self._was_late or self._limit < self._most):
             self._limit = max(float(LEAST), min(self._limit, self._highest) * _SHRINK)
         elif self._was_full:
             self._limit = min(self._most, self._limit + 1)
         elif not is_busy:
             self._limit = min(self._most, self._limit * _RECOVER)
-        self._lags, self._was_full, self._decided, self._highest = [], False, now, self._in_flight
+        self._lags, self._was_full, self._was_late = [], False, is_late
+        self._decided, self._highest = now, self._in_flight
         LAG.set(typical)
         ADMITTED.set(self.limit)
 

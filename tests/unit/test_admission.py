@@ -14,6 +14,11 @@ class Clock:
         self.busy = busy
         admission._computed = self.now * busy
 
+    def window(self, lag: float) -> None:
+        """Pass one window, looked at once."""
+        self.now += WINDOW_S * 1.01
+        self.admission.note(lag, self.now, self.now * self.busy)
+
     def windows(self, number: int, lag: float) -> None:
         for _ in range(number):
             for _ in range(10):
@@ -55,6 +60,23 @@ def test_one_late_moment_in_a_window_changes_nothing() -> None:
     clock.now += WINDOW_S
     admission.note(1.0, clock.now, clock.now)
     assert admission.limit == 50
+
+
+def test_one_late_window_refuses_nobody_unless_somebody_is_refused_already() -> None:
+    admission = Admission("/graphql", most=50)
+    clock = Clock(admission)
+    with contextlib.ExitStack() as stack:
+        for _ in range(45):
+            stack.enter_context(admission)
+        for lag in [LATE_S * 3, 0.0] * 5:
+            clock.window(lag)
+        assert admission.limit == 50
+        clock.window(LATE_S * 3)
+        clock.window(LATE_S * 3)
+        assert admission.limit == 36
+        clock.window(0.0)
+        clock.window(LATE_S * 3)
+        assert admission.limit == 28
 
 
 def test_a_loop_that_is_in_time_again_is_given_more_as_long_as_somebody_is_refused() -> None:
