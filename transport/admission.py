@@ -66,6 +66,7 @@ class Admission:
         self._limit = float(most)
         self._most = float(most)
         self._in_flight = 0
+        self._expected = 0
         self._highest = 0
         self._was_full = False
         self._was_late = False
@@ -80,7 +81,18 @@ class Admission:
 
     def is_full(self) -> bool:
         """Tell whether another operation is to be refused."""
-        if self._in_flight + 1 <= self._limit:
+        return self._is_full(self._in_flight)
+
+    def expect(self) -> None:
+        """Count a request that is taken, until `meet`: many are in one turn of the loop, before the first begins."""
+        self._expected += 1
+
+    def meet(self) -> None:
+        """Count it no longer: it begins, or is refused."""
+        self._expected -= 1
+
+    def _is_full(self, number: int) -> bool:
+        if number + 1 <= self._limit:
             return False
         self._was_full = True
         return True
@@ -124,7 +136,7 @@ class Admission:
 
         At three times the load two of three requests end here: what one costs decides what is left for the others.
         """
-        if not data.startswith(self._begins) or not self.is_full():
+        if not data.startswith(self._begins) or not self._is_full(self._in_flight + self._expected):
             return None
         told = _plain_request(data)
         if told is None:

@@ -7,6 +7,7 @@ import functools
 
 from domain import traces
 from execution.engine import GraphQLRequest
+from transport.admission import Admission
 from transport.answers import Answer
 from transport.bodies import BadRequest, decode_object, request_of
 from transport.connection import Answering, Connection
@@ -22,13 +23,21 @@ class ShortWay:
     """Answers what is posted to a path with a head that is known."""
 
     def __init__(
-        self, path: str, http: GraphQLHttp, operations: Operations, origins: Origins, heads: KnownHeads
+        self,
+        path: str,
+        http: GraphQLHttp,
+        operations: Operations,
+        origins: Origins,
+        heads: KnownHeads,
+        *,
+        admission: Admission,
     ) -> None:
         self._begins = f"POST {path} HTTP/1.1\r\n".encode()
         self._http = http
         self._operations = operations
         self._origins = origins
         self._heads = heads
+        self._admission = admission
 
     def take(self, data: bytes, connection: Connection) -> Answering | None:
         """Give what will answer a request; None for one that has to be parsed, whose head may then be learnt."""
@@ -41,9 +50,11 @@ class ShortWay:
             asked = request_of(decode_object(data[plain.body_at :]))
         except BadRequest:
             return None
+        self._admission.expect()
         return functools.partial(self._answer, known, plain, asked)
 
     async def _answer(self, known: Known, plain: Plain, asked: GraphQLRequest) -> Answer:
+        self._admission.meet()
         trace = traces.continued(plain.parents)
         caller = None
         with traces.within(trace):

@@ -1,8 +1,11 @@
 """The door: how many operations are let in follows how late the loop is."""
 
 import contextlib
+from typing import Final
 
 from transport.admission import BUSY, LATE_S, LEAST, WINDOW_S, Admission
+
+REQUEST: Final = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Clock:
@@ -104,3 +107,18 @@ def test_a_process_that_has_little_to_do_forgets_what_it_could_not_do_before() -
     quiet = Clock(admission, busy=BUSY / 2)
     quiet.windows(3, 0.0)
     assert admission.limit == 50
+
+
+def test_no_more_are_taken_in_one_turn_of_the_loop_than_may_begin_in_it() -> None:
+    admission = Admission("/graphql", most=3)
+    taken = 0
+    for _ in range(10):
+        if admission.early(REQUEST) is None:
+            admission.expect()
+            taken += 1
+    assert taken == 3
+    for _ in range(taken):
+        admission.meet()
+        assert not admission.is_full()
+        admission.__enter__()
+    assert admission.is_full()
