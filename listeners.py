@@ -18,7 +18,7 @@ from typing import Any, Final
 from settings import PREFIX, Settings, SettingsError
 
 _PORTS_TRIED: Final = 50
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096
 
 
 class Door(enum.Enum):

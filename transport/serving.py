@@ -19,8 +19,8 @@ from transport.connection import Answering, Connection
 from transport.connections import ConnectionCaps, Connections, Early, Short
 from transport.health import DRAINING
 
-BACKLOG: Final = 1024
-ACCEPT_AT_ONCE: Final = 8
+BACKLOG: Final = 4096
+ACCEPT_AT_ONCE: Final = 16
 """How many connections are taken in one turn of the loop."""
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_S: Final = 2.0
