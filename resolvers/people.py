@@ -12,15 +12,14 @@ from domain.usernames import username_key
 from domain.users import Counts
 from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import NOBODY, Context
-from resolvers.visibility import meet
+from resolvers.visibility import meet, meet_one
 
 _COUNTS: Final = GROUP_BITS[FieldGroup.COUNTS]
 
 
 async def fetch_viewer(context: Context) -> Visible | None:
     """Give the viewer's own person; None for the anonymous."""
-    [viewer] = await meet(context, [context.viewer_id]) if context.viewer_id is not None else [None]
-    return viewer
+    return await meet_one(context, context.viewer_id) if context.viewer_id is not None else None
 
 
 async def fetch_by_ids(context: Context, opaque_ids: Sequence[str]) -> list[Visible | None]:

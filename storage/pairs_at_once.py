@@ -57,6 +57,17 @@ _GO_ON: Final = """
 """
 
 # A counter that would pass what nobody is refused for becomes NULL, which it may not be: the whole statement fails.
+_MOVE: Final = """{name} AS (
+    UPDATE user_counts AS c
+    SET followers = c.followers + {followers}::bigint,
+        following = CASE WHEN {following}::bigint <= 0 OR c.following + {following} <= $34::bigint
+                         THEN c.following + {following} END,
+        slotted = c.slotted OR c.followers + {followers} >= $35::bigint
+    FROM {after}
+    WHERE c.user_id = {user} AND ({followers} <> 0 OR {following} <> 0) AND ({following} <> 0 OR NOT c.slotted)
+    RETURNING c.user_id
+)"""
+
 _REST: Final = f"""
 ), mirrored AS (
     INSERT INTO relationships AS r {_COLUMNS}
@@ -75,25 +86,9 @@ _REST: Final = f"""
     ORDER BY e.position
 ), written AS (
     SELECT count(m.owner_id) AS rows FROM decided d LEFT JOIN mirrored m ON true GROUP BY d.owner_id
-), moved AS (
-    UPDATE user_counts AS c
-    SET followers = c.followers + $30::bigint,
-        following = CASE WHEN $31::bigint <= 0 OR c.following + $31 <= $34::bigint THEN c.following + $31 END,
-        slotted = c.slotted OR c.followers + $30 >= $35::bigint
-    FROM written
-    WHERE c.user_id = $1 AND ($30 <> 0 OR $31 <> 0) AND ($31 <> 0 OR NOT c.slotted)
-    RETURNING c.user_id
-), moved_here AS (
+), {_MOVE.format(name="moved", user="$1", followers="$30", following="$31", after="written")}, moved_here AS (
     SELECT count(m.user_id) AS rows FROM written w LEFT JOIN moved m ON true GROUP BY w.rows
-), moved_other AS (
-    UPDATE user_counts AS c
-    SET followers = c.followers + $32::bigint,
-        following = CASE WHEN $33::bigint <= 0 OR c.following + $33 <= $34 THEN c.following + $33 END,
-        slotted = c.slotted OR c.followers + $32 >= $35
-    FROM moved_here
-    WHERE c.user_id = $2 AND ($32 <> 0 OR $33 <> 0) AND ($33 <> 0 OR NOT c.slotted)
-    RETURNING c.user_id
-), moved_both AS (
+), {_MOVE.format(name="moved_other", user="$2", followers="$32", following="$33", after="moved_here")}, moved_both AS (
     SELECT h.rows AS here, count(m.user_id) AS there FROM moved_here h LEFT JOIN moved_other m ON true GROUP BY h.rows
 ), spread AS (
     INSERT INTO user_count_slots AS s (user_id, slot, followers)
@@ -105,35 +100,31 @@ _REST: Final = f"""
 """  # noqa: S608 - of constants
 
 # As `storage.notifications` withdraws; `read_to` is that of the locked row.
-_WITHDRAW: Final = """
-WITH withdrawn AS (
-    UPDATE notifications AS n SET withdrawn = true
-    WHERE n.owner_id = $1 AND n.actor_id = $2 AND n.kind = ANY($3::smallint[]) AND NOT n.withdrawn
+_WITHDRAWN: Final = """{name} AS (
+    UPDATE notifications AS n SET withdrawn = true {after}
+    WHERE n.owner_id = {owner} AND n.actor_id = {actor} AND n.kind = ANY({kinds}::smallint[]) AND NOT n.withdrawn
     RETURNING n.filtered, n.burst, n.kind, n.sequence, n.read_at
-), uncounted AS (
+)"""
+_UNCOUNTED: Final = """{name} AS (
     UPDATE notification_groups AS g
     SET total = g.total - w.total,
         unread = g.unread - (SELECT count(*) FROM unnest(w.unread) AS lost (sequence) WHERE lost.sequence > g.read_to)
     FROM (SELECT n.filtered, n.burst, n.kind, count(*) AS total,
                  array_agg(n.sequence) FILTER (WHERE n.read_at IS NULL) AS unread
-          FROM withdrawn n GROUP BY n.filtered, n.burst, n.kind ORDER BY n.filtered, n.burst, n.kind) AS w
-    WHERE g.owner_id = $1 AND g.filtered = w.filtered AND g.burst = w.burst AND g.kind = w.kind
+          FROM {withdrawn} n GROUP BY n.filtered, n.burst, n.kind ORDER BY n.filtered, n.burst, n.kind) AS w
+    WHERE g.owner_id = {owner} AND g.filtered = w.filtered AND g.burst = w.burst AND g.kind = w.kind
     RETURNING g.owner_id
-), done AS (
+)"""
+_WITHDRAW: Final = f"""
+WITH {_WITHDRAWN.format(name="withdrawn", owner="$1", actor="$2", kinds="$3", after="")},
+{_UNCOUNTED.format(name="uncounted", owner="$1", withdrawn="withdrawn")},
+done AS (
     SELECT count(*) AS groups FROM uncounted
-), withdrawn_there AS (
-    UPDATE notifications AS n SET withdrawn = true FROM done
-    WHERE n.owner_id = $2 AND n.actor_id = $1 AND n.kind = ANY($4::smallint[]) AND NOT n.withdrawn
-    RETURNING n.filtered, n.burst, n.kind, n.sequence, n.read_at
-)
-UPDATE notification_groups AS g
-SET total = g.total - w.total,
-    unread = g.unread - (SELECT count(*) FROM unnest(w.unread) AS lost (sequence) WHERE lost.sequence > g.read_to)
-FROM (SELECT n.filtered, n.burst, n.kind, count(*) AS total,
-             array_agg(n.sequence) FILTER (WHERE n.read_at IS NULL) AS unread
-      FROM withdrawn_there n GROUP BY n.filtered, n.burst, n.kind ORDER BY n.filtered, n.burst, n.kind) AS w
-WHERE g.owner_id = $2 AND g.filtered = w.filtered AND g.burst = w.burst AND g.kind = w.kind
-"""
+),
+{_WITHDRAWN.format(name="withdrawn_there", owner="$2", actor="$1", kinds="$4", after="FROM done")},
+{_UNCOUNTED.format(name="uncounted_there", owner="$2", withdrawn="withdrawn_there")}
+SELECT count(*) AS groups FROM uncounted_there
+"""  # noqa: S608 - of constants
 
 _END: Final = """
 )
