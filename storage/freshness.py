@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
@@ -16,11 +15,11 @@ from storage.epochs import announcement, epoch_key, profile_epoch_key, renewals
 from storage.exchanges import Command
 from storage.generations import LEASE_S, Generations
 from storage.redis_client import CacheUnavailable, Redis
+from storage.untold import Untold
 
 NAME_TTL_S: Final = 30.0
 ATTEMPTS: Final = 3
 _MARGIN_S: Final = 0.3
-_LOG: Final = logging.getLogger(__name__)
 
 
 class Freshness(Protocol):
@@ -106,6 +105,7 @@ class Remembered:
     forget: Callable[[Sequence[int]], None]
     """As `storage.epochs.Changed` has it."""
     forget_name: Callable[[str], None]
+    untold: Untold = dataclasses.field(default_factory=Untold)
 
     async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
         """Give both people new epochs, list them as changed, and leave word of the version that was told."""
@@ -173,21 +173,28 @@ class Remembered:
 
     async def _insist(self, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         try:
-            for _ in range(ATTEMPTS - 1):
-                with contextlib.suppress(CacheUnavailable):
-                    return await work()
-            await work()
-        except CacheUnavailable:
-            await self._begin_generation(people, waits=waits)
+            if await _is_done(work):
+                self.untold.told()
+            else:
+                self.untold.another()
+                await self._begin_generation(people, waits=waits)
         finally:
             self.forget(people)
 
     async def _begin_generation(self, people: Collection[int], *, waits: bool) -> None:
         cells: set[Cell] = {self.shards.home(user_id) for user_id in people}
-        _LOG.warning("a change could not be told to Redis: a new generation begins in %d cells", len(cells))
         await asyncio.gather(*(self.generations.begin(cell) for cell in cells))
         if waits:
             await asyncio.sleep(LEASE_S + _MARGIN_S)
+
+
+async def _is_done(work: Callable[[], Awaitable[None]]) -> bool:
+    """Try a few times, and tell whether Redis confirmed it."""
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(CacheUnavailable):
+            await work()
+            return True
+    return False
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,10 @@ REDIS_FAILURES: Final = Counter(
     "Redis calls without an answer: refused, crowded out by others of the process, late, lost, or an error.",
     ["kind"],
 )
+UNTOLD: Final = Counter(
+    "kith_untold_changes_total",
+    "Changes that could not be told to Redis: each began a new generation in the cells of its people.",
+)
 LIMIT: Final = Gauge(
     "kith_cell_limit",
     "How many statements and transactions a cell is given at once.",

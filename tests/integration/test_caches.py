@@ -309,6 +309,20 @@ async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing
         assert hidden["data"]["user"] is None
 
 
+async def test_changes_that_cannot_be_told_are_one_line_of_the_log(
+    make_person: MakePerson, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    star, *others = [await make_person() for _ in range(4)]
+
+    async def away(*_steps: object) -> None:
+        raise CacheUnavailable
+
+    monkeypatch.setattr(redis, "in_order", away)
+    for other in others:
+        await follows.follow(other.context, star.opaque_id)
+    assert sum("told to Redis" in message for message in caplog.messages) == 1
+
+
 async def test_whoever_presents_a_token_sees_no_less_than_what_gave_it(
     make_person: MakePerson, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
