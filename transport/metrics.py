@@ -29,6 +29,9 @@ OPERATIONS: Final = Histogram(
 REFUSALS: Final = Counter("kith_refusals_total", "Requests that were refused before execution, by code.", ["code"])
 LAG: Final = Gauge("kith_loop_lag_seconds", "How late the event loop typically is.", multiprocess_mode="livemax")
 ADMITTED: Final = Gauge("kith_admission_limit", "How many operations may run at once.", multiprocess_mode="livesum")
+WAITING: Final = Gauge(
+    "kith_admission_waiting", "How many operations wait for their turn.", multiprocess_mode="livesum"
+)
 SOCKETS: Final = Gauge("kith_sockets", "Open WebSockets and event streams.", ["transport"], multiprocess_mode="livesum")
 CLOSINGS: Final = Counter(
     "kith_socket_closings_total",

@@ -19,8 +19,9 @@ from resolvers.quotas import Payer
 from resolvers.repeats import Repeats
 from schema.fields import OperationContext
 from transport.access import Caller
-from transport.admission import RETRY_AFTER_S, Admission
+from transport.admission import Admission
 from transport.bodies import BadRequest, consistency_token_of
+from transport.early import RETRY_AFTER_S
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
 from transport.patience import Patience
 from transport.repeats import Named, run_once
@@ -55,12 +56,10 @@ class Operations:
 
         `tokens` are the consistency tokens of its headers, beside the one it may hold itself.
         """
-        if self._admission.is_full():
-            prepared: Operation | Response = failed(
-                [GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]
-            )
-        else:
+        if await self._admission.turn():
             prepared = await self._prepare(asked, caller, tokens)
+        else:
+            prepared = failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))])
         if isinstance(prepared, dict):
             REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
         return prepared

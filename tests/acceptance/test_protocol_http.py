@@ -1,6 +1,9 @@
 """GraphQL over HTTP as attackers and careless clients send it: refused in one form, and the next one is answered."""
 
+import asyncio
+import collections
 import gzip
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Final
@@ -11,10 +14,13 @@ import pytest
 from tests.acceptance.main_job import HOST, MainJob
 from tests.acceptance.people import People
 from tests.acceptance.probes import GRAPHQL, JSON, expect_refusal, expect_service, send, send_json, send_raw
+from tests.raw_sockets import connected
 
 SIMPLE: Final = b'{"query":"{ __typename }"}'
 ANSWER: Final = {"data": {"__typename": "Query"}}
 FOLLOW: Final = 'mutation Act { followUser(input: {userId: "x"}) { userErrors { code } } }'
+CLIENTS: Final = 64
+ASKED: Final = 40
 
 
 @pytest.fixture
@@ -314,3 +320,24 @@ async def test_a_consistency_token_is_taken_from_the_header_or_the_extension_and
     for forged in (await send(job, SIMPLE, headers=headers), await send(job, body)):
         expect_refusal(forged, 200, "BAD_USER_INPUT")
     expect_refusal(await send(job, body, headers=headers), 200, "BAD_REQUEST")
+
+
+async def test_a_client_that_waits_for_its_answers_on_many_connections_is_not_refused(job: MainJob) -> None:
+    """The process is then as busy as it can be, and each request waits for its turn."""
+    page = '{ user(username: "star") { followers(first: 100) { nodes { id username displayName bio followersCount viewerIsFollowing } } } }'
+    body = json.dumps({"query": page}).encode()
+    head = f"POST /graphql HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
+    request = f"{head}Authorization: Bearer {job.tokens['ana']}\r\n\r\n".encode() + body
+
+    async def client() -> list[bytes]:
+        async with connected(job.port) as (reader, writer):
+            statuses = []
+            for _ in range(ASKED):
+                writer.write(request)
+                told = await reader.readuntil(b"\r\n\r\n")
+                statuses.append(told.split(b" ", 2)[1])
+                await reader.readexactly(int(told.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]))
+            return statuses
+
+    statuses = await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    assert collections.Counter(itertools.chain.from_iterable(statuses)) == {b"200": CLIENTS * ASKED}

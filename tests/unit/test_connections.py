@@ -97,7 +97,7 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Served]]
 async def serving(caps: ConnectionCaps = NO_CAPS, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
     app = web.Application(middlewares=[errors_middleware])
     app[DRAINING] = asyncio.Event()
-    app[ADMISSION] = admission = Admission("/said", most=1)
+    app[ADMISSION] = admission = Admission("/said", most=1, room=0)
     app.on_response_prepare.append(mark)
     with listening(bind(load({"KITH_PORT": str(free_port())}))) as listeners:
         served = Served(port_of(listeners), admission)
@@ -507,7 +507,7 @@ async def test_the_first_request_of_a_connection_is_refused_unparsed_as_well() -
 
 @pytest.mark.parametrize("name", MORE_TO_SAY)
 def test_only_one_whole_plain_request_is_refused_unparsed(name: str) -> None:
-    admission = Admission("/said", most=1)
+    admission = Admission("/said", most=1, room=0)
     assert admission.early(SAID) is None
     with admission:
         assert admission.early(SAID) is not None
