@@ -19,6 +19,8 @@ from tests.raw_sockets import connected
 SIMPLE: Final = b'{"query":"{ __typename }"}'
 ANSWER: Final = {"data": {"__typename": "Query"}}
 FOLLOW: Final = 'mutation Act { followUser(input: {userId: "x"}) { userErrors { code } } }'
+PAGE: Final = """{ user(username: "star") { followers(first: 100) { nodes {
+  id username displayName bio followersCount viewerIsFollowing } } } }"""
 CLIENTS: Final = 64
 ASKED: Final = 40
 
@@ -324,8 +326,7 @@ async def test_a_consistency_token_is_taken_from_the_header_or_the_extension_and
 
 async def test_a_client_that_waits_for_its_answers_on_many_connections_is_not_refused(job: MainJob) -> None:
     """The process is then as busy as it can be, and each request waits for its turn."""
-    page = '{ user(username: "star") { followers(first: 100) { nodes { id username displayName bio followersCount viewerIsFollowing } } } }'
-    body = json.dumps({"query": page}).encode()
+    body = json.dumps({"query": PAGE}).encode()
     head = f"POST /graphql HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
     request = f"{head}Authorization: Bearer {job.tokens['ana']}\r\n\r\n".encode() + body
 

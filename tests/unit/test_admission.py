@@ -108,7 +108,7 @@ async def test_a_loop_that_is_in_time_again_is_given_more_as_long_as_somebody_wa
         assert LEAST + 5 < admission.limit <= LEAST * 1.1**12
     for turn in turns:
         turn.cancel()
-    clock.windows(3, 0.0)
+    clock.windows(8, 0.0)
     before = admission.limit
     clock.windows(10, 0.0)
     assert admission.limit == before
