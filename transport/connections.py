@@ -2,7 +2,6 @@
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,6 +13,7 @@ from transport.answers import Form
 from transport.connection import Answering, Connection
 
 CONNECTIONS: Final = Gauge("kith_connections", "Open connections of any kind.", multiprocess_mode="livesum")
+_LOOK_S: Final = 0.02
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Early = Callable[[bytes], bytes | None]
 """Gives the answer to what is refused before it is parsed."""
@@ -82,15 +82,14 @@ class Connections:
             if not self._by_address[connection.network]:
                 del self._by_address[connection.network]
 
-    async def idle_gone(self, within: float) -> None:
+    async def idle_gone(self) -> None:
         """Wait until no connection is idle: a client that may be about to send a request is given the time for it.
 
         An idle connection that is closed while a request is on its way makes that request fail.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while any(connection.is_idle for connection in self._open):
-                    await asyncio.sleep(0.02)
+        await asyncio.sleep(_LOOK_S)  # so that those who came last have come round to waiting
+        while any(connection.is_idle for connection in self._open):
+            await asyncio.sleep(_LOOK_S)
 
     def _last(self, handler: Handler) -> Handler:
         """Wrap the application: give what it lets through its form, and close what is drained."""

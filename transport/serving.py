@@ -5,7 +5,7 @@ is none it waits.
 """
 
 import asyncio
-import itertools
+import contextlib
 import resource
 import socket
 import ssl
@@ -14,15 +14,12 @@ from typing import Final, cast
 
 from aiohttp import web
 
+from transport.accepting import Accepting
 from transport.answers import Form
 from transport.connection import Answering, Connection
 from transport.connections import ConnectionCaps, Connections, Early, Short
 from transport.health import DRAINING
 
-BACKLOG: Final = 4096
-ACCEPT_AT_ONCE: Final = 16
-"""How many connections are taken in one turn of the loop."""
-HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_S: Final = 2.0
 """How long a connection without a request is kept while draining, for the request that may be on its way."""
 SHUTDOWN_S: Final = 5.0
@@ -59,10 +56,10 @@ class Serving:
         self._tls = tls
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         self._connections: Connections | None = None
-        self._servers: list[asyncio.Server] = []
+        self._accepting: list[Accepting] = []
 
     async def start(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept connections from now on."""
+        """Accept connections from now on, of sockets that listen already; they are closed when it stops."""
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
         self._connections = Connections(
@@ -73,14 +70,7 @@ class Serving:
             short=self._short,
             form=self._form,
         )
-        loop = asyncio.get_running_loop()
-        timeout = HANDSHAKE_TIMEOUT_S if self._tls is not None else None
-        for listener in itertools.chain.from_iterable(map(_several, listeners)):
-            self._servers.append(
-                await loop.create_server(
-                    self._connections, sock=listener, ssl=self._tls, backlog=BACKLOG, ssl_handshake_timeout=timeout
-                )
-            )
+        self._accepting = [Accepting(listener, self._connections, self._tls) for listener in listeners]
 
     async def stop(self, *, notice: float = 0.0) -> None:
         """Drain: each answer is the last of its connection, lines are asked to come back, what runs may finish.
@@ -89,11 +79,19 @@ class Serving:
         """
         self._app[DRAINING].set()
         await asyncio.sleep(notice)
-        for server in self._servers:
-            server.close()
-        if self._connections is not None:
-            await asyncio.gather(self._app.shutdown(), self._connections.idle_gone(IDLE_S))
+        for accepting in self._accepting:
+            accepting.close()
+        await asyncio.gather(self._app.shutdown(), self._quiet())
         await self._runner.cleanup()
+
+    async def _quiet(self) -> None:
+        """Wait, for a while, until nobody may be about to send a request."""
+        accepting, self._accepting = self._accepting, []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_S):
+                await asyncio.gather(*(one.settled() for one in accepting))
+                if self._connections is not None:
+                    await self._connections.idle_gone()
 
 
 def want_descriptors(connections: int) -> None:
@@ -103,12 +101,3 @@ def want_descriptors(connections: int) -> None:
     if resource.RLIM_INFINITY != soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-
-
-def _several(listener: socket.socket) -> list[socket.socket]:
-    """Give a listening socket under several descriptors: libuv takes one connection from each in a turn of the loop.
-
-    With one alone, a loop whose turns are long leaves clients waiting until the kernel drops what they send, and they
-    try again after seconds.
-    """
-    return [listener, *(listener.dup() for _ in range(ACCEPT_AT_ONCE - 1))]

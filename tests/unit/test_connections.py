@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import datetime as dt
+import os
+import resource
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from listeners import Certificate, PortTaken, bind, listening, port_of
 from settings import load
 from tests.acceptance.main_job import free_port
 from tests.raw_sockets import connected
+from transport import accepting as accepting_module
 from transport import connection as connection_module
 from transport import serving as serving_module
 from transport.addresses import network_of
@@ -317,7 +320,7 @@ async def test_an_older_version_of_tls_is_refused(certificate: Certificate) -> N
 async def test_a_handshake_that_does_not_come_is_not_waited_for(
     certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving_module, "HANDSHAKE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(accepting_module, "HANDSHAKE_TIMEOUT_S", 0.1)
     async with serving(tls=certificate.context()) as served, connected(served.port) as (reader, _):
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
@@ -528,4 +531,49 @@ async def turns_to_accept(number: int) -> int:
 
 
 async def test_a_loop_whose_turns_are_long_still_takes_those_who_connect() -> None:
-    assert await asyncio.to_thread(uvloop.run, turns_to_accept(80)) <= 40
+    assert await asyncio.to_thread(uvloop.run, turns_to_accept(200)) <= 20
+
+
+async def test_while_there_is_no_descriptor_for_another_connection_clients_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(accepting_module, "REST_S", 0.05)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving() as served:
+        client, free = create_connection((HOST, served.port)), os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                while not any(accepting._resting for accepting in served.serving._accepting):
+                    await asyncio.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        reader, writer = await asyncio.open_connection(sock=client)
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+        writer.close()
+
+
+async def test_while_draining_a_handshake_that_is_under_way_is_finished_and_its_request_answered(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_module, "IDLE_S", WITHIN_S)
+    async with serving(tls=certificate.context()) as served:
+        client = create_connection((HOST, served.port))
+        [accepting] = served.serving._accepting
+        async with asyncio.timeout(WITHIN_S):
+            while not accepting._connecting:
+                await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(served.serving.stop())
+        await asyncio.sleep(0.1)
+        assert not stopping.done()
+        reader, writer = await asyncio.open_connection(
+            sock=client, ssl=trusting(certificate), server_hostname="localhost"
+        )
+        writer.write(REQUEST)
+        status, answer = await read_answer(reader)
+        assert status == 200
+        assert b"Connection: close" in answer
+        writer.close()
+        await asyncio.wait_for(stopping, WITHIN_S)
