@@ -1,7 +1,9 @@
 """What is left of a server's throughput when it is asked for three times as much, and how soon the rest is refused.
 
-The peak is measured first, by clients that wait for each answer; then requests are sent at three times that rate,
-whatever becomes of them. Run by itself: `python -m benchmarks.overload`.
+The peak is measured first, by clients that wait for each answer; then requests are due at three times that rate,
+whatever becomes of those before. A latency counts from the moment a request was due until its whole answer was there:
+with the connection that it may have had to open, and with what the client was late by itself, which is given too.
+Run by itself: `python -m benchmarks.overload`.
 """
 
 import asyncio
@@ -40,6 +42,8 @@ class Answers:
 
     done: list[float] = dataclasses.field(default_factory=list)
     refused: list[float] = dataclasses.field(default_factory=list)
+    late: list[float] = dataclasses.field(default_factory=list)
+    """How much later than due they were sent."""
     failed: int = 0
 
 
@@ -70,6 +74,7 @@ async def _measure(job: MainJob, size: int) -> list[tuple[str, str]]:
         ("the same share, per CPU second of the server", f"{of_cpu:.0%}"),
         ("answered: median, P99", _times(answers.done)),
         ("refused: number, median, P99", f"{len(answers.refused)}, {_times(answers.refused)}"),
+        ("of that sent later than due by: median, P99", _times(answers.late)),
         ("neither", str(answers.failed)),
     ]
 
@@ -80,7 +85,7 @@ async def _closed(lines: Lines, request: bytes, seconds: float) -> Answers:
     async def client() -> None:
         while time.perf_counter() < until:
             refused = len(answers.refused)
-            await _ask(lines, request, answers)
+            await _ask(lines, request, answers, time.perf_counter())
             if len(answers.refused) > refused:
                 await asyncio.sleep(PAUSE_S)
 
@@ -94,7 +99,7 @@ async def _open(lines: Lines, request: bytes, rate: float) -> Answers:
     began, sent = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < SECONDS:
         while sent < elapsed * rate:
-            task = asyncio.create_task(_ask(lines, request, answers))
+            task = asyncio.create_task(_ask(lines, request, answers, began + sent / rate))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             sent += 1
@@ -106,16 +111,16 @@ async def _open(lines: Lines, request: bytes, rate: float) -> Answers:
     return answers
 
 
-async def _ask(lines: Lines, request: bytes, answers: Answers) -> None:
+async def _ask(lines: Lines, request: bytes, answers: Answers, due: float) -> None:
     """Send one request and note how it ended."""
-    began = time.perf_counter()
+    answers.late.append(time.perf_counter() - due)
     try:
         status, _ = await lines.exchange(request)
     except OSError:
         answers.failed += 1
         return
     times = answers.done if status == b"200" else answers.refused
-    times.append(time.perf_counter() - began)
+    times.append(time.perf_counter() - due)
 
 
 def _times(seconds: list[float]) -> str:

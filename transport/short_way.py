@@ -54,6 +54,9 @@ class ShortWay:
         return functools.partial(self._answer, known, plain, asked)
 
     async def _answer(self, known: Known, plain: Plain, asked: GraphQLRequest) -> Answer:
+        turns = self._admission.turns
+        if not turns.has_room():
+            await turns.room()
         self._admission.meet()
         trace = traces.continued(plain.parents)
         caller = None

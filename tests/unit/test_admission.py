@@ -73,13 +73,14 @@ def test_a_loop_that_others_keep_waiting_refuses_nobody_for_it() -> None:
 def test_the_later_the_loop_the_less_of_what_ran_at_once_is_left() -> None:
     kept = []
     for lag in (LATE_S * 1.1, LATE_S * 2, LATE_S * 100):
-        admission = door()
-        for _ in range(40):
+        admission = door(most=500)
+        admission._limit = 500.0
+        for _ in range(200):
             admission.__enter__()
         clock = Clock(admission)
         clock.windows(1, lag)
         kept.append(admission.limit)
-    assert kept == [32, 20, 10]
+    assert kept == [160, 100, 50]
 
 
 def test_one_late_moment_in_a_window_changes_nothing() -> None:
