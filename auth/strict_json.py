@@ -1,7 +1,7 @@
 """JSON that every reader reads alike: one object, no name twice, no number that JSON does not know."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 
 def read_object(text: bytes) -> dict[str, Any]:
@@ -11,7 +11,7 @@ def read_object(text: bytes) -> dict[str, Any]:
         ValueError: it is none, it holds a name twice at any depth, or a number such as NaN.
         RecursionError: it is too deep.
     """
-    value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    value = _STRICT.decode(text.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - what is wrong is the text
     return value
@@ -26,3 +26,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(_constant: str) -> NoReturn:
     raise ValueError("not a number of JSON")
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
