@@ -4,12 +4,14 @@ import datetime as dt
 from collections.abc import Callable
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.events import EventType
 from domain.relationships import FollowState, Relationship, count_change
 from domain.transitions import Transition, block, follow, unblock, unfollow
+from storage import relationships
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -93,3 +95,9 @@ def test_a_block_that_has_ended_stands_in_nobodys_way_and_its_end_is_told() -> N
         (EventType.USER_UNBLOCKED, True),
         (EventType.FOLLOW_CREATED, False),
     ]
+
+
+@pytest.mark.parametrize("statement", [relationships._FETCH, relationships._FETCH_SIDE])
+def test_what_is_read_by_its_place_in_a_row_is_asked_for_in_the_order_of_the_fields(statement: str) -> None:
+    columns = statement.partition("SELECT")[2].partition("FROM")[0]
+    assert [name.strip() for name in columns.split(",")] == ["other_id", *Relationship.__struct_fields__]

@@ -367,7 +367,7 @@ def user_row(user_id: int, version: int, edges: int) -> Row:
 def pair_row(other_id: int, version: int) -> Row:
     return {
         "other_id": other_id, "follows": 0, "follows_at": None, "followed_by": 0, "followed_by_at": None,
-        "blocks": False, "blocks_until": None, "blocked_by": True, "blocked_by_until": None, "blocks_since": None,
+        "blocks": False, "blocks_until": None, "blocks_since": None, "blocked_by": True, "blocked_by_until": None,
         "blocked_by_since": None, "mutes": False, "mutes_until": None, "version": version, "follows_version": 0,
         "followed_by_version": 0,
     }  # fmt: skip
