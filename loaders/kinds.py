@@ -113,6 +113,8 @@ class Kind(Generic[K, V]):
 
     def ttl_of(self, value: V) -> float:
         """Tell how long a value is kept."""
+        if self.missing_ttl == self.ttl:
+            return self.ttl  # to compare a value takes longer than all else here
         return self.missing_ttl if value == self.missing else self.ttl
 
 

@@ -5,10 +5,11 @@ the first, and nothing is given once the second has ended. That it ends by itsel
 """
 
 import collections
-import dataclasses
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 K = TypeVar("K", bound=Hashable)
 N = TypeVar("N", bound=Hashable)
@@ -31,8 +32,7 @@ Place = tuple[str, Hashable]
 """A kind, and a key of that kind."""
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Held:
+class Held(msgspec.Struct, eq=False):
     """One remembered value of a kind; `until` in seconds of the clock, `size` in bytes."""
 
     kind: str
@@ -124,9 +124,11 @@ class Memory:
         now = self._now()
         if until <= now or not (self._is_roomy() or self._is_seen_again(place, now)):
             return
-        self.drop(place)
         kind, key = place
-        held = self._shelves[kind][key] = Held(kind, key, value, until, size + ENTRY_OVERHEAD)
+        shelf = self._shelves[kind]
+        if (before := shelf.get(key)) is not None:
+            self._remove(before)
+        held = shelf[key] = Held(kind, key, value, until, size + ENTRY_OVERHEAD)
         self._order[held] = None
         self._used += held.size
         self._make_room(now)

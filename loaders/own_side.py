@@ -26,8 +26,13 @@ class OwnSide:
         self._blocked: Blocked | None = None
 
     @Lazy
-    def _sides(self) -> Loader[int, Side]:
-        return Loader(self._asker, Apart(_Sides(self._asker)))
+    def _sides(self) -> Loader[SideKey, Side]:
+        return Loader(self._asker, self._asker.caches.sides)
+
+    @Lazy
+    def _newer_sides(self) -> Loader[SideKey, Side]:
+        fetch = functools.partial(self._asker.caches.sides.load, direct=True)
+        return Loader(self._asker, Apart(Unremembered(fetch, self._asker.caches.sides.missing)))
 
     @Lazy
     def _pairs(self) -> Loader[int, Relationship]:
@@ -106,30 +111,12 @@ class OwnSide:
             await waiting
         side = self._recall(viewer_id)
         if side is None:
-            side = self._side = await self._sides.load(viewer_id)
+            key = SideKey(viewer_id, self._asker.epoch or _NO_EPOCH)
+            side = await self._sides.load(key)
+            if _is_old(self._asker, side):  # older than what the viewer has seen
+                side = await self._newer_sides.load(key)
+            self._side = side
         return side
-
-
-class _Sides:
-    """Reads whole sides; what memory holds of them is recalled one by one."""
-
-    __slots__ = ("_asker", "missing")
-
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
-        self.missing = asker.caches.sides.missing
-
-    def recall(self, keys: Sequence[int], found: dict[int, Side]) -> None:
-        """Recall nothing."""
-
-    async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Side]:
-        """Give sides; those that are older than what the viewer has seen are read from the cells."""
-        asker, sides = self._asker, self._asker.caches.sides
-        side_keys = [SideKey(viewer_id, asker.epoch or _NO_EPOCH) for viewer_id in keys]
-        found = await sides.load(side_keys, direct=direct)
-        if any(_is_old(asker, side) for side in found.values()):
-            found = await sides.load(side_keys, direct=True)
-        return {key.viewer_id: side for key, side in found.items()}
 
 
 class _BlocksAlone:
