@@ -1,8 +1,8 @@
-"""What was read, on its way to Redis while nobody waits for it: what a tick of the loop brings goes together."""
+"""What was read, on its way to Redis while nobody waits for it: what comes within a moment goes together."""
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from loaders.kinds import Kind
@@ -12,6 +12,8 @@ from storage.redis_client import CacheUnavailable, Redis
 
 UNDER_WAY: Final = 64
 """How many times at once something is stored."""
+TOGETHER_S: Final = 0.004
+"""How long the first waits for others: less than another process waits for what this one has claimed to fill."""
 
 
 class Fill(NamedTuple):
@@ -57,18 +59,25 @@ class Fills:
         if not self._waiting:
             if len(self._tasks) >= UNDER_WAY:
                 return
-            task = asyncio.get_running_loop().create_task(self._store(), context=self._nobodys)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            asyncio.get_running_loop().call_later(TOGETHER_S, self._begin, context=self._nobodys)
         self._waiting.append(fill)
 
     async def settle(self) -> None:
-        """Wait for all that is under way."""
+        """Wait for all that is under way, and let nothing else wait."""
+        self._begin()
         while self._tasks:
             await asyncio.wait(self._tasks)
+            self._begin()
 
-    async def _store(self) -> None:
+    def _begin(self) -> None:
+        """Store what has come together."""
         fills, self._waiting = self._waiting, []
+        if fills:
+            task = asyncio.get_running_loop().create_task(self._store(fills), context=self._nobodys)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _store(self, fills: Sequence[Fill]) -> None:
         stamped = [entry for fill in fills for entry in fill.stamped()]
         versioned = [entry for fill in fills for entry in fill.versioned()]
         try:

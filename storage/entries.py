@@ -23,6 +23,8 @@ _JITTER: Final = 0.1
 _CLAIM_MS: Final = 100
 _WORD_LIVES_S: Final = 60
 _SCANNED: Final = 500
+FEW: Final = 8
+"""How many epochs are begun where they may be missing, before anything is known of them: a round trip costs more."""
 
 _WRITE_NEWER: Final = Script(
     """
@@ -77,25 +79,31 @@ async def read_versioned(redis: Redis, keys: Sequence[str]) -> list[bytes | None
 async def read_stamped(redis: Redis, keys: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes | None]]:
     """Read values with the epochs that they must be under; raises CacheUnavailable.
 
-    Takes the keys of an epoch and a value, and gives the epoch and the value, None where there is none. It takes one
-    round trip, and a second where an epoch is not there: that begins, as what is read afterwards must have one to be
-    stored under.
+    Takes the keys of an epoch and a value, and gives the epoch and the value, None where there is none. An epoch that
+    is not there begins, as what is read afterwards must have one to be stored under. It takes one round trip; of many
+    epochs most will be there, and a second one begins the others.
     """
-    names = list(dict.fromkeys(epoch for epoch, _ in keys))
-    found = await redis.read([*names, *(key for _, key in keys)])
-    epochs = {name: epoch for name, epoch in zip(names, found, strict=False) if epoch is not None}
-    if lacking := [name for name in names if name not in epochs]:
-        epochs |= await _begin_epochs(redis, lacking)
-    return [_under(epochs[name], value) for (name, _), value in zip(keys, found[len(names) :], strict=True)]
+    if len(keys) <= FEW:
+        epochs, found = await _begin_and_read(redis, [epoch for epoch, _ in keys], [key for _, key in keys])
+    else:
+        names = list(dict.fromkeys(epoch for epoch, _ in keys))
+        known = await redis.read([*names, *(key for _, key in keys)])
+        epochs = {name: epoch for name, epoch in zip(names, known, strict=False) if epoch is not None}
+        found = known[len(names) :]
+        if lacking := [name for name in names if name not in epochs]:
+            epochs |= (await _begin_and_read(redis, lacking, ()))[0]
+    return [_under(epochs[name], value) for (name, _), value in zip(keys, found, strict=True)]
 
 
-async def _begin_epochs(redis: Redis, names: Sequence[str]) -> dict[str, bytes]:
-    """Begin epochs, where nobody else has done so meanwhile."""
-    proposed = [new_epoch() for _ in names]
-    found = await redis.exchange(
-        [("SET", name, begun, "NX", "GET", "EX", EPOCH_LIVES_S) for name, begun in zip(names, proposed, strict=True)]
-    )
-    return {name: held or begun for name, held, begun in zip(names, found, proposed, strict=True)}
+async def _begin_and_read(
+    redis: Redis, names: Sequence[str], keys: Sequence[str]
+) -> tuple[dict[str, bytes], list[bytes | None]]:
+    """Give epochs, which begin unless they are there or somebody else begins them, and then what is there of keys."""
+    begun = dict.fromkeys(names, new_epoch())  # one for all: an epoch is only compared with others of the same person
+    begin: list[Command] = [("SET", name, epoch, "NX", "GET", "EX", EPOCH_LIVES_S) for name, epoch in begun.items()]
+    answers = await redis.exchange([*begin, *(("GET", key) for key in keys)])
+    held = {name: epoch for name, epoch in zip(begun, answers, strict=False) if epoch is not None}
+    return {**begun, **held}, answers[len(begun) :]
 
 
 def _under(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:

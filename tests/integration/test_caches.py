@@ -111,6 +111,7 @@ async def test_what_is_warm_costs_one_round_trip_and_no_statement(
     star, viewer = await make_person(), await make_person()
     await crowd(make_person, star, 12)
     first = await ask(viewer.context, query, name=star.name)
+    await viewer.backend.caches.settle()
     with spending(monkeypatch) as spent:
         again = await ask(viewer.context, query, name=star.name)
     assert again == first

@@ -96,6 +96,7 @@ async def act(one: Person, action: str, other: Person) -> None:
 async def cost(monkeypatch: pytest.MonkeyPatch, one: Person, action: str, other: Person) -> tuple[int, int]:
     """Give what an action costs somebody who is just looking at the other, whose own side is known."""
     await ask(one.context, "query($id: ID!) { user(id: $id) { viewerIsFollowing } }", id=other.opaque_id)
+    await one.backend.caches.settle()  # what was read on the way is stored a moment later
     with spending(monkeypatch) as spent:
         await act(one, action, other)
     return spent.figures

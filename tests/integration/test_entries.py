@@ -8,7 +8,7 @@ import pytest
 
 from embedded import Addresses
 from storage import redis_client
-from storage.entries import Stamped, Versioned, read_stamped, read_versioned, write_newer, write_under_epoch
+from storage.entries import FEW, Stamped, Versioned, read_stamped, read_versioned, write_newer, write_under_epoch
 from storage.exchanges import Command
 from storage.redis_client import Redis, open_redis
 from storage.scripts import TOGETHER
@@ -68,22 +68,25 @@ async def test_what_is_stored_is_read_with_one_command_however_much_it_is(
     assert list(map(len, sent)) == [1]
 
 
+@pytest.mark.parametrize(("size", "trips"), [(FEW, 1), (FEW + 1, 2)], ids=["few", "many"])
 async def test_epochs_that_are_not_there_begin_before_anything_is_told_and_the_others_go_on(
-    redis: Redis, sent: list[list[Command]]
+    redis: Redis, sent: list[list[Command]], size: int, trips: int
 ) -> None:
-    keys = names(3)
+    keys = names(size)
     [(first, nothing)] = await read_stamped(redis, keys[:1])
+    sent.clear()
     found = await read_stamped(redis, keys)
     assert (nothing, found[0]) == (None, (first, None))
-    assert list(map(len, sent)) == [1, 1, 1, 2]
+    assert len(sent) == trips
     assert await redis.read([epoch for epoch, _ in keys]) == [epoch for epoch, _ in found]
 
 
-async def test_values_under_one_epoch_ask_for_it_once(redis: Redis, sent: list[list[Command]]) -> None:
-    [(epoch, first), (_, second)] = names(2)
-    found = await read_stamped(redis, [(epoch, first), (epoch, second)])
-    assert found[0] == found[1]
-    assert sent[0] == [("MGET", epoch, first, second)]
+@pytest.mark.parametrize("size", [2, FEW + 1])
+async def test_values_under_one_epoch_ask_for_it_once(redis: Redis, sent: list[list[Command]], size: int) -> None:
+    epoch, keys = names(1)[0][0], [key for _, key in names(size)]
+    found = await read_stamped(redis, [(epoch, key) for key in keys])
+    assert len(set(found)) == 1
+    assert [command.count(epoch) for command in sent[0]].count(1) == 1
 
 
 async def test_of_many_values_only_those_whose_epoch_has_ended_are_left_out(redis: Redis) -> None:

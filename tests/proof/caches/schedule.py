@@ -18,6 +18,7 @@ from loaders import Caches
 from loaders.caches import Bounds
 from loaders.kinds import SIDES, TALLIES, USERS, Kind, SideKey
 from loaders.loaders import Loaders
+from storage import entries
 from storage.cells import ShardMap
 from storage.freshness import Remembered
 from storage.generations import Generations
@@ -363,7 +364,8 @@ def find_wrong(seed: int) -> list[str]:
 def in_its_time(seed: int, loop: VirtualLoop) -> Iterator[None]:
     """Have all that is left to chance or to the time come from a seed and a loop."""
     random.seed(seed)
-    with mock.patch.object(deadlines, "monotonic", loop.time):
+    few = seed % 2 * entries.FEW  # what is read for few is read as for many in every other schedule
+    with mock.patch.object(deadlines, "monotonic", loop.time), mock.patch.object(entries, "FEW", few):
         yield
 
 
