@@ -39,6 +39,11 @@ class Position(NamedTuple):
         """Give it in sixteen bytes, which have the same order."""
         return _PAIR.pack(*self)
 
+    @classmethod
+    def of(cls, packed: bytes) -> "Position":
+        """Read what `packed` gave."""
+        return cls._make(_PAIR.unpack(packed))
+
 
 class PageRequest(msgspec.Struct, frozen=True):
     """The page a client asks for: `size` rows after or before a cursor, read forward or backward."""

@@ -36,7 +36,7 @@ from loaders.kinds import (
 from loaders.memory import Memory
 from loaders.metrics import DIRECT, MEMORY_OFF
 from loaders.read_through import ReadThrough
-from storage import lists, relationships, tallies, users
+from storage import list_heads, lists, relationships, tallies, users
 from storage.cells import ShardMap
 from storage.database import Database
 from storage.epochs import Pulse
@@ -221,8 +221,7 @@ class Caches:
         return await self._fetch_heads(ListKind.FOLLOWING, owner_ids)
 
     async def _fetch_heads(self, kind: ListKind, owner_ids: Sequence[int]) -> Mapping[int, Head]:
-        span = lists.Span(None, downward=True, limit=HEAD)
-        found = await lists.fetch_list(self.database, kind, owner_ids, span)
+        found = await list_heads.fetch_heads(self.database, kind, owner_ids, HEAD)
         return {owner_id: Head(tuple(entries), len(entries) < HEAD) for owner_id, entries in found.items()}
 
     async def _fetch_sides(self, keys: Sequence[SideKey]) -> Mapping[SideKey, Side]:

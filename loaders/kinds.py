@@ -16,7 +16,7 @@ from loaders.user_form import decode_user, encode_user
 from loaders.weights import FACT, weigh_blocks, weigh_list, weigh_side, weigh_tally, weigh_user
 from storage.epochs import epoch_key, profile_epoch_key
 from storage.freshness import NAME_TTL_S, encode_name, name_entry_key
-from storage.lists import ListEntry
+from storage.list_entries import PLACE_BYTES, ListEntry, places_of, read_places
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -126,7 +126,7 @@ _COUNTS: Final = struct.Struct(">QQ")
 _LIST: Final = struct.Struct(">H")
 _TOO_MANY: Final = _COUNTS.size + ID_BYTES
 _IDS: Final = _COUNTS.size + _LIST.size + MARK_BYTES
-_HEADS: Final = msgspec.msgpack.Decoder(tuple[bool, tuple[ListEntry, ...]])
+_CUT, _WHOLE = b"\0", b"\1"
 _SIDES: Final = msgspec.msgpack.Decoder(tuple[bool, dict[int, Relationship]])
 _PAIRS: Final = msgspec.msgpack.Decoder(Relationship)
 _BLOCKS: Final = msgspec.msgpack.Decoder(dict[int, dt.datetime | None] | None)
@@ -152,9 +152,15 @@ def _decode_tally(value: bytes) -> Tally:
     return Tally(counts, value[_IDS:end], value[end:], marks=int.from_bytes(value[_IDS - MARK_BYTES : _IDS]))
 
 
+def _encode_head(head: Head) -> bytes:
+    return (_WHOLE if head.whole else _CUT) + b"".join(places_of(head.entries))
+
+
 def _decode_head(value: bytes) -> Head:
-    whole, entries = _HEADS.decode(value)
-    return Head(entries, whole)
+    which, places = value[:1], value[1:]
+    if which not in {_WHOLE, _CUT} or len(places) % PLACE_BYTES:
+        raise ValueError("no head of a list has this form")
+    return Head(tuple(read_places(places)), which == _WHOLE)
 
 
 def _decode_side(value: bytes) -> Side:
@@ -209,7 +215,7 @@ def _heads(kind: ListKind) -> Kind[int, Head]:
         name=kind.value,
         key=_key(kind.value),
         owner_of=int,
-        encode=lambda head: msgspec.msgpack.encode((head.whole, head.entries)),
+        encode=_encode_head,
         decode=_decode_head,
         missing=Head((), whole=True),
         ttl=120.0,

@@ -22,7 +22,8 @@ from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
 from loaders.shown_counts import ShownCounts
 from storage import lists, personal
-from storage.lists import ListEntry, Span
+from storage.list_entries import ListEntry
+from storage.lists import Span
 from storage.vault import Vault
 
 

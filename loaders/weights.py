@@ -11,7 +11,7 @@ _LINK: Final = 60
 FACT: Final = 300
 """What a small value of a fixed size takes at most."""
 _LIST: Final = 240
-_LIST_ENTRY: Final = 225
+_LIST_ENTRY: Final = 135
 _PAIR: Final = 420
 _MARKS: Final = 320
 _BLOCK: Final = 180

@@ -18,7 +18,8 @@ from privacy.policy import Visible
 from resolvers.context import Context
 from resolvers.people import fetch_counts_if_possible
 from resolvers.visibility import meet, meet_own_blocks
-from storage.lists import ListEntry, Span, is_downward, places_of
+from storage.list_entries import ListEntry, places_of
+from storage.lists import Span, is_downward
 
 MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""

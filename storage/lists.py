@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import operator
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,49 +10,9 @@ from domain.relationships import FollowOrder, ListKind, Relationship
 from storage.cells import Record
 from storage.database import Database
 from storage.limits import Priority
+from storage.list_entries import PLACE, UNIX_EPOCH, ListEntry
 from storage.own_lists import OWN_STATEMENTS
 from storage.replicas import Positions
-
-
-class _Placed:
-    """Room for a place beside the fields: not compared, stored or sent."""
-
-    __slots__ = ("_place",)
-    _place: bytes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ListEntry(_Placed):
-    """One row of a list: who, and since when."""
-
-    user_id: int
-    since: dt.datetime
-
-    @property
-    def position(self) -> Position:
-        """Give the place of this row, time in microseconds since 1970."""
-        age = self.since - _UNIX_EPOCH
-        return Position((age.days * _DAY_S + age.seconds) * 1_000_000 + age.microseconds, self.user_id)
-
-    @property
-    def place(self) -> bytes:
-        """Give the same, packed; it is kept."""
-        try:
-            return self._place
-        except AttributeError:
-            object.__setattr__(self, "_place", place := self.position.packed())
-            return place
-
-
-_PLACE: Final = operator.attrgetter("_place")
-
-
-def places_of(entries: Sequence[ListEntry]) -> list[bytes]:
-    """Give the places of rows, packed; most were made before."""
-    try:
-        return list(map(_PLACE, entries))
-    except AttributeError:
-        return [entry.place for entry in entries]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,8 +25,6 @@ class Span:
     without: Sequence[int] = ()
 
 
-_DAY_S: Final = 86_400
-_UNIX_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST: Final = Position(0, 0)
 _LAST: Final = Position(253_370_764_800_000_000, (1 << 63) - 1)  # the year 9999
 
@@ -217,7 +174,7 @@ async def fetch_list(
     With `positions` replicas that have come so far may be asked, and what they tell must not be remembered.
     """
     start = span.beyond or (_LAST if span.downward else _FIRST)
-    since = _UNIX_EPOCH + dt.timedelta(microseconds=start.major)
+    since = UNIX_EPOCH + dt.timedelta(microseconds=start.major)
     statement = _STATEMENTS[kind, span.downward]
     further = () if among is None else (among,)
     arguments = (since, start.minor, span.limit, span.without, *further)
@@ -229,9 +186,9 @@ async def fetch_list(
         rows = await database.shards.fetch_by_home(statement, owner_ids, *arguments, priority=Priority.LIST)
     lists: dict[int, list[ListEntry]] = {owner_id: [] for owner_id in owner_ids}
     for row in rows:
-        lists[row["owner_id"]].append(ListEntry(row["other_id"], row["since"]))
+        lists[row["owner_id"]].append(ListEntry.of(row["other_id"], row["since"]))
     for entries in lists.values():
-        entries.sort(key=lambda entry: (entry.since, entry.user_id), reverse=span.downward)
+        entries.sort(key=PLACE, reverse=span.downward)
     return lists
 
 

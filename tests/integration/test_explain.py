@@ -13,7 +13,18 @@ import pytest
 
 import storage
 from embedded import Addresses
-from storage import lists, notifications, outbox_reading, own_lists, pairs, pairs_at_once, relationships, tallies, users
+from storage import (
+    list_heads,
+    lists,
+    notifications,
+    outbox_reading,
+    own_lists,
+    pairs,
+    pairs_at_once,
+    relationships,
+    tallies,
+    users,
+)
 from storage.migrate import migrate
 
 if TYPE_CHECKING:
@@ -90,6 +101,7 @@ async def full(addresses: Addresses) -> AsyncIterator[Connection]:
 
 HOT: Final[Mapping[str, str]] = {
     **{f"{kind.value}, {'down' if down else 'up'}": text for (kind, down), text in lists._STATEMENTS.items()},
+    **{f"the head of {kind.value}": text for kind, text in list_heads.STATEMENTS.items()},
     "whom the viewer follows": lists._FOLLOWED,
     "whom a block hides": lists._BLOCKED,
     "the blocks of the viewer": lists._BLOCKS,

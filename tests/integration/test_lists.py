@@ -15,8 +15,10 @@ from privacy.policy import Visible
 from resolvers import blocks, follows, people
 from resolvers.context import Context
 from resolvers.lists import FollowerPage, fetch_pages, fetch_total_counts
+from storage import list_heads, lists
 from storage.cells import Cell, Record
 from storage.database import Database
+from storage.lists import Span
 from storage.users import change_user
 from tests.cold import is_watch, make_cold
 from tests.conftest import MakePerson, Person
@@ -94,6 +96,21 @@ async def test_pages_cover_a_list_once_in_either_direction(make_person: MakePers
         if not found.page_info.has_previous_page:
             break
     assert forward == backward == expected
+
+
+@pytest.mark.parametrize("kind", list_heads.STATEMENTS)
+async def test_the_head_of_a_list_is_what_its_rows_are(
+    make_person: MakePerson, database: Database, kind: ListKind
+) -> None:
+    star = await make_person()
+    crowd = await crowd_of(make_person, star, 4)
+    for other in crowd[1:]:
+        await follows.follow(star.context, other.opaque_id)
+    everybody = [one.id for one in (star, *crowd)]
+    for limit in (2, 9):
+        rows = await lists.fetch_list(database, kind, everybody, Span(None, downward=True, limit=limit))
+        assert await list_heads.fetch_heads(database, kind, everybody, limit) == rows
+        assert len(rows[star.id]) == min(limit, 4 if kind is ListKind.FOLLOWERS else 3)
 
 
 async def test_a_page_is_stable_while_people_join(make_person: MakePerson) -> None:

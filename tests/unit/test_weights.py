@@ -14,7 +14,7 @@ from domain.tallies import Blocks, Tally, pack_ids
 from domain.users import Counts, ProfileLink, User, UserState
 from loaders.kinds import BLOCKS, HEADS, NAMES, PAIRS, SIDES, TALLIES, USERS, Head, Kind, Side
 from loaders.memory import Memory
-from storage.lists import ListEntry
+from storage.list_entries import ListEntry
 from tests.trust import Always
 
 THEN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -34,7 +34,7 @@ def user(text: str, policy: PrivacyPolicy) -> User:
 
 
 def head(size: int) -> Head:
-    return Head(tuple(ListEntry(FIRST + number, THEN) for number in range(size)), whole=True)
+    return Head(tuple(ListEntry.of(FIRST + number, THEN) for number in range(size)), whole=True)
 
 
 def tally(size: int) -> Tally:
@@ -82,9 +82,7 @@ def taken(kind: Kind[Any, Any], value: Any) -> tuple[int, int]:
         for number in range(min(ENTRIES, 1 + BYTES // (len(encoded) + 1))):
             found = decode(encoded)
             memory.put((kind.name, FIRST + number), found, size=kind.weigh(found), until=1.0)
-            if isinstance(found, Head):
-                assert all(entry.place for entry in found.entries)  # kept with each entry from then on
-            elif isinstance(found, Side):
+            if isinstance(found, Side):
                 assert found.blocks.at(THEN).as_set is not None
             elif isinstance(found, Blocks):
                 assert found.at(THEN).as_set is not None

@@ -1,0 +1,50 @@
+"""The newest rows of follower and following lists, which are what is remembered of them: packed, one value a list."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from domain.relationships import ListKind
+from storage.database import Database
+from storage.limits import Priority
+from storage.list_entries import ListEntry, read_sent
+
+# The table of users leads, so that Citus can push the whole statement down to the shards of the owners.
+_FOLLOWERS: Final = """
+SELECT u.id AS owner_id, (
+    SELECT string_agg(timestamptz_send(r.since) || int8send(r.other_id), '' ORDER BY r.since DESC, r.other_id DESC)
+    FROM (
+        SELECT other_id, followed_by_at AS since
+        FROM relationships
+        WHERE owner_id = u.id AND followed_by = 2
+        ORDER BY followed_by_at DESC, other_id DESC
+        LIMIT $2
+    ) r
+) AS entries
+FROM users u
+WHERE u.id = ANY($1::bigint[])
+"""
+
+_FOLLOWING: Final = """
+SELECT u.id AS owner_id, (
+    SELECT string_agg(timestamptz_send(r.since) || int8send(r.other_id), '' ORDER BY r.since DESC, r.other_id DESC)
+    FROM (
+        SELECT other_id, follows_at AS since
+        FROM relationships
+        WHERE owner_id = u.id AND follows = 2
+        ORDER BY follows_at DESC, other_id DESC
+        LIMIT $2
+    ) r
+) AS entries
+FROM users u
+WHERE u.id = ANY($1::bigint[])
+"""
+
+STATEMENTS: Final = {ListKind.FOLLOWERS: _FOLLOWERS, ListKind.FOLLOWING: _FOLLOWING}
+
+
+async def fetch_heads(
+    database: Database, kind: ListKind, owner_ids: Sequence[int], limit: int
+) -> dict[int, list[ListEntry]]:
+    """Fetch the newest rows of each owner's list, at most `limit`, the newest first; who has none may be left out."""
+    rows = await database.shards.fetch_by_home(STATEMENTS[kind], owner_ids, limit, priority=Priority.LIST)
+    return {row["owner_id"]: read_sent(row["entries"] or b"") for row in rows}

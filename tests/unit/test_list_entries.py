@@ -1,0 +1,46 @@
+"""Rows of lists: what is kept of them says when and who, in the order of both."""
+
+import datetime as dt
+import struct
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.relationships import ListKind
+from loaders.kinds import HEADS, Head
+from storage.list_entries import UNIX_EPOCH, ListEntry, places_of, read_places, read_sent
+
+THEN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+DATABASE_EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+moments = st.integers(0, 10**16).map(lambda age: UNIX_EPOCH + dt.timedelta(microseconds=age))
+rows = st.lists(st.tuples(st.integers(0, (1 << 63) - 1), moments), max_size=20)
+
+
+@given(rows)
+def test_what_the_database_sends_packed_is_what_it_sends_row_by_row(known: list[tuple[int, dt.datetime]]) -> None:
+    microsecond = dt.timedelta(microseconds=1)
+    sent = b"".join(struct.pack(">qq", (since - DATABASE_EPOCH) // microsecond, user_id) for user_id, since in known)
+    entries = read_sent(sent)
+    assert entries == [ListEntry.of(user_id, since) for user_id, since in known]
+    assert [(entry.user_id, entry.since) for entry in entries] == known
+
+
+@given(rows)
+def test_places_stand_in_the_order_of_time_and_id(known: list[tuple[int, dt.datetime]]) -> None:
+    entries = [ListEntry.of(user_id, since) for user_id, since in known]
+    in_order = sorted(known, key=lambda row: (row[1], row[0]))
+    assert sorted(places_of(entries)) == places_of([ListEntry.of(user_id, since) for user_id, since in in_order])
+    assert read_places(b"".join(places_of(entries))) == entries
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_head_of_a_list_is_read_as_it_was_stored_and_nothing_else_is_taken_for_one(*, whole: bool) -> None:
+    kind = HEADS[ListKind.FOLLOWERS]
+    head = Head((ListEntry.of(7, THEN), ListEntry.of(8, THEN)), whole)
+    stored = kind.encode(head)
+    assert kind.decode(stored) == head
+    for other in (b"", stored[:-1], stored + b"\0", msgspec.msgpack.encode((whole, [(7, THEN)])), b"\2" + stored[1:]):
+        with pytest.raises(ValueError, match="form"):
+            kind.decode(other)
