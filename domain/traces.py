@@ -16,6 +16,7 @@ _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-(
 _NO_TRACE: Final = "0" * 32
 _NO_SPAN: Final = "0" * 16
 _SAMPLED: Final = 1
+_NOT_ZERO: Final = 1 << 64 | 1  # a bit of the trace's id and one of the span's
 
 
 class Trace(NamedTuple):
@@ -44,11 +45,19 @@ def within(trace: Trace) -> Held[Trace | None]:
     return Held(_CURRENT, trace)
 
 
+def begin(trace: Trace) -> None:
+    """Do all that follows in this context in a trace: for whoever has a context alone, as a task has."""
+    _CURRENT.set(trace)
+
+
 def continued(values: Sequence[str]) -> Trace:
     """Begin a span below the one that `traceparent` headers name; what is not exactly one of the form begins a trace.
 
     A later version of the standard may say more behind what the first one says, as its section on versions has it.
     """
+    if not values:
+        drawn = f"{random.getrandbits(192) | _NOT_ZERO:048x}"
+        return Trace(drawn[:32], drawn[32:])
     match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
     span_id = f"{random.getrandbits(64) or 1:016x}"
     if match is None:

@@ -80,16 +80,23 @@ class Access:
             raise TokenRejected
         return await self._of_authorization(authorization, sender)
 
+    def token_of(self, values: Sequence[str]) -> bytes | None:
+        """Give the digest of the token in `Authorization` headers, empty without any; None where they are not one."""
+        if not values:
+            return b""
+        match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+        return digest_of(match.group(1)) if match is not None else None
+
     async def _of_authorization(self, authorization: str, sender: Sender) -> Caller:
         match = _BEARER.fullmatch(authorization)
         if match is None:
             raise TokenRejected
-        caller = self._recall(match.group(1), sender)
+        caller = self.recall(digest_of(match.group(1)), sender)
         return caller if caller is not None else await self._check(match.group(1), sender)
 
-    def _recall(self, token: str, sender: Sender) -> Caller | None:
-        """Give the caller of a token that was met before and is known to hold still."""
-        met = self._met.get(digest_of(token))
+    def recall(self, token: bytes, sender: Sender) -> Caller | None:
+        """Give the caller of a token, by its digest, that was met before and is known to hold still."""
+        met = self._met.get(token)
         if met is None or not self.verifier.holds(met.token):
             return None
         if met.credentials is None or self.revocations.cover(met.credentials):

@@ -87,7 +87,7 @@ class Admission:
     def is_full(self) -> bool:
         """Tell whether another request is to be refused: all may run or wait who were taken, and nobody beside."""
         taken = self._in_flight + self._called + self._expected + len(self._waiting)
-        return taken >= self.limit + self._room
+        return taken >= int(self._limit) + self._room
 
     def expect(self) -> None:
         """Count a request that is taken, until `meet`: many are in one turn of the loop, before the first begins."""
@@ -97,9 +97,13 @@ class Admission:
         """Count it no longer: it asks for its turn."""
         self._expected -= 1
 
+    def has_turn(self) -> bool:
+        """Tell whether one more may run at once; where not, `turn` is to be awaited."""
+        return not self._waiting and self._is_free()
+
     async def turn(self) -> bool:
         """Wait until one more may run; False where it may not: it is refused."""
-        if not self._waiting and self._is_free():
+        if self.has_turn():
             return True
         self._has_waited = True
         if len(self._waiting) >= self._room:
@@ -113,7 +117,7 @@ class Admission:
                 self._called -= 1
 
     def _is_free(self) -> bool:
-        return self._in_flight + self._called < self.limit
+        return self._in_flight + self._called < int(self._limit)
 
     def _call(self) -> None:
         """Give their turn to as many as may run."""

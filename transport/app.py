@@ -88,7 +88,7 @@ def make_app(parts: Parts) -> web.Application:
     )
     app[DRAINING] = asyncio.Event()
     app[ADMISSION] = admission
-    app[SHORT_WAY] = ShortWay(ENDPOINT, http, operations, origins, heads, admission=admission)
+    app[SHORT_WAY] = ShortWay(ENDPOINT, http, operations, origins, heads, access=parts.access, admission=admission)
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:

@@ -5,6 +5,8 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from json.scanner import make_scanner
+from types import NoneType
 from typing import Any, ClassVar, Final, NoReturn
 from urllib.parse import parse_qsl
 
@@ -24,6 +26,13 @@ _GZIP: Final = 16
 """What zlib takes besides the size of its window to read gzip's frame."""
 _MAX_PARAMETERS: Final = 20
 _ESCAPED_SURROGATE: Final = "\\ud"
+_FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "operationName": ((str, NoneType), "a string"),
+    "documentId": ((str, NoneType), "a string"),
+    "variables": ((dict, NoneType), "an object"),
+    "extensions": ((dict, NoneType), "an object"),
+}
+"""What a request may have beside its document."""
 
 
 class BadRequest(KithError):
@@ -157,21 +166,15 @@ def _parameters(text: str) -> dict[str, Any]:
 
 def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
     """Check the types of a request's fields; raises BadRequest."""
+    for name, (type_, described) in _FIELDS.items():
+        if not isinstance(fields.get(name), type_):
+            raise BadRequest(f"`{name}` must be {described}.")
     query, operation_name, document_id = fields.get("query"), fields.get("operationName"), fields.get("documentId")
     variables, extensions = fields.get("variables"), fields.get("extensions")
-    _expect("operationName", operation_name, str, "a string")
-    _expect("documentId", document_id, str, "a string")
-    _expect("variables", variables, dict, "an object")
-    _expect("extensions", extensions, dict, "an object")
-    is_named = document_id is not None or (extensions or {}).get(EXTENSION) is not None
+    is_named = document_id is not None or (extensions is not None and extensions.get(EXTENSION) is not None)
     if not (query is None and is_named) and (not isinstance(query, str) or not query.strip()):
         raise BadRequest("`query` must be a GraphQL document.")
     return GraphQLRequest(query or "", operation_name or None, variables, extensions, document_id)
-
-
-def _expect(name: str, value: object, type_: type, described: str) -> None:
-    if value is not None and not isinstance(value, type_):
-        raise BadRequest(f"`{name}` must be {described}.")
 
 
 def consistency_token_of(asked: GraphQLRequest, headers: Sequence[str] = ()) -> str | None:
@@ -193,14 +196,23 @@ def decode_object(data: bytes) -> dict[str, Any]:
     """Decode one JSON object in UTF-8, without duplicate keys, NaN or infinities in any spelling; raises BadRequest."""
     try:
         text = data.decode("utf-8")
-        value = _DECODER.decode(text)
-        if _ESCAPED_SURROGATE in text.lower():
+        value = _parsed(text)
+        if "\\" in text and _ESCAPED_SURROGATE in text.lower():
             _refuse_lone_surrogates(value)
     except (ValueError, RecursionError) as error:
         raise BadRequest(_why_unread(error)) from None
     if not isinstance(value, dict):
         raise BadRequest("The body is not a JSON object.")
     return value
+
+
+def _parsed(text: str) -> Any:
+    """Read JSON; that around which nothing stands, which most is, without the decoder's search for blanks."""
+    try:
+        value, end = _SCAN(text, 0)
+    except StopIteration:
+        value, end = None, -1
+    return value if end == len(text) else _DECODER.decode(text)  # which says what is wrong, if anything is
 
 
 def _why_unread(error: ValueError | RecursionError) -> str:
@@ -247,6 +259,7 @@ def _finite(digits: str) -> float:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+_SCAN: Final = make_scanner(_DECODER)  # type: ignore[arg-type] # it takes a decoder, whatever its stub says
 
 
 def _check_encoding(values: Sequence[str]) -> None:

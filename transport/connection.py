@@ -179,7 +179,7 @@ class Connection(web.RequestHandler):
     def _is_done_unparsed(self, data: bytes) -> bool:
         """Answer what need not be parsed."""
         connections = self._connections
-        if self._upgraded or self._paused or self._close or self.transport is None or connections.is_draining:
+        if self._upgraded or self._paused or self._close or self.transport is None or connections.is_draining():
             return False
         refusal = connections.early(data)
         if refusal is not None:
@@ -201,7 +201,7 @@ class Connection(web.RequestHandler):
         """Answer one request, as aiohttp does with those that it has parsed."""
         try:
             answer = await answering()
-            answer.closes = answer.closes or self._close or self._force_close or self._connections.is_draining
+            answer.closes = answer.closes or self._close or self._force_close or self._connections.is_draining()
             if self.transport is not None:
                 self.transport.write(answer.written())
             if answer.closes:
@@ -215,7 +215,8 @@ class Connection(web.RequestHandler):
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
         self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
-        self._go_on()
+        if self._held:
+            self._go_on()
 
     def _hold(self, data: bytes) -> None:
         """Leave what follows a request until that is answered."""
@@ -225,7 +226,7 @@ class Connection(web.RequestHandler):
 
     def _go_on(self) -> None:
         held, self._held = self._held, b""
-        if held and self.transport is not None:
+        if self.transport is not None:
             self.transport.resume_reading()
             self.data_received(held)
 

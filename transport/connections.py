@@ -50,6 +50,8 @@ class Connections:
         self._open: set[Connection] = set()
         self._by_address: collections.Counter[str] = collections.Counter()
         self._draining = draining
+        self.is_draining = draining.is_set
+        """Tells whether each answer is the last of its connection."""
         server.request_handler = self._last(server.request_handler)
 
     def __call__(self) -> Connection:
@@ -67,11 +69,6 @@ class Connections:
         self._by_address[address] += 1
         CONNECTIONS.inc()
         return None
-
-    @property
-    def is_draining(self) -> bool:
-        """Tell whether each answer is the last of its connection."""
-        return self._draining.is_set()
 
     def dismiss(self, connection: Connection) -> None:
         """Count a connection out, if it was counted in."""

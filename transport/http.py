@@ -1,6 +1,6 @@
 """GraphQL over HTTP: `POST /graphql`, `GET /graphql` for queries, and the explorer page in development."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from aiohttp import web
@@ -8,7 +8,6 @@ from graphql import OperationType
 
 from execution.engine import GraphQLRequest, Operation, Response
 from transport.access import Access, Caller
-from transport.addresses import Sender
 from transport.answers import Answer
 from transport.bodies import BadRequest, read_body, read_query_string
 from transport.failures import answer_of
@@ -65,10 +64,6 @@ class GraphQLHttp:
                 raise web.HTTPNotFound
             return self._explorer.page()
         return await self._answer(request, read_query_string(request))
-
-    async def caller_of(self, authorizations: Sequence[str], sender: Sender) -> Caller:
-        """Give the caller of a request from its `Authorization` headers; raises TokenRejected."""
-        return await self._access.of_headers(authorizations, sender)
 
     async def answer(self, head: Head, caller: Caller, asked: GraphQLRequest) -> Answer:
         """Answer a request that was posted with a head that is known; raises what it fails by."""

@@ -6,6 +6,8 @@ a digest.
 """
 
 import collections
+import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -29,11 +31,42 @@ class Known(msgspec.Struct, frozen=True):
     sender: Sender
 
 
+class Met(msgspec.Struct, frozen=True):
+    """A request with a known head: what its parts are, without the token itself."""
+
+    known: Known
+    body_at: int
+    size: int
+    """Of the whole request, in bytes."""
+    parents: tuple[str, ...]
+    token: bytes
+    """The digest of its token, empty if it has none."""
+    marks: Mapping[str, str]
+    """The headers of its answer that its page asks for."""
+
+
 class KnownHeads:
-    """The heads that were seen last, by their digests."""
+    """The heads that were seen last, by their digests: those of one kind of request, and whole ones."""
 
     def __init__(self) -> None:
         self._known: collections.OrderedDict[bytes, Known] = collections.OrderedDict()
+        self._met: collections.OrderedDict[bytes, Met] = collections.OrderedDict()
+
+    def recall(self, data: bytes, network: str) -> Met | None:
+        """Give what is known of a request whose head came before with the same length, the same token and no trace."""
+        digest = _digest_of_head(data, network)
+        met = self._met.get(digest)
+        if met is None or met.size != len(data):
+            return None
+        self._met.move_to_end(digest)
+        return met
+
+    def meet(self, data: bytes, network: str, met: Met) -> None:
+        """Take note of a request with a known head; one that names a trace does not come again."""
+        if not met.parents:
+            self._met[_digest_of_head(data, network)] = met
+            if len(self._met) > MAX_KNOWN:
+                self._met.popitem(last=False)
 
     def find(self, plain: Plain) -> Known | None:
         """Give what is known of a head."""
@@ -51,6 +84,10 @@ class KnownHeads:
         self._known[plain.digest] = Known(head, sender)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
+
+
+def _digest_of_head(data: bytes, network: str) -> bytes:
+    return hashlib.sha256(b"%b\n%b" % (network.encode(), data[: data.find(b"\r\n\r\n")])).digest()
 
 
 def _is_usual(head: Head) -> bool:

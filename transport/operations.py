@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError, OperationType
@@ -56,7 +56,7 @@ class Operations:
 
         `tokens` are the consistency tokens of its headers, beside the one it may hold itself.
         """
-        if await self._admission.turn():
+        if self._admission.has_turn() or await self._admission.turn():
             prepared = await self._prepare(asked, caller, tokens)
         else:
             prepared = failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))])
@@ -111,7 +111,9 @@ class Operations:
             "x-ratelimit-reset": str(resets_at),
         }
 
-    async def run(self, operation: Operation, asked: str | None = None, named: Named | None = None) -> Response:
+    def run(
+        self, operation: Operation, asked: str | None = None, named: Named | None = None
+    ) -> Coroutine[Any, Any, Response]:
         """Run a query or a mutation; `asked` is what the client says of the seconds it may take.
 
         One that is `named` runs once, and is answered alike however often it is sent.
@@ -120,8 +122,8 @@ class Operations:
             BadRequest: that is not a number of seconds, or the name cannot be used now.
         """
         if named is None:
-            return await self._run(operation, asked)
-        return await run_once(self._repeats, operation, named, lambda: self._run(operation, asked))
+            return self._run(operation, asked)
+        return run_once(self._repeats, operation, named, lambda: self._run(operation, asked))
 
     async def _run(self, operation: Operation, asked: str | None) -> Response:
         started = time.perf_counter()

@@ -4,19 +4,21 @@ Whatever is not as usual goes the long way, through aiohttp's application, which
 """
 
 import functools
+from collections.abc import Awaitable
 
 from domain import traces
 from execution.engine import GraphQLRequest
+from transport.access import Access, Caller
 from transport.admission import Admission
 from transport.answers import Answer
 from transport.bodies import BadRequest, decode_object, request_of
 from transport.connection import Answering, Connection
 from transport.failures import failure_of, identity
 from transport.http import GraphQLHttp
-from transport.known_heads import Known, KnownHeads
+from transport.known_heads import KnownHeads, Met
 from transport.operations import Operations
 from transport.origins import Origins
-from transport.pieces import Plain, read_plain
+from transport.pieces import read_plain
 
 
 class ShortWay:
@@ -30,6 +32,7 @@ class ShortWay:
         origins: Origins,
         heads: KnownHeads,
         *,
+        access: Access,
         admission: Admission,
     ) -> None:
         self._begins = f"POST {path} HTTP/1.1\r\n".encode()
@@ -37,38 +40,64 @@ class ShortWay:
         self._operations = operations
         self._origins = origins
         self._heads = heads
+        self._access = access
         self._admission = admission
 
     def take(self, data: bytes, connection: Connection) -> Answering | None:
         """Give what will answer a request; None for one that has to be parsed, whose head may then be learnt."""
-        plain = read_plain(data, connection.network) if data.startswith(self._begins) else None
-        connection.plain = plain
+        connection.plain = None
+        if not data.startswith(self._begins):
+            return None
+        met = self._heads.recall(data, connection.network) or self._find(data, connection)
+        if met is None:
+            return None
+        try:
+            asked = request_of(decode_object(data[met.body_at :]))
+        except BadRequest:
+            connection.plain = read_plain(data, connection.network)
+            return None
+        self._admission.expect()
+        return functools.partial(self._answer, met, data, asked)
+
+    def _find(self, data: bytes, connection: Connection) -> Met | None:
+        plain = connection.plain = read_plain(data, connection.network)
         known = self._heads.find(plain) if plain is not None else None
         if plain is None or known is None:
             return None
-        try:
-            asked = request_of(decode_object(data[plain.body_at :]))
-        except BadRequest:
+        token = self._access.token_of(plain.authorizations)
+        if token is None:
             return None
-        self._admission.expect()
-        return functools.partial(self._answer, known, plain, asked)
+        marks = self._origins.marks(known.head.origins)
+        met = Met(known, plain.body_at, len(data), plain.parents, token, marks)
+        self._heads.meet(data, connection.network, met)
+        return met
 
-    async def _answer(self, known: Known, plain: Plain, asked: GraphQLRequest) -> Answer:
+    async def _answer(self, met: Met, data: bytes, asked: GraphQLRequest) -> Answer:
         turns = self._admission.turns
         if not turns.has_room():
             await turns.room()
         self._admission.meet()
-        trace = traces.continued(plain.parents)
+        trace = traces.continued(met.parents)
+        traces.begin(trace)
         caller = None
-        with traces.within(trace):
-            try:
-                caller = await self._http.caller_of(plain.authorizations, known.sender)
-                answer = await self._http.answer(known.head, caller, asked)
-            except Exception as error:  # noqa: BLE001 - the last line: what is unexpected is masked and logged
-                answer = failure_of(error).answer()
+        try:
+            found = self._caller_of(met, data)
+            caller = found if isinstance(found, Caller) else await found
+            answer = await self._http.answer(met.known.head, caller, asked)
+        except Exception as error:  # noqa: BLE001 - the last line: what is unexpected is masked and logged
+            answer = failure_of(error).answer()
         answer.marks = {
             **identity(trace),
             **(self._operations.budget_headers(caller) if caller is not None else {}),
-            **self._origins.marks(known.head.origins),
+            **met.marks,
         }
         return answer
+
+    def _caller_of(self, met: Met, data: bytes) -> Caller | Awaitable[Caller]:
+        """Give the caller of a request, at once where the token is known."""
+        sender = met.known.sender
+        caller = self._access.recall(met.token, sender) if met.token else Caller(sender=sender)
+        if caller is not None:
+            return caller
+        plain = read_plain(data, "")
+        return self._access.of_headers(plain.authorizations if plain is not None else (), sender)

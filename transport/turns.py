@@ -28,9 +28,10 @@ class Turns:
         if self._waiting or self._again:
             return False
         if self._began is None:
-            self._begin()
+            self._began = monotonic()
             asyncio.get_running_loop().call_soon(self._end)
-        return self._is_early()
+            return True
+        return monotonic() < self._began + TURN_S
 
     async def room(self) -> None:
         """Wait for a later turn."""

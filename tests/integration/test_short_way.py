@@ -221,6 +221,43 @@ async def test_a_head_is_known_whoever_asks_with_it(ways: tuple[Way, Way, Served
         assert f'"username":"{person.name}"'.encode() in answer
 
 
+async def test_behind_a_whole_head_that_came_before_each_body_is_read_and_nothing_is_taken_for_a_part_of_it(
+    ways: tuple[Way, Way, Served], make_person: MakePerson
+) -> None:
+    short, long, served = ways
+    head = f"{JSON}Authorization: Bearer {served.token(await make_person())}\r\n"
+    one, other = request(head, {"query": "{ me { id } }"}), request(head, {"query": "{ me { bio} }"})
+    assert len(one) == len(other)
+    asked = [one, one, other, one[:-1] + b"?", one, other]
+    ours = await short.ask(asked)
+    assert masked(ours) == masked(await long.ask(asked))
+    assert (short.taken, len(set(masked(ours)))) == (4, 3)
+    pairs = [await ask_at_once(way, one + other) for way in (short, long)]
+    assert masked(pairs[0]) == masked(pairs[1]) == masked([ours[0], ours[2]])
+
+
+async def test_behind_a_whole_head_that_came_before_a_body_is_waited_for_to_its_last_byte(
+    ways: tuple[Way, Way, Served],
+) -> None:
+    short, _, _ = ways
+    asked = request(JSON, {"query": "{ me { id } }"})
+    asked = asked.replace(b'"{ me { id } }"}', b'"{ me { id} }"} ')
+    await short.ask([asked] * 3)
+    async with connected(short.port) as (reader, writer):
+        writer.write(asked[:-1])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(read_answer(reader), 0.3)
+        writer.write(asked[-1:])
+        assert (await read_answer(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+async def ask_at_once(way: Way, requests: bytes) -> list[bytes]:
+    """Send two requests in one piece."""
+    async with connected(way.port) as (reader, writer):
+        writer.write(requests)
+        return [await read_answer(reader), await read_answer(reader)]
+
+
 FORMS: Final = {
     "authorization: bearer {}": 200,
     "Authorization: bEARER {}": 200,
