@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from loaders.kinds import Kind
 from loaders.metrics import reads
-from storage.entries import Stamped, Versioned, write_newer, write_under_epoch
+from storage.entries import Stamped, Versioned, write
 from storage.redis_client import CacheUnavailable, Redis
 
 UNDER_WAY: Final = 64
@@ -81,10 +81,7 @@ class Fills:
         stamped = [entry for fill in fills for entry in fill.stamped()]
         versioned = [entry for fill in fills for entry in fill.versioned()]
         try:
-            if stamped:
-                await write_under_epoch(self.redis, stamped)
-            if versioned:
-                await write_newer(self.redis, versioned)
+            await write(self.redis, stamped, versioned)
         except CacheUnavailable:
             for fill in fills:
                 reads(fill.kind.name, "not_stored").inc(len(fill.values))

@@ -112,16 +112,23 @@ def _under(epoch: bytes, found: bytes | None) -> tuple[bytes, bytes | None]:
 
 async def write_newer(redis: Redis, entries: Sequence[Versioned]) -> None:
     """Store values whose versions are not below those that are there; raises CacheUnavailable."""
-    calls: list[Call] = [
-        ((one.key,), (struct.pack(">Q", one.version), one.value, _milliseconds(one.ttl))) for one in entries
-    ]
-    await call_for_each(redis, _WRITE_NEWER, calls)
+    await write(redis, (), entries)
 
 
 async def write_under_epoch(redis: Redis, entries: Sequence[Stamped]) -> None:
     """Store values whose epochs are still those that were seen; raises CacheUnavailable."""
-    calls: list[Call] = [((one.epoch_key, one.key), (one.epoch, one.value, _milliseconds(one.ttl))) for one in entries]
-    await call_for_each(redis, _WRITE_UNDER_EPOCH, calls)
+    await write(redis, entries, ())
+
+
+async def write(redis: Redis, stamped: Sequence[Stamped], versioned: Sequence[Versioned]) -> None:
+    """Store values of both sorts in one round trip; raises CacheUnavailable."""
+    under_epoch: list[Call] = [
+        ((one.epoch_key, one.key), (one.epoch, one.value, _milliseconds(one.ttl))) for one in stamped
+    ]
+    newer: list[Call] = [
+        ((one.key,), (struct.pack(">Q", one.version), one.value, _milliseconds(one.ttl))) for one in versioned
+    ]
+    await call_for_each(redis, (_WRITE_UNDER_EPOCH, under_epoch), (_WRITE_NEWER, newer))
 
 
 async def claim_fills(redis: Redis, keys: Sequence[str]) -> frozenset[str]:

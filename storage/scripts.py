@@ -27,19 +27,20 @@ class Script:
         object.__setattr__(self, "digest", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-async def call_for_each(redis: Redis, script: Script, calls: Sequence[Call]) -> None:
-    """Run a script for entries: many in each run, or where there are several servers each by itself.
+async def call_for_each(redis: Redis, *each: tuple[Script, Sequence[Call]]) -> None:
+    """Run scripts for entries: many in each run, or where there are several servers each by itself.
 
-    It may be run twice for the same entries: where it is not known yet, and some have run before that shows.
+    They may be run twice for the same entries: where one is not known yet, and some have run before that shows.
 
     Raises:
         CacheUnavailable: some may have been done.
     """
-    runs = [_join(part) for part in _parts(calls, 1 if redis.is_cluster else TOGETHER)]
+    size = 1 if redis.is_cluster else TOGETHER
+    runs = [(script, _join(part)) for script, calls in each for part in _parts(calls, size)]
     try:
-        await redis.exchange([("EVALSHA", script.digest, *run) for run in runs])
+        await redis.exchange([("EVALSHA", script.digest, *run) for script, run in runs])
     except ScriptUnknown:
-        await redis.exchange([("EVAL", script.text, *run) for run in runs])
+        await redis.exchange([("EVAL", script.text, *run) for script, run in runs])
 
 
 def _parts(calls: Sequence[Call], size: int) -> Iterator[Sequence[Call]]:

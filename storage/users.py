@@ -65,6 +65,7 @@ _INSERT_COUNTS: Final = "INSERT INTO user_counts (user_id) VALUES ($1)"
 
 
 _ID_ATTEMPTS: Final = 4
+_NO_LINKS: Final = "[]"
 
 
 async def fetch_users(database: Database, user_ids: Sequence[int]) -> dict[int, User]:
@@ -277,12 +278,19 @@ def read_user(database: Database, row: Record) -> User:
         avatar_url=row["avatar_url"],
         pronouns=row["pronouns"],
         location=row["location"],
-        links=tuple(ProfileLink(label=link["label"], url=link["url"]) for link in json.loads(row["links"])),
+        links=_links_of(row["links"]),
         policy=read_policy(row["policy"]),
         state=UserState(row["state"]),
         version=row["version"],
         created_at=row["created_at"],
     )
+
+
+def _links_of(document: str) -> tuple[ProfileLink, ...]:
+    """Read the links of a profile: most have none, and then nothing is parsed."""
+    if document == _NO_LINKS:
+        return ()
+    return tuple(ProfileLink(label=link["label"], url=link["url"]) for link in json.loads(document))
 
 
 def _links_document(links: Sequence[ProfileLink]) -> str:

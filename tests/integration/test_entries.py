@@ -8,7 +8,16 @@ import pytest
 
 from embedded import Addresses
 from storage import redis_client
-from storage.entries import FEW, Stamped, Versioned, read_stamped, read_versioned, write_newer, write_under_epoch
+from storage.entries import (
+    FEW,
+    Stamped,
+    Versioned,
+    read_stamped,
+    read_versioned,
+    write,
+    write_newer,
+    write_under_epoch,
+)
 from storage.exchanges import Command
 from storage.redis_client import Redis, open_redis
 from storage.scripts import TOGETHER
@@ -106,6 +115,16 @@ async def test_a_value_of_an_epoch_that_has_ended_is_not_used(redis: Redis) -> N
     assert await read_stamped(redis, keys) == [(b"another!", None)]
     await redis.exchange([("DEL", keys[0][0])])
     assert (await read_stamped(redis, keys))[0][1] is None
+
+
+async def test_values_of_both_sorts_are_stored_in_one_round_trip(redis: Redis, sent: list[list[Command]]) -> None:
+    [pair], [(_, other)] = names(1), names(1)
+    begun = [epoch for epoch, _ in await read_stamped(redis, [pair])]
+    sent.clear()
+    await write(redis, stamped([pair], begun), [Versioned(other, 1, b"one", 60.0)])
+    assert len(sent) == 1 + any("EVAL" in command for command in sent[-1])  # once more where a script was not known
+    assert await read_stamped(redis, [pair]) == [(begun[0], pair[1].encode())]
+    assert await read_versioned(redis, [other]) == [b"one"]
 
 
 async def test_of_many_values_only_those_of_lower_versions_are_left_out(redis: Redis) -> None:
