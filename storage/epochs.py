@@ -11,7 +11,6 @@ first: processes need no look at the epochs of all whom they show, and may keep 
 import asyncio
 import contextlib
 import contextvars
-import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -158,13 +157,13 @@ class Pulse:
             if len(entries) < _PAGE:
                 return True
             last = self._last
-            entries = await self._redis.run(functools.partial(_page, last=last))
+            [entries] = await self._redis.exchange([_changes_from(last)])
         await self._start_over()
         return True
 
     async def _start_over(self) -> None:
         """Begin at the newest change there is; what was read before it was seen is forgotten."""
-        self._last = await self._redis.run(_find_newest)
+        self._last = await _find_newest(self._redis)
         self._lost()
 
     def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
@@ -179,20 +178,18 @@ async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list
     commands: list[Command] = [
         ("SET", epoch_key(viewer_id), proposed, "NX", "GET", "EX", EPOCH_LIVES_S) for viewer_id in viewers
     ]
-    *found, entries = await redis.exchange(
-        [*commands, ("XRANGE", _CHANGES, last or "-", "+", "COUNT", _PAGE if last else 1)]
-    )
+    *found, entries = await redis.exchange([*commands, _changes_from(last)])
     return [*(epoch or proposed for epoch in found), entries]
 
 
-async def _page(client: Any, last: bytes) -> Any:
-    return await client.xrange(_CHANGES, last, "+", _PAGE)
+def _changes_from(last: bytes | None) -> Command:
+    return "XRANGE", _CHANGES, last or "-", "+", "COUNT", _PAGE if last else 1
 
 
-async def _find_newest(client: Any) -> bytes:
+async def _find_newest(redis: Redis) -> bytes:
     """Give the newest change; where there is none, one that concerns nobody is listed: the loss of all would show."""
-    entries = await client.xrevrange(_CHANGES, "+", "-", 1)
-    newest: bytes = entries[0][0] if entries else await client.xadd(_CHANGES, {"u": NOBODY})
+    [entries] = await redis.exchange([("XREVRANGE", _CHANGES, "+", "-", "COUNT", 1)])
+    newest: bytes = entries[0][0] if entries else (await redis.exchange(announcement([NOBODY])))[0]
     return newest
 
 

@@ -182,7 +182,7 @@ class Remembered:
             self.forget(people)
 
     async def _begin_generation(self, people: Collection[int], *, waits: bool) -> None:
-        cells: set[Cell] = {self.shards.home(user_id) for user_id in people}
+        cells: dict[Cell, None] = dict.fromkeys(map(self.shards.home, people))
         await asyncio.gather(*(self.generations.begin(cell) for cell in cells))
         if waits:
             await asyncio.sleep(LEASE_S + _MARGIN_S)

@@ -61,9 +61,8 @@ class Generations:
     def lapse(self) -> None:
         """Rely no longer on cells that have not been heard of for the lease, and have forgotten what they said."""
         now = self._clock()
-        heard = {cell: at for cell, at in self._looked_at.items() if now < at + LEASE_S}
-        if len(heard) < len(self._looked_at):
-            self._rely_on(heard)
+        if now >= self.sure_until:
+            self._rely_on({cell: at for cell, at in self._looked_at.items() if now < at + LEASE_S})
             self._lost()
 
     def _rely_on(self, looked_at: dict[int, float]) -> None:

@@ -1,6 +1,6 @@
 """Counters with who is counted, where these are few; and counters less whom a block hides, where they are many."""
 
-import secrets
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -89,5 +89,5 @@ def _tally(row: Record, listed: int) -> Tally:
     counts, most = Counts(row["followers"], row["following"]), listed * ID_BYTES
     followers, following = row["follower_ids"], row["followed_ids"]
     if followers is None or following is None or len(followers) > most or len(following) > most:
-        return Tally(counts, None, None, secrets.token_bytes(ID_BYTES))
+        return Tally(counts, None, None, os.urandom(ID_BYTES))
     return Tally(counts, followers, following)

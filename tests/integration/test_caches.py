@@ -292,6 +292,21 @@ async def test_a_process_that_has_missed_much_forgets_everything_and_hears_on_fr
         assert [await is_remembered(changes) for changes in (0, 100, epochs._PAGE, 100)] == [True, True, False, True]
 
 
+async def test_a_process_that_has_missed_some_reads_on_and_forgets_whom_they_concern(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star, other = await make_person(), await make_person()
+    monkeypatch.setattr(epochs, "_PAGE", 100)
+    async with another_process(backend, shards, redis) as elsewhere:
+        for person in (star, other):
+            await ask(new_context(elsewhere, None), PROFILE, name=person.name)
+        await redis.exchange(epochs.announcement((epochs.NOBODY,)) * 250)
+        await redis.exchange(epochs.announcement((star.id,)))
+        await elsewhere.caches.begin(None)
+        remembered = [elsewhere.caches.users.recall_one(person.id) is not None for person in (star, other)]
+        assert remembered == [False, True]
+
+
 async def test_a_change_that_cannot_be_told_begins_a_generation_in_which_nothing_old_is_found(
     make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
