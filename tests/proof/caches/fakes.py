@@ -4,10 +4,11 @@ Every answer takes its time. A call may fail before it has an effect, after it, 
 """
 
 import asyncio
+import bisect
 import dataclasses
 import datetime as dt
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from domain import deadlines
@@ -23,7 +24,6 @@ FOLLOWED: Final = 1000
 POLICY: Final = ""  # cannot be read, and so is the most restrictive: reading it costs next to nothing
 THEN: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 Row = dict[str, Any]
-_Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 _SHORT: Final = (0.0, 0.001, 0.002, 0.005, 0.012)
 _LONG: Final = (0.02, 0.1, 0.6, 1.4, 2.6)
 
@@ -42,8 +42,9 @@ class Faults:
 class Timing:
     """Seeded delays."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, loop: VirtualLoop) -> None:
         self.random = random.Random(seed)
+        self.loop = loop
         self.faults = Faults()
 
     def happens(self, likely: float) -> bool:
@@ -54,16 +55,6 @@ class Timing:
 
     def long(self) -> float:
         return self.random.choice(_LONG)
-
-
-def _answer(future: asyncio.Future[Any], found: object) -> None:
-    if not future.done():
-        future.set_result(found)
-
-
-def _fail(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(CacheUnavailable())
 
 
 def pause(seconds: float) -> asyncio.Future[None]:
@@ -79,10 +70,12 @@ class RedisServer:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.values: dict[str, tuple[bytes, float]] = {}
-        self.stream: list[tuple[bytes, dict[bytes, bytes]]] = []
+        self.stream: list[tuple[bytes, list[bytes]]] = []
         self._sequence = 0
         self._time = 1000
         self.life = 0
+        self.told_until = 0.0
+        """When the last command comes of those that were sent."""
 
     def forget(self) -> None:
         """Restart without anything; the clock of the new life is behind that of the old one."""
@@ -112,21 +105,28 @@ class RedisServer:
         value, end = self.values.get(key, (None, 0.0))
         return value if end > self._now() else None
 
-    def get(self, key: str) -> bytes | None:
-        return self.read(key)
+    def do(self, command: Command) -> Any:
+        """Do a command as it comes over the wire, and give its answer."""
+        name, *arguments = command
+        return _COMMANDS[str(name)](self, *arguments)
 
-    def set(
-        self, key: str, value: bytes, *, nx: bool = False, get: bool = False, ex: int = 0, px: int = 0
-    ) -> bytes | bool | None:
-        before = self.read(key)
-        if not (nx and before is not None):
-            self.values[key] = (value, self._now() + (ex or px / 1000))
-        return before if get else (before is None or not nx) or None
+    def _set(self, key: str, value: bytes, *options: Any) -> bytes | None:
+        """Set a value; the last two options say for how long."""
+        before, (*_, unit, life) = self.read(key), options
+        if before is None or "NX" not in options:
+            self.put(key, value, life / _UNITS[unit])
+        elif "GET" not in options:
+            return None
+        return before if "GET" in options else b"OK"
 
-    def mget(self, *keys: str) -> list[bytes | None]:
-        return [self.read(key) for key in keys]
+    def put(self, key: str, value: bytes, seconds: float) -> None:
+        """Hold a value for some time."""
+        self.values[key] = value, self._now() + seconds
 
-    def evalsha(self, digest: str, count: int, *arguments: Any) -> None:
+    def _mget(self, *keys: str) -> list[bytes | None]:
+        return list(map(self.read, keys))
+
+    def _evalsha(self, digest: str, count: int, *arguments: Any) -> None:
         keys, values = arguments[:count], arguments[count:]
         if digest == entries._WRITE_NEWER.digest:
             for at, key in enumerate(keys):
@@ -140,27 +140,39 @@ class RedisServer:
         held = (self.read(key) or b"")[:8]
         if len(held) == 8 and held > version:
             return 0
-        self.set(key, version + value, px=life)
+        self.put(key, version + value, life / 1000)
         return 1
 
     def write_under_epoch(self, epoch_key: str, key: str, epoch: bytes, value: bytes, life: int) -> int:
         if self.read(epoch_key) != epoch:
             return 0
-        self.set(key, epoch + value, px=life)
+        self.put(key, epoch + value, life / 1000)
         return 1
 
-    def xadd(self, _stream: str, fields: dict[str, int], **_bounds: object) -> bytes:
+    def _xadd(self, _stream: str, *arguments: Any) -> bytes:
         self._sequence += 1
-        told = {name.encode(): b"%d" % user_id for name, user_id in fields.items()}
-        self.stream.append((b"%d-%d" % (self._time, self._sequence), told))
+        fields = [str(part).encode() for part in arguments[arguments.index("*") + 1 :]]
+        self.stream.append((b"%d-%d" % (self._time, self._sequence), fields))
         return self.stream[-1][0]
 
-    def xrange(self, _stream: str, first: str | bytes, _last: str, count: int) -> list[Any]:
-        start = (0, 0) if isinstance(first, str) else _order(first)
-        return [entry for entry in self.stream if _order(entry[0]) >= start][:count]
+    def _xrange(self, _stream: str, first: str | bytes, _last: str, _count: str, count: int) -> list[Any]:
+        start = bisect.bisect_left(self.stream, _order(first), key=_place) if isinstance(first, bytes) else 0
+        return self.stream[start : start + count]
 
-    def xrevrange(self, _stream: str, _last: str, _first: str, count: int) -> list[Any]:
+    def _xrevrange(self, _stream: str, _last: str, _first: str, _count: str, count: int) -> list[Any]:
         return self.stream[::-1][:count]
+
+
+_COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "GET": RedisServer.read,
+    "MGET": RedisServer._mget,
+    "SET": RedisServer._set,
+    "EVALSHA": RedisServer._evalsha,
+    "XADD": RedisServer._xadd,
+    "XRANGE": RedisServer._xrange,
+    "XREVRANGE": RedisServer._xrevrange,
+}
+_UNITS: Final = {"EX": 1, "PX": 1000}
 
 
 def _order(identity: bytes) -> tuple[int, int]:
@@ -168,48 +180,8 @@ def _order(identity: bytes) -> tuple[int, int]:
     return int(time), int(number)
 
 
-class Client:
-    """What redis-py's client is to a call: single commands and pipelines."""
-
-    def __init__(self, link: "FakeRedis") -> None:
-        self._link = link
-        self._commands: list[_Call] = []
-
-    def pipeline(self, *, transaction: bool) -> "Client":
-        assert not transaction
-        return Client(self._link)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def add(*arguments: Any, **options: Any) -> "Client":
-            self._commands.append((name, arguments, options))
-            return self
-
-        return add
-
-    def __await__(self) -> Any:
-        return self._one().__await__()
-
-    async def _one(self) -> Any:
-        commands, self._commands = self._commands, []
-        return (await self._link.send(commands))[0]
-
-    async def execute(self) -> list[Any]:
-        return await self._link.send(self._commands)
-
-
-def _called(command: Command) -> _Call:
-    """Give a command as redis-py is asked for it."""
-    name, *rest = command
-    if name == "SET":
-        key, value, *how, life = rest
-        return "set", (key, value), {"nx": "NX" in how, "get": "GET" in how, str(how[-1]).lower(): life}
-    if name == "XADD":
-        fields = rest[rest.index("*") + 1 :]
-        return "xadd", (rest[0], dict(zip(fields[::2], fields[1::2], strict=True))), {}
-    if name == "XRANGE":
-        key, first, last, _, count = rest
-        return "xrange", (key, first, last, count), {}
-    return str(name).lower(), tuple(rest), {}
+def _place(entry: tuple[bytes, list[bytes]]) -> tuple[int, int]:
+    return _order(entry[0])
 
 
 class FakeRedis:
@@ -231,55 +203,48 @@ class FakeRedis:
             self.meet(str(life))
         return life
 
-    async def run(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
-        await self._be_there()
-        return await call(Client(self))
-
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands as they go over the wire."""
-        await self._be_there()
-        return await self.send([_called(command) for command in commands])
-
-    async def _be_there(self) -> None:
-        if self in self._timing.faults.cut_off or deadlines.is_over():
-            await pause(0.0)
+        """Have commands take effect after a while, whether or not anybody waits, and answer or fail after another."""
+        timing, loop = self._timing, self._timing.loop
+        if self in timing.faults.cut_off or deadlines.is_over():
+            await loop.pause(0.0)
             raise CacheUnavailable
+        way, back = timing.short(), timing.short()
+        if timing.happens(timing.faults.redis_late):
+            way, back = (timing.long(), 0.0) if timing.happens(0.5) else (way, 0.1)
+        if timing.happens(timing.faults.redis_fails):
+            await loop.pause(way)
+            raise CacheUnavailable
+
+        server, life, answered = self._server, self._connect(), loop.create_future()
+        is_late, found = way + back >= CALL_TIMEOUT_S, None
+
+        def act() -> None:
+            nonlocal found
+            if server.life == life:
+                found = list(map(server.do, commands))
+            if not is_late:
+                loop.end_after(back, answered)
+
+        server.told_until = max(server.told_until, loop.time() + way)
+        loop.do_after(way, act)
+        if is_late:
+            loop.end_after(CALL_TIMEOUT_S, answered)
+        await answered
+        if is_late or found is None:
+            raise CacheUnavailable
+        return found
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read values as from one server."""
-        return list((await self.exchange([("MGET", *keys)]))[0])
+        [found] = await self.exchange([("MGET", *keys)])
+        assert isinstance(found, list)
+        return found
 
     async def in_order(self, *steps: Sequence[Command]) -> None:
         """Send one step after the other, as to several servers."""
         for step in filter(None, steps):
             await self.exchange(step)
-
-    async def send(self, commands: Sequence[_Call]) -> list[Any]:
-        """Have commands take effect after a while, whether or not anybody waits, and answer or fail after another."""
-        timing, loop = self._timing, asyncio.get_running_loop()
-        answer: asyncio.Future[list[Any]] = loop.create_future()
-        way, back = timing.short(), timing.short()
-        if timing.happens(timing.faults.redis_late):
-            way, back = (timing.long(), 0.0) if timing.happens(0.5) else (way, 0.1)
-        if timing.happens(timing.faults.redis_fails):
-            await pause(way)
-            raise CacheUnavailable
-
-        life = self._connect()
-
-        def act() -> None:
-            if self._server.life != life:
-                loop.call_later(back, _fail, answer)
-                return
-            found = [getattr(self._server, name)(*arguments, **options) for name, arguments, options in commands]
-            loop.call_later(back, _answer, answer, found)
-
-        loop.call_later(way, act)
-        late = loop.call_later(CALL_TIMEOUT_S, _fail, answer)
-        try:
-            return await answer
-        finally:
-            late.cancel()
 
 
 class CellStore:
@@ -335,20 +300,31 @@ class FakeCell:
         self._timing = timing
 
     async def fetch(self, statement: str, *arguments: object, priority: object = None) -> list[Row]:
+        """Answer after a while out of what there is then, and have the answer take another."""
         del priority
-        timing = self._timing
+        timing, loop = self._timing, self._timing.loop
         if deadlines.is_over():
             raise DeadlineExceeded
         if self in timing.faults.cut_off:
-            await pause(timing.long())
+            await loop.pause(timing.long())
             raise Overloaded(retryAfter=1)
-        await pause(self._delay())
-        fails = timing.happens(timing.faults.cell_fails)
-        if fails and timing.happens(0.5):
-            raise Overloaded(retryAfter=1)
-        rows = self.store.answer(statement, arguments)
-        await pause(self._delay())
-        if fails or self in timing.faults.cut_off:
+        answered, rows = loop.create_future(), None
+
+        def look() -> None:
+            nonlocal rows
+            if answered.cancelled():
+                return
+            fails = timing.happens(timing.faults.cell_fails)
+            if fails and timing.happens(0.5):
+                answered.set_result(None)
+                return
+            found = self.store.answer(statement, arguments)
+            rows = None if fails else found
+            loop.end_after(self._delay(), answered)
+
+        loop.do_after(self._delay(), look)
+        await answered
+        if rows is None or self in timing.faults.cut_off:
             raise Overloaded(retryAfter=1)
         return rows
 

@@ -13,28 +13,45 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+_Step = tuple[contextvars.Context, Callable[..., object], tuple[Any, ...]]
+"""A call that is due: in which context, what, and with which arguments."""
 
 
 class NobodyWakes(Exception):
     """Somebody waits for what will never come."""
 
 
-class _Step(asyncio.TimerHandle):
-    """A call that is due at once or at some time."""
+class _Soon(asyncio.Handle):
+    """Stands for each call that is due at once: they are so many that none has a handle of its own."""
 
     __slots__ = ()
 
-    def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
-    ) -> None:
-        self._when = when
+    def __init__(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        raise NotImplementedError("what is due at once cannot be taken back here")
+
+
+class _Timer(asyncio.TimerHandle):
+    """A call that is due at some time, and may be taken back until then."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._callback: Any = callback
         self._args = args
-        self._context = context if context is not None else contextvars.copy_context()
         self._cancelled = False
 
     def cancel(self) -> None:
         self._cancelled = True
+
+    def fire(self) -> None:
+        if not self._cancelled:
+            self._callback(*self._args)
+
+
+_SOON: Final = _Soon()
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -47,14 +64,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._due: deque[_Step] = deque()
         self._timers: list[tuple[float, float, int, _Step | asyncio.Future[None]]] = []
         self._count = 0
+        self._nobodys = contextvars.Context()
         self.errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _loop, context: self.errors.append(context))
 
     def time(self) -> float:
         return self._now
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # False; every future asks for it
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -66,14 +83,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         name: object = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
-        return asyncio.Task(coro, loop=self, name=str(name or ""), context=context)
+        del name  # nobody asks for it, and a task that has none makes one
+        return asyncio.Task(coro, loop=self, name="", context=context)
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        step = _Step(0.0, callback, args, context)
-        self._due.append(step)
-        return step
+        self._due.append((contextvars.copy_context() if context is None else context, callback, args))
+        return _SOON
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
@@ -83,9 +100,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        step = _Step(when, callback, args, context)
-        self._set(when, step)
-        return step
+        timer = _Timer(callback, args)
+        self._set(when, (contextvars.copy_context() if context is None else context, timer.fire, ()))
+        return timer
 
     def pause(self, seconds: float) -> asyncio.Future[None]:
         """Give what is done after some time."""
@@ -93,42 +110,52 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._set(self._now + seconds, future)
         return future
 
+    def end_after(self, seconds: float, future: asyncio.Future[None]) -> None:
+        """Have a future done after some time, unless it was cancelled."""
+        self._set(self._now + seconds, future)
+
+    def do_after(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Call something after some time, whoever goes away meanwhile, in nobody's context."""
+        self._set(self._now + seconds, (self._nobodys, callback, ()))
+
     def _set(self, when: float, what: "_Step | asyncio.Future[None]") -> None:
-        self._count += 1
-        heapq.heappush(self._timers, (when, self._chance(), self._count, what))
+        self._count = count = self._count + 1
+        heapq.heappush(self._timers, (when, self._chance(), count, what))
 
     def run(self, work: Coroutine[Any, Any, T], *, within: float) -> T:
         """Run until some work is done; raises NobodyWakes after `within` seconds of virtual time."""
         asyncio.events._set_running_loop(self)
         try:
             task = self.create_task(work)
-            end = self._now + within
-            while not task.done():
-                if not self._turn(end) and not task.done():
-                    raise NobodyWakes
+            self._run_until(task, self._now + within)
             return task.result()
         finally:
             asyncio.events._set_running_loop(None)
             self.close()
 
-    def _turn(self, end: float) -> bool:
-        """Do what is due, and let time pass until something else is; False where nothing will be."""
-        due, timers = self._due, self._timers
-        while due:
-            step = due.popleft()
-            if not step._cancelled:
+    def _run_until(self, task: asyncio.Task[Any], end: float) -> None:
+        """Do what is due, and let time pass until something else is, until a task is done."""
+        due, next_due = self._due, self._due.popleft
+        while True:
+            while due:
+                context, callback, args = next_due()
                 try:
-                    step._context.run(step._callback, *step._args)
+                    context.run(callback, *args)
                 except Exception as error:  # noqa: BLE001 - as any loop does
                     self.call_exception_handler({"message": f"a callback failed: {error!r}", "exception": error})
-        if not timers or self._now > end:
-            return False
+            if task.done():
+                return
+            if not self._timers or self._now > end:
+                raise NobodyWakes
+            self._let_time_pass()
+
+    def _let_time_pass(self) -> None:
+        """Go to the next moment at which something is due."""
+        timers, due, pop = self._timers, self._due, heapq.heappop
         now = self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= now:
-            what = heapq.heappop(timers)[3]
-            if isinstance(what, _Step):
-                if not what._cancelled:
-                    due.append(what)
+            what = pop(timers)[3]
+            if isinstance(what, tuple):
+                due.append(what)
             elif not what.done():
                 what.set_result(None)
-        return True

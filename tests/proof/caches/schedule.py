@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import gc
 import itertools
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, Final
@@ -29,7 +30,7 @@ PROCESSES: Final = 2
 PEOPLE: Final = tuple((number + 7) << 22 | number % 2 << 12 for number in range(3))
 ACTIONS: Final = 16
 PATIENCE_S: Final = 60.0
-COLLECT_AFTER: Final = 25
+COLLECT_AFTER: Final = 5
 IDS: Final = OpaqueIds(bytes(32))
 TOLD_AFTER: Final = (0.002, 0.02, 0.2, 2.8)
 """How long after a change the consumer hears of it: at once, or when whoever waited for leases has answered."""
@@ -51,7 +52,7 @@ class World:
     """The processes, what they share, and what has been answered so far."""
 
     def __init__(self, seed: int, loop: VirtualLoop) -> None:
-        self.timing = Timing(seed)
+        self.timing = Timing(seed, loop)
         self.random = self.timing.random
         self.loop = loop
         self.server = RedisServer(loop.time)
@@ -279,20 +280,17 @@ async def play(seed: int, loop: VirtualLoop) -> list[str]:
     disasters = Disasters(world)
     async with _watched(world), asyncio.TaskGroup() as group:
         teller = group.create_task(world.tell())
-        for process in world.processes:
-            for cell in process.cells:
-                with contextlib.suppress(Overloaded):
-                    await process.caches.generations.look(cell)  # type: ignore[arg-type]
+        with contextlib.suppress(Overloaded):
+            await asyncio.gather(*_looks_at_generations(world))
         tasks = [asyncio.create_task(action) async for action in _actions(world, disasters)]
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for process in world.processes:  # answers that took long are to be seen, too
-            ended += await asyncio.gather(*_looks(world, process), return_exceptions=True)
+        ended += await asyncio.gather(*_looks(world), return_exceptions=True)  # answers that took long are seen, too
         world.wrong += [repr(error) for error in ended if isinstance(error, Exception)]
         disasters.end()
         world.is_over = True
         await world.untold.join()
         teller.cancel()
-        await _quiet(world, 3.0 if "late" in disasters.kinds else 0.1)
+        await _quiet(world)
         world.compare()
     return world.wrong
 
@@ -322,8 +320,8 @@ async def _actions(world: World, disasters: Disasters) -> AsyncIterator[Any]:
         yield _ended(task)
 
 
-def _looks(world: World, process: Process) -> list[Awaitable[None]]:
-    return [world.read(process, *pair) for pair in itertools.permutations(PEOPLE[:2])]
+def _looks(world: World) -> list[Awaitable[None]]:
+    return [world.read(process, *pair) for process in world.processes for pair in itertools.permutations(PEOPLE[:2])]
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -339,14 +337,17 @@ async def _watched(world: World) -> AsyncIterator[None]:
         yield
 
 
-async def _quiet(world: World, seconds: float) -> None:
-    """Wait for what is under way, and until Redis has heard what it was told late, and processes of generations."""
+async def _quiet(world: World) -> None:
+    """Wait for what is under way, until Redis has heard what it was told late, and processes of generations."""
     await asyncio.gather(*(process.caches.settle() for process in world.processes))
-    await pause(seconds)
+    await pause(max(0.0, world.server.told_until - world.loop.time()))
+    await asyncio.gather(*_looks_at_generations(world))
     for process in world.processes:
-        for cell in process.cells:
-            await process.caches.generations.look(cell)  # type: ignore[arg-type]
         await process.caches.begin(None)
+
+
+def _looks_at_generations(world: World) -> list[Awaitable[None]]:
+    return [process.caches.generations.look(cell) for process in world.processes for cell in process.cells]  # type: ignore[arg-type]
 
 
 def find_wrong(seed: int) -> list[str]:
@@ -365,7 +366,11 @@ def in_its_time(seed: int, loop: VirtualLoop) -> Iterator[None]:
     """Have all that is left to chance or to the time come from a seed and a loop."""
     random.seed(seed)
     few = seed % 2 * entries.FEW  # what is read for few is read as for many in every other schedule
-    with mock.patch.object(deadlines, "monotonic", loop.time), mock.patch.object(entries, "FEW", few):
+    with (
+        mock.patch.object(deadlines, "monotonic", loop.time),
+        mock.patch.object(os, "urandom", random.randbytes),
+        mock.patch.object(entries, "FEW", few),
+    ):
         yield
 
 

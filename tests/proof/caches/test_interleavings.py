@@ -18,7 +18,7 @@ from tests.proof.caches.schedule import failing, find_wrong
 LONG = os.environ.get("PROVE") == "long"
 SCHEDULES = 20_000 if LONG else 300
 KNOWN = Path(__file__).with_name("failing_seeds.txt")
-AT_ONCE = 500
+AT_ONCE = 100
 
 
 @pytest.fixture(autouse=True)

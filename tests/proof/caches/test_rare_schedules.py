@@ -124,10 +124,10 @@ async def an_epoch_is_lost_while_an_old_answer_is_on_its_way(world: World) -> No
 def told_late(world: World, process: Process, seconds: float) -> asyncio.Task[None]:
     """Have what a process tells Redis next come so much later, when the process has long given up; gives when."""
     redis: Any = process.redis
-    send, told = redis.send, world.loop.create_future()
+    send, told = redis.exchange, world.loop.create_future()
 
     async def lose(commands: Any) -> None:
-        redis.send = send
+        redis.exchange = send
         told.set_result(commands)
         raise CacheUnavailable
 
@@ -136,7 +136,7 @@ def told_late(world: World, process: Process, seconds: float) -> asyncio.Task[No
         await pause(seconds)
         await send(commands)
 
-    redis.send = lose
+    redis.exchange = lose
     return world.loop.create_task(arrive())
 
 
