@@ -22,7 +22,7 @@ run: ## Start everything on this machine and serve GraphiQL on http://127.0.0.1:
 .PHONY: test
 test: ## Run the whole test suite on the real parts
 	@$(MAKE) --silent -j2 $(TEST_STAMP) $(EXPLORER) $(SPECS) $(CLIENTS)
-	@exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+	@exec $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 .PHONY: check
 check: $(TEST_STAMP) ## Check style, types, the direction of imports and the committed contracts

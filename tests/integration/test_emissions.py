@@ -78,7 +78,7 @@ WHERE owner_id = $1 AND other_id = $2
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def service(dsns: tuple[str, ...], addresses: Addresses, short_folder: Path) -> AsyncIterator[Service]:
     """Run the server on one cell, and then on two."""
     parts = dataclasses.replace(addresses, postgres_dsns=dsns)

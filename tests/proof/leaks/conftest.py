@@ -14,7 +14,7 @@ from tests.proof.leaks.service import Service, open_service
 LONG = os.environ.get("PROVE") == "long"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def service(addresses: Addresses, short_folder: Path) -> AsyncIterator[Service]:
     """Run the service on the two cells that live together."""
     on_two_cells = dataclasses.replace(addresses, postgres_dsns=addresses.postgres_dsns[1:])
