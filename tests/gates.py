@@ -7,8 +7,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
-from tests.raw_sockets import first_of
-from tests.tls import connect
+from tests.proxies import lead_to, proxied
 
 _RESET: Final = struct.pack("ii", 1, 0)
 """Whoever closes with this says so by a reset, and not by an end."""
@@ -52,55 +51,34 @@ class Gate:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass a connection on until either side has ended it."""
         self._writers.add(writer)
-        answers, asking = await connect(self._behind)
         try:
-            await first_of(self._ask(reader, asking), self._answer(answers, writer))
+            await lead_to(self._behind, reader, writer, ask=self._ask, answer=self._answer)
         finally:
-            asking.close()
-            writer.close()
             self._writers.discard(writer)
 
     async def _ask(self, reader: asyncio.StreamReader, asking: asyncio.StreamWriter) -> None:
         number = self.connections
         self.asked.append(b"")
-        with contextlib.suppress(OSError):
-            while piece := await reader.read(65_536):
-                self.asked[number] += piece
-                asking.write(piece)
-                await asking.drain()
+        while piece := await reader.read(65_536):
+            self.asked[number] += piece
+            asking.write(piece)
+            await asking.drain()
 
     async def _answer(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while piece := await answers.read(65_536):
-                await self._open.wait()
-                self.answered += piece
-                writer.write(piece[: self.left])
-                await writer.drain()
-                if self.left is not None:
-                    self.left = max(0, self.left - len(piece))
-                    if self.left == 0:
-                        self.reset()
+        while piece := await answers.read(65_536):
+            await self._open.wait()
+            self.answered += piece
+            writer.write(piece[: self.left])
+            await writer.drain()
+            if self.left is not None:
+                self.left = max(0, self.left - len(piece))
+                if self.left == 0:
+                    self.reset()
 
 
 @contextlib.asynccontextmanager
 async def gated(behind: str) -> AsyncIterator[Gate]:
     """Open a gate in front of a part, at the address that its clients are given."""
-    gate, tasks = Gate(behind), set[asyncio.Task[None]]()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        with contextlib.suppress(asyncio.CancelledError):
-            await gate.serve(reader, writer)
-        tasks.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    gate.port = server.sockets[0].getsockname()[1]
-    try:
+    gate = Gate(behind)
+    async with proxied(gate.serve) as gate.port:
         yield gate
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

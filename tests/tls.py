@@ -6,11 +6,12 @@ import datetime as dt
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.proxies import lead_to, proxied
 
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 """How a client of PostgreSQL asks for TLS; `S` says that it may begin."""
@@ -69,56 +70,17 @@ class Authority:
         )
 
 
-async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a plain connection to a part, at the address that its clients are given."""
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    query = parse_qs(parts.query)
-    if parts.scheme == "postgresql" and "host" in query:
-        return await asyncio.open_unix_connection(f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}")
-    if parts.scheme == "unix":
-        return await asyncio.open_unix_connection(parts.path)
-    return await asyncio.open_connection(parts.hostname, parts.port)
-
-
 @contextlib.asynccontextmanager
 async def terminating(context: ssl.SSLContext, part: str) -> AsyncIterator[int]:
     """Speak TLS on a port in front of a part, as PostgreSQL does it where that is what stands behind."""
     is_postgres = part.startswith("postgresql")
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            if is_postgres:
-                assert await reader.readexactly(len(_SSL_REQUEST)) == _SSL_REQUEST, "nobody is spoken to openly"
-                writer.write(b"S")
-                await writer.start_tls(context)
-            behind_reader, behind_writer = await connect(part)
-            with contextlib.closing(behind_writer):
-                await asyncio.wait(
-                    [
-                        asyncio.ensure_future(_pass_on(reader, behind_writer)),
-                        asyncio.ensure_future(_pass_on(behind_reader, writer)),
-                    ],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-        tasks.discard(task)
+        if is_postgres:
+            assert await reader.readexactly(len(_SSL_REQUEST)) == _SSL_REQUEST, "nobody is spoken to openly"
+            writer.write(b"S")
+            await writer.start_tls(context)
+        await lead_to(part, reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=None if is_postgres else context)
-    port: int = server.sockets[0].getsockname()[1]
-    try:
+    async with proxied(serve, None if is_postgres else context) as port:
         yield port
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()

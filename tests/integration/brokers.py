@@ -15,7 +15,7 @@ from domain.events import TOPICS
 from embedded import Part, Services
 from events.broker import PARTITIONS, ensure_topics, mark_life, open_admin
 from events.reading import Record
-from tests.raw_sockets import first_of
+from tests.proxies import lead_to, proxied
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +89,6 @@ class Way:
         self._port = int(port)
         self._passing = asyncio.Event()
         self._passing.set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.bootstrap = ""
 
     def freeze(self) -> None:
@@ -103,27 +102,13 @@ class Way:
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator["Way"]:
         """Listen until the context closes."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.bootstrap = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with proxied(self._serve) as port:
+            self.bootstrap = f"127.0.0.1:{port}"
             yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._connect(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await self._passing.wait()
-            from_broker, to_broker = await asyncio.open_connection(self._host, self._port)
-            with contextlib.closing(to_broker):
-                await first_of(self._pass(reader, to_broker), self._pass(from_broker, writer))
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._passing.wait()
+        await lead_to(f"{self._host}:{self._port}", reader, writer, ask=self._pass, answer=self._pass)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass messages on; where the broker names its address, it is this one."""

@@ -1,13 +1,11 @@
 """What is stored in Redis: in how few commands, and never in place of what is newer."""
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from embedded import Addresses
-from storage import redis_client
 from storage.entries import (
     FEW,
     Stamped,
@@ -19,24 +17,11 @@ from storage.entries import (
     write_under_epoch,
 )
 from storage.exchanges import Command
-from storage.redis_client import Redis, open_redis
+from storage.redis_client import Redis
 from storage.scripts import TOGETHER
 
 MANY = 2 * TOGETHER + 1
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for answers: on a busy machine a Redis that is not waited for is one that is away now and then."""
-    monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 30.0)
-    for name in ("socket_timeout", "socket_connect_timeout"):
-        monkeypatch.setitem(redis_client._SOCKETS, name, 30.0)
-
-
-@pytest.fixture
-async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
-    async with open_redis(addresses.redis_url) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture

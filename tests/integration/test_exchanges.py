@@ -19,24 +19,13 @@ from storage.redis_client import CacheUnavailable, Redis, open_redis
 from storage.wires import Wire
 from tests.conftest import eventually
 from tests.gates import Gate, gated
+from tests.integration.conftest import PATIENCE_S, be_patient
 from tests.tls import Authority, terminating
 from tests.valkey import Server
 from tls import TlsFiles, verified_redis
 
 SHORT_S = 0.05
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for answers: on a busy machine a Redis that is not waited for is one that is away now and then."""
-    be_patient(monkeypatch, 30.0)
-
-
-def be_patient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", seconds)
-    monkeypatch.setattr(redis_client, "TURN_TIMEOUT_S", seconds)
-    for name in ("socket_timeout", "socket_connect_timeout"):
-        monkeypatch.setitem(redis_client._SOCKETS, name, 30.0)
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture
@@ -165,7 +154,7 @@ async def test_an_answer_that_is_late_costs_the_connection_and_comes_to_nobody(
     be_patient(monkeypatch, SHORT_S)
     look_again(redis)
     assert all(isinstance(one, CacheUnavailable) for one in await outcomes(late))
-    be_patient(monkeypatch, 30.0)
+    be_patient(monkeypatch, PATIENCE_S)
     gate.release()
     for number in range(5):
         await eventually(lambda number=number: answers(redis, number))  # type: ignore[misc]

@@ -4,8 +4,7 @@ import contextlib
 import datetime as dt
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -21,13 +20,6 @@ from tests.clusters import tell
 from tests.conftest import KEY, MakePerson, Person, eventually
 from tests.integration.test_pairs import now
 from tests.valkey import Server
-
-
-@pytest.fixture
-def server(short_folder: Path) -> Iterator[Server]:
-    started = Server(short_folder)
-    yield started
-    started.stop()
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,6 @@ from storage.redis_client import _MAX_CALLS, CALL_TIMEOUT_S, CacheUnavailable, R
 from tests.acceptance.main_job import free_port
 from tests.conftest import eventually
 from tests.valkey import Server, cluster_of_three
-
-
-@pytest.fixture
-def server(short_folder: Path) -> Iterator[Server]:
-    started = Server(short_folder)
-    yield started
-    started.stop()
 
 
 @pytest.fixture
