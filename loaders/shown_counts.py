@@ -36,30 +36,31 @@ class ShownCounts:
         """Put what is known at once into a mapping."""
         known, blocked = self._tallies.recall(keys), self._own_side.recall_blocked()
         if known is not None and blocked is not None:
-            self._look(dict(zip(keys, known, strict=True)), blocked, found)
+            self._look(keys, known, blocked, found)
 
     async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Counts]:
         """Read the tallies and the viewer's blocks, and what these do not tell."""
         del direct  # as the two loaders know
-        known = dict(zip(keys, await self._tallies.load_many(keys), strict=True))
+        read = await self._tallies.load_many(keys)
         blocked = await self._own_side.fetch_blocked()
         found: dict[int, Counts] = {}
-        unknown = self._look(known, blocked, found)
+        unknown = self._look(keys, read, blocked, found)
+        known = dict(zip(keys, read, strict=True))
         if unknown and (edges := await self._fetch_edges(blocked)) is not None:
             unknown = self._look_at(unknown, known, blocked, edges, found)
         return {**found, **await self._fetch(unknown, known, blocked)} if unknown else found
 
-    def _look(self, known: Mapping[int, Tally], blocked: Blocked, found: dict[int, Counts]) -> list[int]:
+    def _look(
+        self, owner_ids: Sequence[int], known: Sequence[Tally], blocked: Blocked, found: dict[int, Counts]
+    ) -> list[int]:
         """Take the counts of all, and look closer at whoever may have somebody blocked among the neighbours.
 
         Gives those of whom it is not known what shows.
         """
         marks = blocked.marks
-        met = [owner_id for owner_id, tally in known.items() if tally.marks & marks]
-        found.update(zip(known, map(_COUNTS_OF, known.values()), strict=True))
-        if not met:
-            return met
-        return self._look_at(met, known, blocked, self._recall_edges(blocked), found)
+        met = {owner_id: tally for owner_id, tally in zip(owner_ids, known, strict=True) if tally.marks & marks}
+        found.update(zip(owner_ids, map(_COUNTS_OF, known), strict=True))
+        return self._look_at(met, met, blocked, self._recall_edges(blocked), found) if met else []
 
     def _look_at(
         self,
