@@ -18,13 +18,11 @@ from domain.errors import Overloaded
 from execution.tallies import CounterTally
 from transport import early
 from transport.metrics import ADMITTED, LAG, REFUSALS, WAITING
-from transport.turns import Turns
 
 LOOK_EVERY_S: Final = 0.01
 WINDOW_S: Final = 0.1
 LATE_S: Final = 0.01
-LEAST: Final = 32
-"""As many as fill a turn, three times: an operation takes three, for it begins, waits for Redis, and goes on."""
+LEAST: Final = 8
 FIRST: Final = 64
 MOST: Final = 500
 WAIT_S: Final = 0.05
@@ -45,7 +43,6 @@ _REFUSED: Final = CounterTally(REFUSALS.labels(Overloaded.code))
 class Admission:
     """A limit for what is posted to a path, which follows how late the event loop is, and a queue in front of it.
 
-    Late is as well whoever has to wait for one of the loop's turns (`transport.turns`) to compute in.
     A window of 100 ms in which the loop was later than 10 ms half of the time takes off what then ran at once so much
     that the rest would have been in time, between a fifth and three quarters; one in which it was not and somebody
     waited adds a tenth. A loop that is late while the process hardly computes is kept waiting by others on the machine,
@@ -72,7 +69,6 @@ class Admission:
         self._has_waited = False
         self._decided = clock()
         self._computed = process_time()
-        self.turns = Turns()
 
     @property
     def limit(self) -> int:
@@ -212,8 +208,6 @@ class Admission:
         while True:
             due = self._clock() + LOOK_EVERY_S
             await asyncio.sleep(LOOK_EVERY_S)
-            if not self.turns.has_room():  # as a request would have to
-                await self.turns.room()
             now = self._clock()
             self.note(now - due, now, process_time())
 

@@ -138,8 +138,6 @@ class Operations:
             waiting = context.loaders.begin() if _asks(operation) else None
             if waiting is not None:
                 await waiting
-                if not self._admission.turns.has_room():
-                    await self._admission.turns.room()
             response = operation.begin()
             if not isinstance(response, dict):
                 response = await response

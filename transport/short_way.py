@@ -73,9 +73,6 @@ class ShortWay:
         return met
 
     async def _answer(self, met: Met, data: bytes, asked: GraphQLRequest) -> Answer:
-        turns = self._admission.turns
-        if not turns.has_room():
-            await turns.room()
         self._admission.meet()
         trace = traces.continued(met.parents)
         traces.begin(trace)

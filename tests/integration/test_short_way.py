@@ -22,7 +22,6 @@ from transport.connections import ConnectionCaps
 from transport.failures import FORM
 from transport.lines import Caps
 from transport.serving import Serving
-from transport.turns import Turns
 
 __all__ = ["one_cell", "serve"]
 
@@ -142,29 +141,6 @@ async def test_both_ways_answer_the_same_bytes(
         ours, theirs = await short.ask(requests), await long.ask(requests)
         assert masked(ours) == masked(theirs), name
     assert short.taken >= len(HEADS) * len(BODIES)
-
-
-async def test_a_request_waits_for_its_turn_to_begin_and_again_behind_redis(
-    ways: tuple[Way, Way, Served], make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    short, _, served = ways
-    asked = request(JSON + f"Authorization: Bearer {served.token(await make_person())}\r\n", BODIES[0])
-    await short.ask([asked])
-    rooms = 0
-
-    async def room(_turns: Turns) -> None:
-        nonlocal rooms
-        rooms += 1
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Turns, "has_room", lambda _turns: False)
-        patched.setattr(Turns, "room", room)
-        patched.setattr("transport.admission.LOOK_EVERY_S", 60.0)
-        await asyncio.sleep(0.1)  # whoever looks how late the loop is takes part as well
-        rooms = 0
-        [answer] = await short.ask([asked])
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert rooms == 2
 
 
 @pytest.mark.parametrize(
