@@ -179,6 +179,10 @@ def test_a_rare_schedule_is_right_and_misses_the_guard_that_is_taken_away(name: 
         assert wrong_in(SCRIPTS[name]) != []
 
 
+def test_every_guard_that_chance_does_not_miss_is_missed_by_a_script() -> None:
+    assert {name for name, planted in PLANTED.items() if planted.seed is None} <= SCRIPTS.keys()
+
+
 async def a_cell_is_away(world: World) -> None:
     """Answer what is remembered until the lease on its generation ends; then show nobody by guess."""
     process = world.processes[0]
