@@ -8,6 +8,7 @@ Run by itself: `python -m benchmarks.overload`.
 
 import asyncio
 import dataclasses
+import gc
 import statistics
 import sys
 import tempfile
@@ -27,6 +28,8 @@ WARM_S: Final = 2.0
 AT_ONCE: Final = 8
 CONNECTIONS: Final = 64
 """That are open before more is asked than can be done: clients keep theirs."""
+RUSH_S: Final = 1.0
+"""How long a rush lasts, in which clients open all the connections that they have too few of."""
 PAUSE_S: Final = 0.1
 TIMES: Final = 3
 _QUERY: Final = (
@@ -42,6 +45,8 @@ class Answers:
 
     done: list[float] = dataclasses.field(default_factory=list)
     refused: list[float] = dataclasses.field(default_factory=list)
+    refused_later: list[float] = dataclasses.field(default_factory=list)
+    """Those of them that were due after the rush: by then as many connections are open as it takes."""
     late: list[float] = dataclasses.field(default_factory=list)
     """How much later than due they were sent."""
     failed: int = 0
@@ -74,6 +79,10 @@ async def _measure(job: MainJob, size: int) -> list[tuple[str, str]]:
         ("the same share, per CPU second of the server", f"{of_cpu:.0%}"),
         ("answered: median, P99", _times(answers.done)),
         ("refused: number, median, P99", f"{len(answers.refused)}, {_times(answers.refused)}"),
+        (
+            f"the same of those sent after {RUSH_S:.0f} s",
+            f"{len(answers.refused_later)}, {_times(answers.refused_later)}",
+        ),
         ("of that sent later than due by: median, P99", _times(answers.late)),
         ("neither", str(answers.failed)),
     ]
@@ -99,7 +108,8 @@ async def _open(lines: Lines, request: bytes, rate: float) -> Answers:
     began, sent = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < SECONDS:
         while sent < elapsed * rate:
-            task = asyncio.create_task(_ask(lines, request, answers, began + sent / rate))
+            due = sent / rate
+            task = asyncio.create_task(_ask(lines, request, answers, began + due, in_rush=due < RUSH_S))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             sent += 1
@@ -111,7 +121,7 @@ async def _open(lines: Lines, request: bytes, rate: float) -> Answers:
     return answers
 
 
-async def _ask(lines: Lines, request: bytes, answers: Answers, due: float) -> None:
+async def _ask(lines: Lines, request: bytes, answers: Answers, due: float, *, in_rush: bool = False) -> None:
     """Send one request and note how it ended."""
     answers.late.append(time.perf_counter() - due)
     try:
@@ -119,8 +129,13 @@ async def _ask(lines: Lines, request: bytes, answers: Answers, due: float) -> No
     except OSError:
         answers.failed += 1
         return
-    times = answers.done if status == b"200" else answers.refused
-    times.append(time.perf_counter() - due)
+    seconds = time.perf_counter() - due
+    if status == b"200":
+        answers.done.append(seconds)
+    else:
+        answers.refused.append(seconds)
+        if not in_rush:
+            answers.refused_later.append(seconds)
 
 
 def _times(seconds: list[float]) -> str:
@@ -131,6 +146,7 @@ def _times(seconds: list[float]) -> str:
 
 
 async def _main() -> None:
+    gc.disable()  # a pause of the client's would show as one of the server's
     with tempfile.TemporaryDirectory(prefix="kb-", ignore_cleanup_errors=True) as folder:
         for name, figure in await measure_overload(Path(folder) / "overload"):
             sys.stdout.write(f"{name:58} {figure:>24}\n")

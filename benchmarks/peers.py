@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 HARNESS: Final = "KITH_BENCH_PEERS"
 DEFAULT_ARGUMENTS: Final = (
     "--peers", "kith,mercurius,mercurius+cache,apollo,yoga+jit,postgraphile,ariadne-uvicorn,strawberry-aiohttp",
-    "--baseline", "mercurius", "--users", "20000", "--edges", "400000", "--blocks", "20000", "--conns", "8",
+    "--baseline", "mercurius", "--users", "20000", "--edges", "400000", "--blocks", "20000",
     "--rounds", "3", "--seconds", "3", "--no-open",
 )  # fmt: skip
 _STATES: Final = ("follow", "following again", "unfollow", "unfollowing again")

@@ -21,7 +21,7 @@ from transport.metrics import ADMITTED, LAG, REFUSALS, WAITING
 
 LOOK_EVERY_S: Final = 0.01
 WINDOW_S: Final = 0.1
-LATE_S: Final = 0.01
+LATE_S: Final = 0.004
 LEAST: Final = 8
 FIRST: Final = 64
 MOST: Final = 500
@@ -43,7 +43,7 @@ _REFUSED: Final = CounterTally(REFUSALS.labels(Overloaded.code))
 class Admission:
     """A limit for what is posted to a path, which follows how late the event loop is, and a queue in front of it.
 
-    A window of 100 ms in which the loop was later than 10 ms half of the time takes off what then ran at once so much
+    A window of 100 ms in which the loop was later than 4 ms half of the time takes off what then ran at once so much
     that the rest would have been in time, between a fifth and three quarters; one in which it was not and somebody
     waited adds a tenth. A loop that is late while the process hardly computes is kept waiting by others on the machine,
     which running less would not help. And a process that hardly computes is no longer what the limit was found for, as
