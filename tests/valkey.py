@@ -29,6 +29,11 @@ class Server:
         self.options = options
         self.start()
 
+    @property
+    def url(self) -> str:
+        """Give its address."""
+        return f"redis://127.0.0.1:{self.port}"
+
     def start(self) -> None:
         self.process = subprocess.Popen(
             [

@@ -38,7 +38,11 @@ LEDGER = """query($first: Int, $after: String) { viewer { consents(first: $first
   nodes { purpose granted version source } pageInfo { hasNextPage endCursor } } } }"""
 SHARING = "{ viewer { dataSharing { optedOut source signalled } } }"
 SIGNAL = {"Sec-GPC": "1"}
-_TOLD = "SELECT payload ->> 'optedOut' AS out FROM outbox WHERE aggregateid = $1 AND type = 'data_sharing.updated'"
+_TOLD = """
+SELECT payload ->> 'optedOut' AS out FROM outbox
+WHERE aggregateid = $1 AND type = 'data_sharing.updated'
+ORDER BY sequence
+"""
 
 
 async def record(person: Person, version: str, *, granted: bool = True, purpose: str = "TERMS_OF_SERVICE") -> Any:

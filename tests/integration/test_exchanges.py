@@ -364,7 +364,7 @@ async def test_a_connection_is_made_as_its_address_says(short_folder: Path) -> N
                 await eventually(lambda opened=opened: answers(opened, "word"))  # type: ignore[misc]
                 [[about]] = [await opened.exchange([("CLIENT", "INFO")])]
                 assert b" db=3 " in about
-        async with open_redis(f"redis://127.0.0.1:{server.port}") as stranger:
+        async with open_redis(server.url) as stranger:
             assert not await answers(stranger, "word")
     finally:
         server.stop()

@@ -25,7 +25,7 @@ from tests.valkey import Server
 @contextlib.asynccontextmanager
 async def a_process(shards: ShardMap, server: Server) -> AsyncIterator[Caches]:
     """Run caches over a Valkey of the test's own, and have them know the generations."""
-    async with open_redis(f"redis://127.0.0.1:{server.port}") as redis:
+    async with open_redis(server.url) as redis:
         await eventually(lambda: answers(redis))
         async with open_caches(shards, OpaqueIds(KEY), redis) as caches:
             await eventually(lambda: remembers(caches))

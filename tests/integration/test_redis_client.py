@@ -25,7 +25,7 @@ from tests.valkey import Server, cluster_of_three
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[Redis]:
-    async with open_redis(f"redis://127.0.0.1:{server.port}") as opened:
+    async with open_redis(server.url) as opened:
         await eventually(lambda: answers(opened))
         yield opened
 

@@ -31,7 +31,7 @@ async def read_many(addresses: Addresses, server: Server, keys: int, megabytes: 
         "--megabytes",
         str(megabytes),
     ]
-    where = ["--redis", f"redis://127.0.0.1:{server.port}", "--dsns", addresses.postgres_dsns[0]]
+    where = ["--redis", server.url, "--dsns", addresses.postgres_dsns[0]]
     process = await asyncio.create_subprocess_exec(*command, *where, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     output, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
     assert process.returncode == 0

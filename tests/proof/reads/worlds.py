@@ -20,7 +20,6 @@ from domain.events import EventType
 from domain.ids import OpaqueIds
 from domain.relationships import ListKind
 from domain.transitions import Transition
-from domain.users import User
 from loaders import Caches, Loaders, describe, open_caches
 from loaders.comparison import Report, compare
 from loaders.inspection import Line
@@ -31,7 +30,8 @@ from storage.lists import Span
 from storage.mutes import Mute, Unmute, change_mute
 from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis, open_redis
-from storage.users import NewUser, change_user, create_user
+from storage.relationships import fetch_truth
+from storage.users import NewUser, change_user, create_user, fetch_users
 from tests.conftest import KEY, eventually
 from tests.proof.reads.delays import delayed
 from tests.valkey import Server
@@ -115,8 +115,10 @@ class World:
         for process in self.processes:
             await process.caches.settle()
         lines = {f"process {number}": await _described(one) for number, one in enumerate(self.processes)}
-        async with open_caches(self.processes[0].database.shards, OpaqueIds(KEY), self.processes[0].redis) as own:
-            return await compare(own, self.processes[0].redis, lines)
+        shards = self.processes[0].database.shards
+        # By a client of its own: a process's hears of Redis's lives for that process alone.
+        async with open_redis(self.server.url) as redis, open_caches(shards, OpaqueIds(KEY), redis) as own:
+            return await compare(own, redis, lines)
 
     async def _remembers(self, caches: Caches) -> bool:
         """Tell whether a process goes by Redis again for people of both cells: it may meet a new server only now."""
@@ -155,28 +157,24 @@ class World:
 
     async def _edit(self, process: Process, user_id: int) -> None:
         bio = secrets.token_hex(4)
-        database, dies = self._of_maker(process)
-        user = await change_user(
+        database = self._of_maker(process, lambda: _hear_user(process.database, user_id))
+        await change_user(
             database, user_id, lambda user: msgspec.structs.replace(user, bio=bio), event=EventType.USER_UPDATED
         )
-        if dies and user is not None:
-            self._let_hear(process, user)
 
     async def _change_pair(self, process: Process, one: int, other: int) -> None:
-        database, dies = self._of_maker(process)
-        change = await change_pair(database, one, other, self._any_transition(), dt.datetime.now(dt.UTC))
-        if dies and change is not None:
-            version, freshness = change.after.version, process.database.freshness
-            self.unheard.append(lambda: freshness.pair_heard(one, other, version))
+        database = self._of_maker(process, lambda: _hear_pair(process.database, one, other))
+        await change_pair(database, one, other, self._any_transition(), dt.datetime.now(dt.UTC))
 
-    def _of_maker(self, process: Process) -> tuple[Database, bool]:
-        """Give the database, of a maker now and then that dies after its commit and tells nobody."""
-        dies = self.random.random() < DYING
-        return (Database(process.database.shards, process.database.ids) if dies else process.database), dies
+    def _of_maker(self, process: Process, hear: Callable[[], Awaitable[None]]) -> Database:
+        """Give the database, of a maker now and then that dies after its commit and tells nobody.
 
-    def _let_hear(self, process: Process, user: User) -> None:
-        freshness = process.database.freshness
-        self.unheard.append(lambda: freshness.user_heard(user.id, user.version))
+        Whether it came to commit nobody may know, as when it was cut off: its event is heard in any case.
+        """
+        if self.random.random() >= DYING:
+            return process.database
+        self.unheard.append(hear)
+        return Database(process.database.shards, process.database.ids)
 
     def _any_transition(self) -> Transition:
         made = (transitions.follow(target_is_private=False), transitions.unfollow(), transitions.unblock())
@@ -233,6 +231,16 @@ async def read(process: Process, viewer_id: int, user_ids: Sequence[int]) -> Non
         await loaders.fetch_list(kind, user_ids, Span(None, downward=True, limit=PAGE))
 
 
+async def _hear_user(database: Database, user_id: int) -> None:
+    users = await fetch_users(database, [user_id])
+    await database.freshness.user_heard(user_id, users[user_id].version)
+
+
+async def _hear_pair(database: Database, one_id: int, other_id: int) -> None:
+    pair = await fetch_truth(database, one_id, other_id)
+    await database.freshness.pair_heard(one_id, other_id, pair.version)
+
+
 async def _described(process: Process) -> list[Line]:
     return await describe(process.caches) or await describe(process.caches)  # where Redis was late once
 
@@ -266,8 +274,9 @@ async def open_world(dsns: Sequence[str], folder: Path, seed: int, *, delay: flo
         for number in range(PROCESSES):
             shards = await stack.enter_async_context(open_cells(dsns))
             late = delay and number > 0
-            port = await stack.enter_async_context(delayed(server.port, delay, rng)) if late else server.port
-            redis = await stack.enter_async_context(open_redis(f"redis://127.0.0.1:{port}"))
+            port = await stack.enter_async_context(delayed(server.port, delay, rng)) if late else None
+            url = f"redis://127.0.0.1:{port}" if port is not None else server.url
+            redis = await stack.enter_async_context(open_redis(url))
             caches = await stack.enter_async_context(open_caches(shards, OpaqueIds(KEY), redis))
             processes.append(Process(redis, caches))
         await eventually(lambda: _answers(processes[0].redis), within=TOLD_WITHIN_S)
