@@ -103,7 +103,7 @@ class Limit:
         self._waiting: dict[Priority, collections.deque[asyncio.Future[None]]] = {
             priority: collections.deque() for priority in Priority
         }
-        IN_FLIGHT.labels(dependency).set_function(lambda: self._in_flight)
+        self._shown_in_flight = IN_FLIGHT.labels(dependency)  # a function would not be asked by another process
         LIMIT.labels(dependency).set(most)
 
     @property
@@ -182,10 +182,12 @@ class Limit:
     def _take(self, priority: Priority) -> None:
         self._in_flight += 1
         self._mutations += priority is Priority.MUTATION
+        self._shown_in_flight.set(self._in_flight)
 
     def _leave(self, priority: Priority) -> None:
         self._in_flight -= 1
         self._mutations -= priority is Priority.MUTATION
+        self._shown_in_flight.set(self._in_flight)
         self._call_in()
 
     def _call_in(self) -> None:

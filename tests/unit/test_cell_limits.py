@@ -2,14 +2,39 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
 from storage.limits import CROWD, Limit, Priority, wanted_by
+
+SHOWN: Final = """
+import asyncio
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+from storage.limits import Limit, Priority
+
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+
+def show():
+    print(registry.get_sample_value("kith_cell_in_flight", {"dependency": "a test"}))
+
+async def work():
+    with await Limit("a test", 3).enter(Priority.FACT):
+        show()
+    show()
+
+asyncio.run(work())
+"""
 
 
 @contextlib.asynccontextmanager
@@ -196,3 +221,12 @@ async def test_a_mutation_that_waits_for_a_lock_shrinks_nothing_and_a_failure_do
     with contextlib.suppress(ConnectionError), await limit.enter(Priority.MUTATION, ConnectionError):
         raise ConnectionError
     assert limit.limit == 9
+
+
+async def test_what_a_cell_works_on_shows_to_whoever_reads_the_figures_of_all_processes(tmp_path: Path) -> None:
+    """Processes leave their figures in files: what is only computed when it is asked for would be missing there."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SHOWN), env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, stdout=PIPE
+    )
+    output, _ = await process.communicate()
+    assert output.decode().split() == ["1.0", "0.0"]
