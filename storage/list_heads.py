@@ -8,37 +8,27 @@ from storage.database import Database
 from storage.limits import Priority
 from storage.list_entries import ListEntry, read_sent
 
-# The table of users leads, so that Citus can push the whole statement down to the shards of the owners.
-_FOLLOWERS: Final = """
+
+def _statement(state: str) -> str:
+    """Write the statement for one direction; users lead, so that Citus can push it down to the shards of the owners."""
+    return f"""
 SELECT u.id AS owner_id, (
     SELECT string_agg(timestamptz_send(r.since) || int8send(r.other_id), '' ORDER BY r.since DESC, r.other_id DESC)
     FROM (
-        SELECT other_id, followed_by_at AS since
+        SELECT other_id, {state}_at AS since
         FROM relationships
-        WHERE owner_id = u.id AND followed_by = 2
-        ORDER BY followed_by_at DESC, other_id DESC
+        WHERE owner_id = u.id AND {state} = 2
+        ORDER BY {state}_at DESC, other_id DESC
         LIMIT $2
     ) r
 ) AS entries
 FROM users u
 WHERE u.id = ANY($1::bigint[])
-"""
+"""  # noqa: S608 - of constants
 
-_FOLLOWING: Final = """
-SELECT u.id AS owner_id, (
-    SELECT string_agg(timestamptz_send(r.since) || int8send(r.other_id), '' ORDER BY r.since DESC, r.other_id DESC)
-    FROM (
-        SELECT other_id, follows_at AS since
-        FROM relationships
-        WHERE owner_id = u.id AND follows = 2
-        ORDER BY follows_at DESC, other_id DESC
-        LIMIT $2
-    ) r
-) AS entries
-FROM users u
-WHERE u.id = ANY($1::bigint[])
-"""
 
+_FOLLOWERS: Final = _statement("followed_by")
+_FOLLOWING: Final = _statement("follows")
 STATEMENTS: Final = {ListKind.FOLLOWERS: _FOLLOWERS, ListKind.FOLLOWING: _FOLLOWING}
 
 
