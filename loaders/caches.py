@@ -42,6 +42,7 @@ from storage.database import Database
 from storage.epochs import Pulse
 from storage.freshness import Remembered
 from storage.generations import LOOK_EVERY_S, Generations
+from storage.list_entries import PLACE_BYTES
 from storage.redis_client import CacheUnavailable, Redis
 from storage.replicas import Replicas
 
@@ -222,7 +223,7 @@ class Caches:
 
     async def _fetch_heads(self, kind: ListKind, owner_ids: Sequence[int]) -> Mapping[int, Head]:
         found = await list_heads.fetch_heads(self.database, kind, owner_ids, HEAD)
-        return {owner_id: Head(tuple(entries), len(entries) < HEAD) for owner_id, entries in found.items()}
+        return {owner_id: Head(places, len(places) < HEAD * PLACE_BYTES) for owner_id, places in found.items()}
 
     async def _fetch_sides(self, keys: Sequence[SideKey]) -> Mapping[SideKey, Side]:
         return {key: await self._fetch_side(key.viewer_id) for key in keys}

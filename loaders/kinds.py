@@ -13,10 +13,10 @@ from domain.relationships import STRANGERS, ListKind, Relationship
 from domain.tallies import ID_BYTES, MARK_BYTES, Blocks, Tally
 from domain.users import Counts, User
 from loaders.user_form import decode_user, encode_user
-from loaders.weights import FACT, weigh_blocks, weigh_list, weigh_side, weigh_tally, weigh_user
+from loaders.weights import FACT, weigh_blocks, weigh_side, weigh_tally, weigh_user
 from storage.epochs import epoch_key, profile_epoch_key
 from storage.freshness import NAME_TTL_S, encode_name, name_entry_key
-from storage.list_entries import PLACE_BYTES, ListEntry, places_of, read_places
+from storage.list_entries import PLACE_BYTES
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -77,9 +77,9 @@ class Side(_Blocking):
 
 
 class Head(NamedTuple):
-    """The newest entries of a list, before anything is left out; `whole` where there are no others."""
+    """The packed places of a list's newest rows, before anything is left out; `whole` where there are no others."""
 
-    entries: tuple[ListEntry, ...]
+    places: bytes
     whole: bool
 
 
@@ -153,14 +153,14 @@ def _decode_tally(value: bytes) -> Tally:
 
 
 def _encode_head(head: Head) -> bytes:
-    return (_WHOLE if head.whole else _CUT) + b"".join(places_of(head.entries))
+    return (_WHOLE if head.whole else _CUT) + head.places
 
 
 def _decode_head(value: bytes) -> Head:
     which, places = value[:1], value[1:]
     if which not in {_WHOLE, _CUT} or len(places) % PLACE_BYTES:
         raise ValueError("no head of a list has this form")
-    return Head(tuple(read_places(places)), which == _WHOLE)
+    return Head(places, which == _WHOLE)
 
 
 def _decode_side(value: bytes) -> Side:
@@ -217,10 +217,10 @@ def _heads(kind: ListKind) -> Kind[int, Head]:
         owner_of=int,
         encode=_encode_head,
         decode=_decode_head,
-        missing=Head((), whole=True),
+        missing=Head(b"", whole=True),
         ttl=120.0,
         missing_ttl=5.0,
-        weigh=lambda head: weigh_list(len(head.entries)),
+        weigh=lambda head: FACT + len(head.places),
         epoch_of=epoch_key,
     )
 

@@ -22,7 +22,7 @@ from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
 from loaders.shown_counts import ShownCounts
 from storage import lists, personal
-from storage.list_entries import ListEntry
+from storage.list_entries import PLACE_BYTES, ListEntry, read_places, user_ids_in
 from storage.lists import Span
 from storage.vault import Vault
 
@@ -199,14 +199,17 @@ async def _fetch_details(caches: Caches, vault: Vault | None, user_ids: Sequence
 def _picking(span: Span) -> Callable[[Head], list[ListEntry] | None]:
     """Make what picks a span out of the newest rows; None where it reaches beyond them."""
     limit = span.limit
-    if span.beyond is None and not span.without:
-        return lambda head: list(head.entries[:limit]) if head.whole or len(head.entries) >= limit else None
     without, beyond = frozenset(span.without), span.beyond.packed() if span.beyond is not None else None
 
     def pick(head: Head) -> list[ListEntry] | None:
-        rows = [
-            entry for entry in head.entries if entry.user_id not in without and (beyond is None or entry.place < beyond)
-        ]
+        if beyond is None and (not without or without.isdisjoint(user_ids_in(head.places))):
+            rows = read_places(head.places[: limit * PLACE_BYTES])
+        else:
+            rows = [
+                entry
+                for entry in read_places(head.places)
+                if entry.user_id not in without and (beyond is None or entry.place < beyond)
+            ]
         return rows[:limit] if head.whole or len(rows) >= limit else None
 
     return pick

@@ -10,8 +10,6 @@ _USER: Final = 900
 _LINK: Final = 60
 FACT: Final = 300
 """What a small value of a fixed size takes at most."""
-_LIST: Final = 240
-_LIST_ENTRY: Final = 135
 _PAIR: Final = 420
 _MARKS: Final = 320
 _BLOCK: Final = 180
@@ -32,11 +30,6 @@ def weigh_user(user: User | None) -> int:
     )
     links = sum(sys.getsizeof(link.label) + sys.getsizeof(link.url) + _LINK for link in user.links)
     return _USER + sum(map(sys.getsizeof, texts)) + links
-
-
-def weigh_list(entries: int) -> int:
-    """Weigh so many rows of a list."""
-    return _LIST + _LIST_ENTRY * entries
 
 
 def weigh_side(pairs: int) -> int:

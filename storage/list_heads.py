@@ -6,7 +6,7 @@ from typing import Final
 from domain.relationships import ListKind
 from storage.database import Database
 from storage.limits import Priority
-from storage.list_entries import ListEntry, read_sent
+from storage.list_entries import places_sent
 
 
 def _statement(state: str) -> str:
@@ -32,9 +32,10 @@ _FOLLOWING: Final = _statement("follows")
 STATEMENTS: Final = {ListKind.FOLLOWERS: _FOLLOWERS, ListKind.FOLLOWING: _FOLLOWING}
 
 
-async def fetch_heads(
-    database: Database, kind: ListKind, owner_ids: Sequence[int], limit: int
-) -> dict[int, list[ListEntry]]:
-    """Fetch the newest rows of each owner's list, at most `limit`, the newest first; who has none may be left out."""
+async def fetch_heads(database: Database, kind: ListKind, owner_ids: Sequence[int], limit: int) -> dict[int, bytes]:
+    """Fetch the packed places of each owner's newest rows, at most `limit`, the newest first.
+
+    Who has none may be left out.
+    """
     rows = await database.shards.fetch_by_home(STATEMENTS[kind], owner_ids, limit, priority=Priority.LIST)
-    return {row["owner_id"]: read_sent(row["entries"] or b"") for row in rows}
+    return {row["owner_id"]: places_sent(row["entries"] or b"") for row in rows}
