@@ -22,7 +22,7 @@ HOT: Final = 2
 """How often then, for it to be read again while nobody waits."""
 ENTRY_OVERHEAD: Final = 400
 """Bytes that an entry costs beside its value's own: its key, what is noted of it, and its places in tables."""
-_ROOMY: Final = 0.5
+_ROOMY: Final = 0.9
 _SEEN_S: Final = 10.0
 _SEEN: Final = 0.25
 """How many keys are noted as asked for once, as a share of the entries: each takes a small part of what they do."""

@@ -27,6 +27,15 @@ def held(memory: Memory) -> list[tuple[str, int]]:
     return [(kind, key) for kind, key, _ in memory.usable()]
 
 
+def test_what_is_asked_for_once_is_remembered_until_hardly_any_room_is_left() -> None:
+    memory = make()
+    for key in range(2 * ROOM):
+        memory.put(("user", key), key, size=SIZE, until=1.0)
+    assert held(memory) == [("user", key) for key in range(ROOM)]
+    put(memory, ("user", 2 * ROOM))
+    assert held(memory) == [("user", key) for key in (*range(1, ROOM), 2 * ROOM)]
+
+
 def test_the_oldest_goes_first_whatever_its_kind() -> None:
     memory = make()
     put(memory, ("user", 1), ("tally", 1), ("user", 2), ("tally", 2), ("name", 3), ("name", 4))
