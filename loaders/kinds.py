@@ -62,6 +62,22 @@ class Side(_Blocking):
         """Give what the viewer is to somebody."""
         return self.pairs.get(other_id, STRANGERS)
 
+    def with_pair(self, other_id: int, pair: Relationship) -> "Side | None":
+        """Give the side as it is once a pair has changed, but for the mute, which is not the pair's; None if too much.
+
+        A pair that is known in a later version stays.
+        """
+        before = self.to(other_id)
+        if not self.complete or before.version >= pair.version:
+            return self
+        if len(self.pairs) >= SIDE and other_id not in self.pairs:
+            return None
+        pair = msgspec.structs.replace(pair, mutes=before.mutes, mutes_until=before.mutes_until)
+        side = Side({**self.pairs, other_id: pair}, complete=True)
+        if hasattr(self, "_blocks") and _block_of(before) == _block_of(pair):
+            object.__setattr__(side, "_blocks", self._blocks)
+        return side
+
     def to_all(self, other_ids: Sequence[int]) -> list[Relationship]:
         """Give what the viewer is to many people."""
         return list(map(self.pairs.get, other_ids, itertools.repeat(STRANGERS)))
@@ -74,6 +90,10 @@ class Side(_Blocking):
         except AttributeError:
             object.__setattr__(self, "_blocks", blocks := Blocks.among(self.pairs))
             return blocks
+
+
+def _block_of(pair: Relationship) -> tuple[object, ...]:
+    return pair.blocks, pair.blocks_until, pair.blocked_by, pair.blocked_by_until
 
 
 class Head(NamedTuple):
@@ -105,6 +125,8 @@ class Kind(Generic[K, V]):
     version_of: Callable[[V], int] | None = None
     viewer_of: Callable[[K], int] | None = None
     """Whose own such a fact is: requests of others never wait for one fetch with the viewer's, nor share a batch."""
+    place_of: Callable[[K], Hashable] | None = None
+    """Where memory has the fact: it takes the room of the one under the epoch before. None: the key is the place."""
 
     @property
     def shared(self) -> bool:
@@ -239,6 +261,7 @@ SIDES: Final[Kind[SideKey, Side]] = Kind(
     weigh=lambda side: weigh_side(len(side.pairs)),
     epoch_of=lambda key: epoch_key(key.viewer_id),
     viewer_of=lambda key: key.viewer_id,
+    place_of=lambda key: key.viewer_id,
 )
 
 PAIRS: Final[Kind[PairKey, Relationship]] = Kind(

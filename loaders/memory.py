@@ -29,13 +29,14 @@ _SEEN: Final = 0.25
 
 
 Place = tuple[str, Hashable]
-"""A kind, and a key of that kind."""
+"""A kind, and what is told apart in it: the key, or what several keys that hold one after another have in common."""
 
 
 class Held(msgspec.Struct, eq=False):
-    """One remembered value of a kind; `until` in seconds of the clock, `size` in bytes."""
+    """One remembered value of a kind, and its key; `until` in seconds of the clock, `size` in bytes."""
 
     kind: str
+    name: Hashable
     key: Hashable
     value: Any
     until: float
@@ -89,8 +90,8 @@ class Memory:
 
     def get(self, place: Place) -> Held | None:
         """Give what is remembered, unless it is too old."""
-        now, (kind, key) = self._now(), place
-        held = self._shelves[kind].get(key)
+        now, (kind, name) = self._now(), place
+        held = self._shelves[kind].get(name)
         return None if held is None or self.is_off or held.until <= now else held
 
     def recall(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
@@ -115,8 +116,8 @@ class Memory:
         now = self._now()
         return [(held.kind, held.key, held.value) for held in self._order if not self.is_off and held.until > now]
 
-    def put(self, place: Place, value: object, *, size: int, until: float) -> None:
-        """Remember a value until a time, at most LIFE_S from before it was asked for.
+    def put(self, place: Place, value: object, *, size: int, until: float, key: Hashable | None = None) -> None:
+        """Remember a value until a time, at most LIFE_S from before it was asked for; `key` where it is not the place.
 
         When room is short only what is asked for a second time within seconds is remembered, so that a pass over
         millions of people does not push out whom everybody looks at.
@@ -124,19 +125,21 @@ class Memory:
         now = self._now()
         if until <= now or not (self._is_roomy() or self._is_seen_again(place, now)):
             return
-        kind, key = place
+        kind, name = place
         shelf = self._shelves[kind]
-        if (before := shelf.get(key)) is not None:
+        if (before := shelf.get(name)) is not None:
             self._remove(before)
-        held = shelf[key] = Held(kind, key, value, until, size + ENTRY_OVERHEAD)
+        held = shelf[name] = Held(kind, name, name if key is None else key, value, until, size + ENTRY_OVERHEAD)
         self._order[held] = None
         self._used += held.size
         self._make_room(now)
 
     def drop(self, place: Place) -> None:
-        """Forget a value."""
+        """Forget a value that has changed: the next one takes its room, however short that is."""
         held = self._at(place)
         if held is not None:
+            if not self._is_roomy():
+                self._seen.add(hash(place))
             self._remove(held)
 
     def clear(self) -> None:
@@ -146,11 +149,11 @@ class Memory:
         self._used = 0
 
     def _at(self, place: Place) -> Held | None:
-        kind, key = place
-        return self._shelves[kind].get(key)
+        kind, name = place
+        return self._shelves[kind].get(name)
 
     def _remove(self, held: Held) -> None:
-        del self._shelves[held.kind][held.key], self._order[held]
+        del self._shelves[held.kind][held.name], self._order[held]
         self._used -= held.size
 
     def _now(self) -> float:

@@ -100,7 +100,7 @@ class OwnSide:
     def _recall(self, viewer_id: int) -> Side | None:
         asker = self._asker
         if self._side is None and asker.epoch is not None:
-            side = asker.caches.sides.recall_one(cast("SideKey", (viewer_id, asker.epoch)))
+            side = asker.caches.sides.recall_one(SideKey(viewer_id, asker.epoch))
             if side is not None and not _is_old(asker, side):
                 self._side = side
         return self._side

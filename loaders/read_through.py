@@ -16,6 +16,7 @@ from loaders.batches import Batch, Batches, Place
 from loaders.fills import Fills
 from loaders.kinds import Kind
 from loaders.memory import LIFE_S, Memory
+from loaders.memory import Place as MemoryPlace
 from loaders.metrics import reads
 from loaders.stored import Stored
 from storage.generations import Generations
@@ -102,9 +103,18 @@ class ReadThrough(Generic[K, V]):
 
     def recall_one(self, key: K) -> V | None:
         """Give what memory holds of one key, for kinds whose value is never None."""
-        held = self._memory.get((self._name, key))
-        value: V | None = held.value if held is not None else None
+        held = self._memory.get(_place(self.kind, key))
+        value: V | None = held.value if held is not None and held.key == key else None
         return value
+
+    def succeed(self, before: K, after: K, change: Callable[[V], V | None]) -> None:
+        """Keep what memory holds of a key under the one that comes after it, changed; None is not kept."""
+        held = self._memory.get(_place(self.kind, before))
+        if held is None or held.key != before:
+            return
+        value = change(held.value)
+        if value is not None:
+            _keep_until(self._memory, self.kind, after, value, held.until)
 
     async def load(self, keys: Sequence[K], *, direct: bool) -> dict[K, V]:
         """Give the values of keys; `direct` asks the cells alone, and joins nothing that is under way.
@@ -132,7 +142,7 @@ class ReadThrough(Generic[K, V]):
 
     def forget(self, key: K) -> None:
         """Forget a key, and let nobody else wait for what is under way."""
-        self._memory.drop((self.kind.name, key))
+        self._memory.drop(_place(self.kind, key))
         self._flying.pop(key, None)
         for brought in self._brought:
             brought.forget(key)
@@ -234,4 +244,12 @@ class ReadThrough(Generic[K, V]):
 
 
 def _put(memory: Memory, kind: Kind[K, V], key: K, value: V, born: float) -> None:
-    memory.put((kind.name, key), value, size=kind.weigh(value), until=born + min(LIFE_S, kind.ttl_of(value)))
+    _keep_until(memory, kind, key, value, born + min(LIFE_S, kind.ttl_of(value)))
+
+
+def _keep_until(memory: Memory, kind: Kind[K, V], key: K, value: V, until: float) -> None:
+    memory.put(_place(kind, key), value, size=kind.weigh(value), until=until, key=key)
+
+
+def _place(kind: Kind[K, V], key: K) -> MemoryPlace:
+    return kind.name, key if kind.place_of is None else kind.place_of(key)

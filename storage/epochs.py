@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import contextvars
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from domain.relationships import Relationship
 from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable, Redis
 
@@ -29,8 +30,20 @@ _PAGES: Final = 10
 NOBODY: Final = 0
 _FIELDS: Final = ("u", "v")
 
-Changed = Callable[[Sequence[int]], None]
-"""Is told of one person whose profile has changed, or of two who are a pair."""
+Changed = Callable[[Sequence[int], int], None]
+"""Is told of one person whose profile has changed, or of two who are a pair; and of the pair's version, if known."""
+
+
+class Succession(NamedTuple):
+    """One epoch of a person that came right after another, and what the person has been to one other since."""
+
+    user_id: int
+    before: bytes
+    after: bytes
+    other_id: int
+    pair: Relationship
+
+
 Fields = Mapping[bytes, bytes] | Sequence[bytes]
 """What an entry of a stream holds, as a client gives it, or as Redis sends it: names and values by turns."""
 
@@ -50,14 +63,19 @@ def new_epoch() -> bytes:
     return os.urandom(_BYTES)
 
 
-def renewals(keys: Iterable[str]) -> list[Command]:
-    """Give the commands that renew the epochs which these keys name."""
-    return [("SET", key, new_epoch(), "EX", EPOCH_LIVES_S) for key in sorted(set(keys))]
+def renewals(epochs: Mapping[str, bytes]) -> list[Command]:
+    """Give the commands that renew epochs, by their keys, and are answered with those of before."""
+    return [("SET", key, epoch, "GET", "EX", EPOCH_LIVES_S) for key, epoch in epochs.items()]
 
 
-def announcement(people: Sequence[int]) -> list[Command]:
-    """Give the command that lists one person whose profile has changed, or two who are a pair, for every process."""
+def announcement(people: Sequence[int], version: int = 0) -> list[Command]:
+    """Give the command that lists one person whose profile has changed, or two who are a pair, for every process.
+
+    The version of a pair is part of a name: processes of before read the values alone, and take each for a person.
+    """
     fields: list[str | int] = [part for field in zip(_FIELDS, people, strict=False) for part in field]
+    if version:
+        fields[-2] = f"{fields[-2]}{version}"
     return [("XADD", _CHANGES, "MAXLEN", "~", _KEPT, "*", *fields)]
 
 
@@ -169,7 +187,7 @@ class Pulse:
     def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         for identity, fields in entries:
             self._last = identity
-            self._changed(_people_in(fields))
+            self._changed(*_change_in(fields))
 
 
 async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list[Any]:
@@ -193,5 +211,6 @@ async def _find_newest(redis: Redis) -> bytes:
     return newest
 
 
-def _people_in(fields: Fields) -> list[int]:
-    return list(map(int, fields.values() if isinstance(fields, Mapping) else fields[1::2]))
+def _change_in(fields: Fields) -> tuple[list[int], int]:
+    names, people = (fields.keys(), fields.values()) if isinstance(fields, Mapping) else (fields[::2], fields[1::2])
+    return list(map(int, people)), max((int(name[1:]) for name in names if name[1:].isdigit()), default=0)

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from domain import deadlines
+from domain.relationships import Relationship
 from storage.cells import Cell, ShardMap
 from storage.channels import Notice, give_notice
 from storage.entries import Versioned, read_word, word, write_newer
-from storage.epochs import announcement, epoch_key, profile_epoch_key, renewals
+from storage.epochs import Changed, Succession, announcement, epoch_key, new_epoch, profile_epoch_key, renewals
 from storage.exchanges import Command
 from storage.generations import LEASE_S, Generations
 from storage.redis_client import CacheUnavailable, Redis
@@ -25,8 +26,13 @@ _MARGIN_S: Final = 0.3
 class Freshness(Protocol):
     """Is told of every change after its commit, and returns when no read that starts later can miss it."""
 
-    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
-        """Take note that what two people are to each other may have changed; `stricter` where somebody sees less."""
+    async def pair_changed(
+        self, one_id: int, other_id: int, *, stricter: bool, version: int = 0, pair: Relationship | None = None
+    ) -> None:
+        """Take note that what two people are to each other may have changed; `stricter` where somebody sees less.
+
+        `pair` is what the one is to the other now, where nothing else has changed of what either is to others.
+        """
 
     async def user_changed(self, user_id: int, *, stricter: bool, version: int = 0) -> None:
         """Take note of a profile's or policy's new version; `stricter` where somebody may see less."""
@@ -50,7 +56,9 @@ class Freshness(Protocol):
 class NothingRemembered:
     """The freshness of a world in which no process remembers anything."""
 
-    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
+    async def pair_changed(
+        self, one_id: int, other_id: int, *, stricter: bool, version: int = 0, pair: Relationship | None = None
+    ) -> None:
         """Do nothing."""
 
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
@@ -102,15 +110,24 @@ class Remembered:
     redis: Redis
     shards: ShardMap
     generations: Generations
-    forget: Callable[[Sequence[int]], None]
-    """As `storage.epochs.Changed` has it."""
+    forget: Changed
     forget_name: Callable[[str], None]
+    succeed: Callable[[Succession], None] = lambda _succession: None
+    """Is told what of a viewer's side need not be forgotten."""
     untold: Untold = dataclasses.field(default_factory=Untold)
 
-    async def pair_changed(self, one_id: int, other_id: int, *, stricter: bool, version: int = 0) -> None:
+    async def pair_changed(
+        self, one_id: int, other_id: int, *, stricter: bool, version: int = 0, pair: Relationship | None = None
+    ) -> None:
         """Give both people new epochs, list them as changed, and leave word of the version that was told."""
         people = (one_id, other_id)
-        await self._tell(people, map(epoch_key, people), word(_word_of_pair(*people), version), waits=stricter)
+        told = word(_word_of_pair(*people), version)
+        renewed = await self._tell(people, map(epoch_key, people), told, version, waits=stricter)
+        if pair is not None:
+            for user_id, another_id, side in ((one_id, other_id, pair), (other_id, one_id, pair.mirrored())):
+                before, after = renewed.get(epoch_key(user_id), (None, b""))
+                if before is not None:
+                    self.succeed(Succession(user_id, before, after, another_id, side))
 
     async def pair_heard(self, one_id: int, other_id: int, version: int) -> None:
         """Give both people new epochs, unless word was left that it was done."""
@@ -132,7 +149,7 @@ class Remembered:
         The new profile is not written there: nothing would keep it from being the older of two.
         """
         told = word(_word_of_user(user_id), version)
-        await self._tell((user_id,), [profile_epoch_key(user_id)], told, waits=stricter)
+        await self._tell((user_id,), [profile_epoch_key(user_id)], told, 0, waits=stricter)
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Write the name over its having been free."""
@@ -157,21 +174,27 @@ class Remembered:
             await give_notice(self.redis, Notice(revoked_of=user_id))
 
     async def _tell(
-        self, people: Sequence[int], epochs: Iterable[str], told: Sequence[Command], *, waits: bool
-    ) -> None:
+        self, people: Sequence[int], epochs: Iterable[str], told: Sequence[Command], version: int, *, waits: bool
+    ) -> Mapping[str, tuple[bytes | None, bytes]]:
         """Renew epochs, then list people as changed, and leave word of it for whoever would do it again.
 
         In this order: whoever hears of the change must not find in Redis once more what was there before.
+        Gives the epochs by key, the one before and the new one, as far as Redis has confirmed them.
         """
-        keys = frozenset(epochs)
+        keys, renewed = sorted(set(epochs)), dict[str, tuple[bytes | None, bytes]]()
 
-        async def work() -> None:  # an attempt that comes late must not bring back the epochs of another
-            await self.redis.in_order(renewals(keys), announcement(people), told)
+        async def work() -> None:
+            after = {key: new_epoch() for key in keys}  # an attempt that comes late brings back none of another's
+            before = await self.redis.in_order(renewals(after), announcement(people, version), told)
+            renewed.update(zip(keys, zip(before, after.values(), strict=False), strict=False))
 
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
-            await self._insist(people, work, waits=waits)
+            await self._insist(people, version, work, waits=waits)
+        return renewed
 
-    async def _insist(self, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
+    async def _insist(
+        self, people: Sequence[int], version: int, work: Callable[[], Awaitable[None]], *, waits: bool
+    ) -> None:
         try:
             if await _is_done(work):
                 self.untold.told()
@@ -179,7 +202,7 @@ class Remembered:
                 self.untold.another()
                 await self._begin_generation(people, waits=waits)
         finally:
-            self.forget(people)
+            self.forget(people, version)
 
     async def _begin_generation(self, people: Collection[int], *, waits: bool) -> None:
         cells: dict[Cell, None] = dict.fromkeys(map(self.shards.home, people))
@@ -202,4 +225,4 @@ async def open_freshness(shards: ShardMap, redis: Redis) -> AsyncIterator[Rememb
     """Open the freshness of a process that remembers nothing itself, and tells the others of what it changes."""
     generations = Generations(shards, lost=lambda: None)
     async with generations.watched():
-        yield Remembered(redis, shards, generations, forget=lambda _ids: None, forget_name=lambda _key: None)
+        yield Remembered(redis, shards, generations, forget=lambda _ids, _version: None, forget_name=lambda _key: None)

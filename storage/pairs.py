@@ -7,6 +7,7 @@ is not, or a cell cannot do it so, the pair is locked and everything is written 
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
@@ -100,12 +101,15 @@ async def _change_pair(asked: Asked, known: Relationship | None, within: Within 
     change = await _decide(asked, known, within)
     if change is None:
         return None
+    tell = functools.partial(database.freshness.pair_changed, low, high, stricter=_is_stricter(change))
     try:
         if not asked.is_whole:
             await _apply_side(database, high, low, asked.seen_by(high, change.after))
-    finally:
-        # Also where nothing changed: it may be the repeat of an action whose news got lost.
-        await database.freshness.pair_changed(low, high, stricter=_is_stricter(change), version=change.after.version)
+    except BaseException:
+        await tell()  # without the version: whoever brings the other row there tells again
+        raise
+    # Also where nothing changed: it may be the repeat of an action whose news got lost.
+    await tell(version=change.after.version, pair=asked.seen_by(low, change.after))
     return change
 
 

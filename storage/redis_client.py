@@ -148,13 +148,14 @@ class Redis:
         told.__cause__ = error
         return told
 
-    async def in_order(self, *steps: Sequence[Command]) -> None:
-        """Have commands done, those of a step after all of the step before; raises CacheUnavailable as `run` does.
+    async def in_order(self, *steps: Sequence[Command]) -> list[Any]:
+        """Have commands done, those of a step after all of the step before, and give all answers.
 
-        One server does them as they come; of several each does its own.
+        One server does them as they come; of several each does its own. Raises CacheUnavailable as `run` does.
         """
-        for step in filter(None, steps if self.is_cluster else [list(itertools.chain(*steps))]):
-            await self.exchange(step)
+        if not self.is_cluster:
+            return await self.exchange(list(itertools.chain(*steps)))
+        return [answer for step in steps for answer in await self.exchange(step)]
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
         if self.is_open:

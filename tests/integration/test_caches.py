@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.errors import InvalidInput
-from domain.events import BlockPayload, EventType, MutePayload, UserPayload
+from domain.errors import InvalidInput, Overloaded
+from domain.events import BlockPayload, EventType, FollowPayload, MutePayload, UserPayload
 from domain.ids import OpaqueIds
 from domain.policies import MOST_RESTRICTIVE
-from domain.transitions import block
+from domain.relationships import STRANGERS
+from domain.transitions import block, follow
 from domain.users import User
 from events.records import ReceivedEvent
 from events.remembering import forget_what_changed, refresh
@@ -24,14 +25,16 @@ from execution.engine import Operation
 from loaders import Caches, open_caches
 from resolvers import blocks, follows
 from resolvers.context import Backend, new_context
-from storage import epochs
+from storage import epochs, freshness, pairs
 from storage.block_sets import LOADED, block_set_key
 from storage.cells import Cell, Record, ShardMap
 from storage.database import Database
+from storage.entries import read_word
 from storage.exchanges import Command
 from storage.mutes import Mute, change_mute
 from storage.pairs import change_pair
 from storage.redis_client import CacheUnavailable, Redis
+from storage.relationships import fetch_relationships
 from storage.users import change_user
 from tests.asking import ask, prepare
 from tests.cold import is_watch, make_cold
@@ -345,7 +348,7 @@ async def test_whoever_presents_a_token_sees_no_less_than_what_gave_it(
     star, viewer = await make_person(), await make_person()
     await ask(viewer.context, PROFILE, name=star.name)  # remembered from before
     monkeypatch.setattr(Redis, "in_order", told_nothing)
-    monkeypatch.setattr(backend.caches, "forget", lambda _people: None)
+    monkeypatch.setattr(backend.caches, "forget", lambda *_change: None)
     monkeypatch.setattr("storage.freshness.write_newer", told_nothing)
     edited = await ask(star.context, 'mutation { updateProfile(input: {bio: "new"}) { consistencyToken } }')
     followed = await ask(
@@ -365,8 +368,9 @@ async def test_whoever_presents_a_token_sees_no_less_than_what_gave_it(
     assert (await seen(pair_token))["viewerIsFollowing"] is True
 
 
-async def told_nothing(*_details: object) -> None:
+async def told_nothing(*_details: object) -> list[None]:
     """Stand for news that never arrives."""
+    return []
 
 
 @pytest.mark.parametrize("token", ["", "x", "AAAA", "é" * 40, "A" * 200])
@@ -441,6 +445,82 @@ async def test_an_event_ends_only_what_is_older_than_it(make_person: MakePerson,
         event = ReceivedEvent(uuid.uuid4(), EventType.USER_UPDATED, now(), star.opaque_id, payload)
         forget_what_changed(caches.database, caches, event)
         assert (caches.users.recall_one(star.id) is not None) is is_kept
+
+
+async def test_an_event_of_a_pair_ends_nothing_once_more_that_redis_has_told_of(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer = await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        await elsewhere.caches.begin(None)
+        await follows.follow(viewer.context, star.opaque_id)
+        for caches in (backend.caches, elsewhere.caches):
+            await caches.begin(None)
+            await caches.tallies.load([star.id], direct=False)
+            for version, is_kept in ((1, True), (2, False)):
+                payload = FollowPayload(
+                    follower_id=viewer.opaque_id,
+                    followee_id=star.opaque_id,
+                    pair_version=version,
+                )
+                event = ReceivedEvent(uuid.uuid4(), EventType.FOLLOW_CREATED, now(), viewer.opaque_id, payload)
+                forget_what_changed(caches.database, caches, event)
+                assert (caches.tallies.recall_one(star.id) is not None) is is_kept
+
+
+@pytest.mark.parametrize("action", ["followUser", "unfollowUser", "blockUser", "unblockUser"])
+async def test_what_two_are_to_others_is_known_after_a_change_in_the_process_that_made_it(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    star, viewer, other = await make_person(), await make_person(), await make_person()
+    await follows.follow(viewer.context, star.opaque_id)
+    await follows.follow(star.context, other.opaque_id)
+    for one in (star, viewer):
+        await one.context.loaders.fetch_people([other.id])
+    text = f"mutation($id: ID!) {{ {action}(input: {{ userId: $id }}) {{ userErrors {{ code }} }} }}"
+    await ask(viewer.context, text, id=star.opaque_id)
+    await viewer.backend.caches.settle()
+    await viewer.backend.bell.close()
+    with spending(monkeypatch) as spent:
+        seen = [await one.context.loaders.fetch_relationships([other.id, star.id]) for one in (viewer, star)]
+    assert spent == Spent({}, 2), "each looks once at what has changed"
+    for one, found in zip((viewer, star), seen, strict=True):
+        truth = await fetch_relationships(one.backend.database, one.id, [other.id, star.id])
+        assert found == [truth.get(other.id, STRANGERS), truth.get(star.id, STRANGERS)]
+
+
+async def test_of_a_change_that_is_not_yet_in_both_cells_no_word_is_left_that_it_was_told(
+    make_person: MakePerson, shards: ShardMap, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if len(shards.cells) == 1:
+        pytest.skip("there is no other cell")
+    ana, bo = await make_person(cell=0), await make_person(cell=1)
+    key = freshness._word_of_pair(ana.id, bo.id)
+
+    async def is_away(*_side: object) -> bool:
+        raise Overloaded(retryAfter=1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pairs, "_apply_side", is_away)
+        with pytest.raises(Overloaded):
+            await follows.follow(ana.context, bo.opaque_id)
+    assert await read_word(redis, key) == 0
+    await follows.follow(ana.context, bo.opaque_id)
+    assert await read_word(redis, key) == 1
+
+
+async def test_what_another_has_changed_meanwhile_ends_what_a_maker_would_keep(
+    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis
+) -> None:
+    star, viewer, other = await make_person(), await make_person(), await make_person()
+    async with another_process(backend, shards, redis) as elsewhere:
+        looking = viewer.context
+        await looking.loaders.fetch_people([other.id, star.id])
+        await blocks.block(new_context(elsewhere, other.id), viewer.opaque_id, expires_at=None)
+        known = (await looking.loaders.fetch_relationships([star.id]))[0]
+        await change_pair(backend.database, viewer.id, star.id, follow(target_is_private=False), now(), known=known)
+        [pair] = await viewer.context.loaders.fetch_relationships([other.id])
+        assert pair.blocked_by
 
 
 async def test_a_caller_that_goes_away_after_the_commit_does_not_stop_the_news(

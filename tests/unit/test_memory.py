@@ -66,3 +66,22 @@ def test_nothing_is_left_of_what_was_forgotten() -> None:
     memory.drop(("user", 1))
     memory.clear()
     assert (memory.entries, memory.size, memory.get(("tally", 1))) == (0, 0, None)
+
+
+def test_what_has_changed_is_remembered_anew_at_once_though_room_is_short() -> None:
+    memory = Memory(entries=100, size=10**6, trust=Always(), clock=lambda: 0.0)
+    put(memory, *(("user", number) for number in range(100)))
+    for known in (2, 3, 4):
+        memory.drop(("user", known))
+    for number in (101, 2, 102, 3):
+        memory.put(("user", number), "asked for once", size=SIZE, until=1.0)
+    assert [key for _, key in held(memory)][-3:] == [99, 2, 3]
+
+
+def test_of_several_keys_with_one_place_the_last_is_held() -> None:
+    memory = make()
+    for epoch in (b"old", b"new"):
+        memory.put(("side", 7), epoch, size=SIZE, until=1.0, key=(7, epoch))
+    assert memory.usable() == [("side", (7, b"new"), b"new")]
+    memory.drop(("side", 7))
+    assert (memory.entries, memory.size) == (0, 0)

@@ -241,10 +241,9 @@ class FakeRedis:
         assert isinstance(found, list)
         return found
 
-    async def in_order(self, *steps: Sequence[Command]) -> None:
+    async def in_order(self, *steps: Sequence[Command]) -> list[Any]:
         """Send one step after the other, as to several servers."""
-        for step in filter(None, steps):
-            await self.exchange(step)
+        return [answer for step in filter(None, steps) for answer in await self.exchange(step)]
 
 
 class CellStore:

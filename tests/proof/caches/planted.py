@@ -10,7 +10,7 @@ from domain import deadlines
 from domain.errors import Overloaded
 from domain.hidden_edges import HiddenEdges
 from domain.tallies import Blocked
-from loaders import batches, caches, hidden_edges, read_through, stored
+from loaders import batches, caches, hidden_edges, kinds, read_through, stored
 from storage import entries, epochs, freshness, generations
 from storage.exchanges import Command
 from storage.redis_client import CacheUnavailable
@@ -89,6 +89,15 @@ async def _watched_once_read(self: hidden_edges.HiddenEdgesOfViewers, viewer_id:
     return edges
 
 
+def _kept_whatever_was_before(
+    self: read_through.ReadThrough[Any, Any], before: Any, after: Any, change: Callable[[Any], Any]
+) -> None:
+    held = self._memory.get((self.kind.name, before.viewer_id))
+    if held is not None:
+        _SUCCEED(self, held.key, after, change)
+
+
+_SUCCEED: Final = read_through.ReadThrough.succeed
 _ASK: Final = epochs._ask
 _FETCH_EDGES: Final = hidden_edges.HiddenEdgesOfViewers.fetch
 _ANNOUNCEMENT: Final = epochs.announcement
@@ -99,20 +108,20 @@ _EDIT: Final = schedule.World.edit
 
 
 async def _told_once(
-    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], version: int, work: Callable[[], Awaitable[None]], *, waits: bool
 ) -> None:
     """Take a failure to tell Redis for nothing."""
     with contextlib.suppress(CacheUnavailable):
         await work()
-    self.forget(people)
+    self.forget(people, version)
     del waits
 
 
 async def _told_without_waiting(
-    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], version: int, work: Callable[[], Awaitable[None]], *, waits: bool
 ) -> None:
     del waits
-    await _TELL(self, people, work, waits=False)
+    await _TELL(self, people, version, work, waits=False)
 
 
 async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> None:
@@ -120,20 +129,27 @@ async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> 
         await self.exchange(step)
 
 
-def _announced_to_nobody(people: Sequence[int]) -> list[Command]:
-    return _ANNOUNCEMENT([epochs.NOBODY] * len(people))
+def _announced_to_nobody(people: Sequence[int], version: int) -> list[Command]:
+    return _ANNOUNCEMENT([epochs.NOBODY] * len(people), version)
 
 
 async def _the_same_epochs_again(
-    self: freshness.Remembered, people: Sequence[int], keys: Iterable[str], told: Sequence[Command], *, waits: bool
-) -> None:
-    steps = epochs.renewals(keys), _ANNOUNCEMENT(people), told
+    self: freshness.Remembered, people: Any, keys: Iterable[str], told: Sequence[Command], version: int, *, waits: bool
+) -> Mapping[str, tuple[bytes | None, bytes]]:
+    again = {key: epochs.new_epoch() for key in keys}
+    renewed: dict[str, tuple[bytes | None, bytes]] = {}
+
+    async def work() -> None:
+        before = await self.redis.in_order(epochs.renewals(again), _ANNOUNCEMENT(people), told)
+        renewed.update(zip(again, zip(before, again.values(), strict=False), strict=True))
+
     with deadlines.under(None):
-        await self._insist(people, lambda: self.redis.in_order(*steps), waits=waits)
+        await self._insist(people, version, work, waits=waits)
+    return renewed
 
 
-def _profiles_are_announced(people: Sequence[int]) -> list[Command]:
-    return _ANNOUNCEMENT(people if len(people) == 1 else [epochs.NOBODY] * len(people))
+def _profiles_are_announced(people: Sequence[int], version: int) -> list[Command]:
+    return _ANNOUNCEMENT(people if len(people) == 1 else [epochs.NOBODY] * len(people), version)
 
 
 async def _told_before_the_commit(self: schedule.World, process: schedule.Process, user_id: int, *, dies: bool) -> None:
@@ -232,6 +248,8 @@ _SEEDS: Final[Mapping[str, int]] = {
     "the epoch is not compared when a value is read": 2,
     "the viewer's epoch is ignored": 0,
     "flights of a changed person go on": 649,
+    "a side is kept whatever its epoch was": 168,
+    "a side is kept as it was": 26,
     "counts that came along are kept though forgotten": 649,
     "a change that could not be told does not wait": 845,
     "a change is announced before its epoch is renewed": 59,
@@ -265,6 +283,8 @@ _PLANTS: Final[Mapping[str, Plant]] = {
         read_through.ReadThrough, "forget_flying", _flights_all_go_on
     ),
     "flights are joined however old": _patched(batches.Batch, "may_be_joined_at", _always_joined),
+    "a side is kept whatever its epoch was": _patched(read_through.ReadThrough, "succeed", _kept_whatever_was_before),
+    "a side is kept as it was": _patched(kinds.Side, "with_pair", lambda side, _other_id, _pair: side),
     "counts that came along are kept though forgotten": _patched(read_through.Brought, "forget", _counts_are_kept),
     "whom the hidden know is not noted to have changed": _patched(
         hidden_edges.HiddenEdgesOfViewers, "note", _hidden_are_not_watched

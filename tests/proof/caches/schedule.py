@@ -14,6 +14,7 @@ from unittest import mock
 from domain import deadlines
 from domain.errors import DeadlineExceeded, Overloaded
 from domain.ids import OpaqueIds, cell_of
+from domain.relationships import Relationship
 from domain.users import Counts
 from loaders import Caches
 from loaders.caches import Bounds
@@ -88,7 +89,7 @@ class World:
         shards = ShardMap(self._cells())  # type: ignore[arg-type]
         generations = Generations(shards, lambda: None, self.loop.time)
         redis: Any = FakeRedis(self.server, self.timing)
-        return Remembered(redis, shards, generations, lambda _ids: None, lambda _key: None)
+        return Remembered(redis, shards, generations, lambda _ids, _version: None, lambda _key: None)
 
     async def read(self, process: Process, viewer_id: int, user_id: int) -> None:
         """Read a person as a viewer does; what was answered before is a lower bound of what may be seen."""
@@ -149,7 +150,8 @@ class World:
         edges = store.edges[low], mirror.edges[high]
         self.untold.put_nowait((low, high, version))
         freshness = process.caches.database.freshness
-        if not dies and await self._told(freshness.pair_changed(low, high, stricter=True, version=version)):
+        now = Relationship(blocked_by=True, version=version)
+        if not dies and await self._told(freshness.pair_changed(low, high, stricter=True, version=version, pair=now)):
             for pair in ((low, high), (high, low)):
                 self.pairs[pair] = max(self.pairs.get(pair, 0), version)
             for user_id, count in zip((low, high), edges, strict=True):
@@ -224,8 +226,8 @@ class World:
         if counts is not None and counts.value.counts.followers < store.edges[user_id]:
             self.wrong.append("a memory holds old counts")
         epoch = (self.server.read(f"epoch:{{{user_id}}}") or b"") + store.generation.to_bytes(8)
-        side = memory.get(("side", SideKey(user_id, epoch)))
-        if side is not None and self._is_old(side.value, user_id):
+        side = process.caches.sides.recall_one(SideKey(user_id, epoch))
+        if side is not None and self._is_old(side, user_id):
             self.wrong.append("a memory holds an old side")
 
 

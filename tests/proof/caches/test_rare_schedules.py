@@ -144,9 +144,9 @@ async def an_attempt_comes_late(world: World) -> None:
     """Have the first attempt to tell of a change take effect after the next change."""
     maker, reader = world.processes
     late = told_late(world, maker, 1.0)
-    for _ in range(2):
-        await world.block(maker, VIEWER, PERSON, dies=False)
-        await world.read(reader, VIEWER, PERSON)
+    await world.block(maker, VIEWER, PERSON, dies=False)
+    await world.read(reader, VIEWER, PERSON)
+    await world.block(maker, VIEWER, PERSON, dies=False)
     await late
     await world.read(reader, VIEWER, PERSON)
 
