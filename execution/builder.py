@@ -6,7 +6,7 @@ Client text enters the source only as `repr` of response keys, which the grammar
 import collections
 import enum
 from collections.abc import Callable, Sequence
-from types import GeneratorType
+from types import GeneratorType, NoneType
 from typing import Any, Final
 
 from graphql import (
@@ -19,13 +19,14 @@ from graphql import (
     is_list_type,
     is_non_null_type,
 )
-from graphql.pyutils import is_awaitable
+from graphql.pyutils import UndefinedType, is_awaitable
 
 from execution.plan import INLINE, Build, Entry, Leave
 from schema.fields import Attribute
 
 _OWN_CLASS: Final = {GraphQLString: "str", GraphQLID: "str", GraphQLBoolean: "bool", GraphQLInt: "int"}
 """Values of exactly this class are their own output (an Int within its bounds)."""
+_NO_LEAF: Final = (NoneType, UndefinedType, Exception, GeneratorType)
 _INT_BOUNDS: Final = "-2147483648 <= {x} <= 2147483647"
 
 
@@ -33,7 +34,7 @@ def serializer(type_: Any) -> Callable[[Any], Any]:
     """Make the function that completes a leaf value of a type, lists included; it raises at anything unexpected."""
     nullable = not is_non_null_type(type_)
     inner = type_ if nullable else type_.of_type
-    complete = _serialize_list(inner.of_type) if is_list_type(inner) else _serialize_leaf(inner)
+    complete = _serialize_list(inner.of_type) if is_list_type(inner) else leaf_serializer(inner)
 
     def serialize(value: Any) -> Any:
         if value is None or value is Undefined:
@@ -45,7 +46,8 @@ def serializer(type_: Any) -> Callable[[Any], Any]:
     return serialize
 
 
-def _serialize_leaf(type_: Any) -> Callable[[Any], Any]:
+def leaf_serializer(type_: Any) -> Callable[[Any], Any]:
+    """Make the function that completes a leaf value that is there; it raises at anything unexpected."""
     coerce = type_.coerce_output_value
     own_class = getattr(type_, "wrapped_cls", None) if isinstance(type_, GraphQLEnumType) else None
     names: dict[enum.Enum, Any] = {}
@@ -53,7 +55,7 @@ def _serialize_leaf(type_: Any) -> Callable[[Any], Any]:
 
     def complete(value: Any) -> Any:
         if value.__class__ not in plain:
-            if isinstance(value, Exception | GeneratorType) or is_awaitable(value):
+            if isinstance(value, _NO_LEAF) or is_awaitable(value):
                 raise Leave
             plain.add(value.__class__)
         completed = coerce(value)
@@ -137,17 +139,17 @@ class _Source:
         if twin != x:
             return twin
         lines = [f"{x} = {self._read(path)}", *self._checks(x, place, entry)]
-        self._body += self._guarded(x, entry, entry.guard.bit, lines) if entry.guard is not None else lines
+        self._body += self._guarded(x, entry, lines) if entry.guard is not None else lines
         return x
 
     def _read(self, path: str) -> str:
         head, _, rest = path.partition(".")
         return f"{self._shared[head]}.{rest}" if rest and head in self._shared else f"o.{path}"
 
-    def _guarded(self, x: str, entry: Entry, bit: int, lines: Sequence[str]) -> list[str]:
+    def _guarded(self, x: str, entry: Entry, lines: Sequence[str]) -> list[str]:
         self._loop["mask"] = "masks"
         denied = "raise Leave" if is_non_null_type(entry.type) else f"{x} = None"
-        return [f"if mask & {bit}:", *(f"    {line}" for line in lines), f"else: {denied}"]
+        return [f"if mask & {entry.bit}:", *(f"    {line}" for line in lines), f"else: {denied}"]
 
     def _checks(self, x: str, place: int, entry: Entry) -> list[str]:
         serialize = f"s{place}"

@@ -39,9 +39,12 @@ def _build(level: Level) -> list[dict[str, Any]]:
         columns = columns.copy()
         for entry in selection.branching:
             place = entry.column
-            outputs = list(map(_build, level.below[place]))
-            shapes = columns[place]
-            columns[place] = outputs[0] if shapes is None else [_assembled(shape, outputs) for shape in shapes]
+            below, shapes = level.below[place], columns[place]
+            if shapes is None:
+                columns[place] = _build(below[0])
+            else:
+                outputs = list(map(_build, below))
+                columns[place] = [_assembled(shape, outputs) for shape in shapes]
     return selection.build(level.objects, columns, level.masks)
 
 
@@ -73,13 +76,13 @@ def _read_inline(level: Level) -> tuple[_Inline, list[tuple[list[Any], int]]]:
 
 def _levels(level: Level) -> Iterator[Level]:
     yield level
-    for levels in level.below:
+    for levels in level.below.values():
         for below in levels:
             yield from _levels(below)
 
 
 def _read(level: Level, entry: Entry, index: int) -> Any:
-    if entry.guard is not None and not level.masks[index] & entry.guard.bit:
+    if entry.bit and not level.masks[index] & entry.bit:
         return None
     try:
         return entry.read(level.objects[index])

@@ -219,7 +219,7 @@ class Engine:
         outline = known.outline
         if outline is None:
             return self._unplanned(document, request, context, "operation")
-        variables = self._variables(outline, request)
+        variables = self._variables(outline, request) if outline.operation.variable_definitions else _NO_VARIABLES
         if isinstance(variables, list):
             return failed([_request_error(error, request) for error in variables])
         plan = self._plans.find(known, variables)
@@ -231,14 +231,11 @@ class Engine:
         return Operation(operation, operation.operation, context, variables, plan, self._shadows, build)
 
     def _variables(self, outline: Outline, request: GraphQLRequest) -> VariableValues | list[GraphQLError]:
-        definitions = outline.operation.variable_definitions
-        if not definitions:
-            return _NO_VARIABLES
         given = request.variables or {}
         plain = coerced_plainly(outline.variables, given) if outline.variables is not None else None
         return plain or get_variable_values(
             self._schema,
-            definitions,
+            outline.operation.variable_definitions or (),
             dict(given),
             max_errors=_MAX_COERCION_ERRORS,
             hide_suggestions=True,
@@ -291,9 +288,9 @@ def present(result: ExecutionResult, context: OperationContext, extensions: Resp
     """Give the response form of a result; it names the optional fields that could not be had."""
     response: Response = {"errors": [present_error(error) for error in result.errors]} if result.errors else {}
     response["data"] = result.data
-    degraded = {"degraded": sorted(context.app.degraded)} if context.app.degraded else {}
+    degraded = context.app.degraded
     if extensions or degraded:
-        response["extensions"] = {**(extensions or {}), **degraded}
+        response["extensions"] = {**(extensions or {}), **({"degraded": sorted(degraded)} if degraded else {})}
     return response
 
 

@@ -21,7 +21,7 @@ def execute_plan(plan: Plan, context: OperationContext, root: object, variables:
 
 
 def _execute(run: Run, selection: Selection) -> Result:
-    level = Level(selection, [run.root], None)
+    level = Level(selection, [run.root])
     waiting = run_level(run, level)
     return complete(run, level) if waiting is None else _execute_later(run, level, waiting)
 

@@ -1,16 +1,15 @@
 """What one execution of a plan consists of: levels of objects, their columns, and where they stand in the response."""
 
-from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 from graphql.execution import Executor, default_field_resolver, default_type_resolver
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path
 
 from execution.plan import Entry, Plan, Selection
 from schema.fields import OperationContext
-
-NOBODY: Final = frozenset[int]()
 
 
 class Place:
@@ -39,37 +38,32 @@ def item_path(above: Place | None, entry: Entry, owner: int, positions: tuple[in
     return path
 
 
-class Level:
+class Level(msgspec.Struct, eq=False):
     """All objects of one type at one place, and what their fields gave."""
 
-    __slots__ = ("below", "columns", "masks", "objects", "place", "selection", "standings")
-
-    def __init__(self, selection: Selection, objects: Sequence[Any], place: Place | None) -> None:
-        self.selection = selection
-        self.objects = objects
-        self.place = place
-        self.columns: list[Any] = [None] * selection.width
-        """Of a leaf its values; of a field that leads on, for each parent what it became (`execution.shaping`)."""
-        self.below: list[Sequence[Level]] = [()] * selection.width if selection.branching else []
-        self.masks: Sequence[int] = ()
-        """For each object the groups that show."""
-        self.standings: Set[int] = NOBODY
-        """The same, each once: mostly a page has one or two."""
+    selection: Selection
+    objects: Sequence[Any]
+    place: Place | None = None
+    columns: dict[int, Any] = {}
+    """Of a leaf its values; of a field that leads on, for each parent what it became (`execution.shaping`)."""
+    below: dict[int, Sequence["Level"]] = {}
+    """By the columns that lead on."""
+    masks: Sequence[int] = ()
+    """For each object the groups that show."""
+    shown: int = 0
+    """The groups that show of all objects."""
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One execution of a plan."""
 
-    __slots__ = ("_core", "context", "failed", "plan", "root", "variables")
-
-    def __init__(self, plan: Plan, context: OperationContext, root: object, variables: VariableValues) -> None:
-        self.plan = plan
-        self.context = context
-        self.root = root
-        self.variables = variables
-        self.failed = False
-        """Whether something is known to be an error, so that the response must be completed step by step."""
-        self._core: Executor[Any] | None = None
+    plan: Plan
+    context: OperationContext
+    root: object
+    variables: VariableValues
+    failed: bool = False
+    """Whether something is known to be an error, so that the response must be completed step by step."""
+    _core: Executor[Any] | None = None
 
     @property
     def core(self) -> Executor[Any]:

@@ -17,7 +17,7 @@ from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails
 from execution.coercing import Plain
 from schema.fields import LevelFunction, Protected, Source
 
-Build = Callable[[Sequence[Any], Sequence[Any], Sequence[int]], list[dict[str, Any]]]
+Build = Callable[[Sequence[Any], Mapping[int, Any], Sequence[int]], list[dict[str, Any]]]
 """(objects, columns, masks) of a level to its output; raises wherever something is not as it should be."""
 
 
@@ -60,6 +60,8 @@ class Entry:
     function: LevelFunction | None = None
     """What answers for a whole level, where that is the source."""
     guard: Protected | None = None
+    bit: int = 0
+    """That of the guard's group; 0 where there is no guard."""
     convert: Callable[[dict[str, Any]], dict[str, Any]] = _unconverted
     read: Callable[[Any], Any] = _unread
     """Reads the value off one object, where no level function answers."""
@@ -100,8 +102,6 @@ class Selection:
     type: GraphQLObjectType
     entries: list[Entry]
     columns: list[Entry]
-    width: int
-    """How many columns there are."""
     branching: list[Entry]
     """Those of the columns that lead to further levels."""
     masks: Callable[[Sequence[Any]], list[int]] | None

@@ -31,7 +31,7 @@ from graphql import (
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues, coerce_argument, get_argument_values
 
-from execution.builder import make_build, serializer
+from execution.builder import leaf_serializer, make_build, serializer
 from execution.plan import MAX_ENTRIES, Entry, Outline, Plan, Selection, Unplannable
 from schema.fields import Attribute, Derived, Level
 from schema.seam import NoSeam, Seam, read_seam
@@ -106,7 +106,6 @@ def _selection(work: _Work, type_: GraphQLObjectType, fields: dict[str, FieldDet
         type=type_,
         entries=entries,
         columns=columns,
-        width=len(columns),
         branching=[entry for entry in columns if not entry.is_leaf],
         masks=guards[0].masks if guards else None,
         build=make_build(type_.name, entries),
@@ -152,6 +151,7 @@ def _read_seam(work: _Work, entry: Entry) -> None:
     except NoSeam:
         raise Unplannable("resolver") from None
     entry.source, entry.guard, entry.convert = seam.source, seam.guard, seam.convert
+    entry.bit = seam.guard.bit if seam.guard is not None else 0
     _plain_arguments(entry, seam)
     if isinstance(entry.source, Level):
         entry.function = entry.source.function
@@ -200,7 +200,7 @@ def _complete_entry(work: _Work, entry: Entry) -> None:
     entry.is_settled = entry.is_leaf and entry.depth == 0 and entry.function is not None
     entry.arguments = _constant_arguments(work, entry)
     if entry.is_leaf:
-        entry.serialize = serializer(entry.type)
+        entry.serialize = serializer(entry.type) if entry.depth else leaf_serializer(entry.named)
     elif is_abstract_type(entry.named):
         entry.asks_type = work.plan.traces = True
         for type_ in work.plan.outline.schema.get_possible_types(entry.named):

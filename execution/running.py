@@ -6,6 +6,7 @@ has to be awaited for them to be; at most one column of a task is begun and wait
 
 import asyncio
 import functools
+import operator
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final
@@ -25,8 +26,8 @@ def run_level(run: Run, level: Level) -> Waiting:
     """Ask every column of a level and of the levels below."""
     selection = level.selection
     if selection.masks is not None:
-        level.masks = selection.masks(level.objects)
-        level.standings = {*level.masks}
+        level.masks = masks = selection.masks(level.objects)
+        level.shown = functools.reduce(operator.and_, {*masks}, -1)
     for entry in selection.columns:
         waiting = run_column(run, level, entry)
         if waiting is not None:
@@ -65,20 +66,24 @@ async def _whole(step: Step) -> None:
 
 
 def run_column(run: Run, level: Level, entry: Entry) -> Waiting:
-    """Ask one field of all objects of the level to which it shows."""
-    objects = level.objects
-    arguments = entry.arguments
+    """Ask one field of all objects of the level of which it shows."""
+    objects, arguments = level.objects, entry.arguments
     if arguments.__class__ is not dict:  # they depend on the request, or cannot be had
         arguments = run.arguments(entry)
         if isinstance(arguments, Exception):
             return settle(run, level, entry, [arguments] * len(objects))
-    shown = _shown(level, entry.guard.bit) if entry.guard is not None else None
+    shown = _shown(level, entry.bit) if entry.bit & ~level.shown else None
     if shown is not None:
         objects = [objects[index] for index in shown]
     answers = _ask(run, entry, objects, arguments) if objects else []
     if answers.__class__ is not list:
         return _settle_later(run, level, entry, answers, shown)
-    return settle(run, level, entry, answers if shown is None else _spread(answers, shown, len(level.objects)))
+    if shown is not None:
+        answers = _spread(answers, shown, len(level.objects))
+    if entry.is_settled:
+        level.columns[entry.column] = answers
+        return None
+    return settle(run, level, entry, answers)
 
 
 async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, shown: list[int] | None) -> None:
@@ -94,9 +99,6 @@ async def _settle_later(run: Run, level: Level, entry: Entry, answers: Any, show
 
 def settle(run: Run, level: Level, entry: Entry, answers: list[Any]) -> Waiting:
     """Keep what a field gave, and run the levels that it leads to."""
-    if entry.is_settled:
-        level.columns[entry.column] = answers
-        return None
     if not (entry.is_leaf or run.plan.traces) and shape_plain(level, entry, answers):
         return run_level(run, level.below[entry.column][0])
     values = tidy(entry, answers)
@@ -133,11 +135,8 @@ def _run_below(run: Run, levels: Sequence[Level]) -> Waiting:
 
 
 def _shown(level: Level, bit: int) -> list[int] | None:
-    """Give the indexes of the objects to which a field of a group shows; None for all."""
-    for mask in level.standings:
-        if not mask & bit:
-            return [index for index, mask in enumerate(level.masks) if mask & bit]
-    return None
+    """Give the indexes of the objects of which a field of a group shows."""
+    return [index for index, mask in enumerate(level.masks) if mask & bit]
 
 
 def _spread(values: list[Any], shown: list[int], number: int) -> list[Any]:
@@ -154,7 +153,8 @@ def _ask(run: Run, entry: Entry, objects: Sequence[Any], arguments: Mapping[str,
     if function is None:
         return _read_all(entry, objects)
     try:
-        answers = function(run.context.app, objects, **arguments)
+        app = run.context.app
+        answers = function(app, objects, **arguments) if arguments else function(app, objects)
         if answers.__class__ is CoroutineType:
             answers = begin(answers)
         if answers.__class__ is list and len(answers) == len(objects):

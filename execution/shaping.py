@@ -65,7 +65,7 @@ def shape_plain(level: Level, entry: Entry, values: list[Any]) -> bool:
             objects.extend(value)
             shapes.append(slice(start, len(objects)))
     level.columns[entry.column] = shapes
-    level.below[entry.column] = (Level(entry.branches[entry.named], objects, None),)
+    level.below[entry.column] = (Level(entry.branches[entry.named], objects),)
     return True
 
 
