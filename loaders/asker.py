@@ -4,6 +4,8 @@ import datetime as dt
 from collections.abc import Awaitable, Mapping
 from typing import Final, NamedTuple
 
+import msgspec
+
 from loaders.caches import Caches
 from storage.replicas import Positions
 
@@ -23,22 +25,19 @@ NO_FLOORS: Final = Floors({}, {}, {})
 """What is shown may be as old as anything ever is."""
 
 
-class Asker:
+class Asker(msgspec.Struct, eq=False):
     """One viewer in one operation, or in what is left of it after a mutation.
 
     Nothing that is remembered is used before the viewer's epoch is known: `begin` reads it, once.
     """
 
-    __slots__ = ("begun", "caches", "epoch", "floors", "now", "viewer_id")
-
-    def __init__(self, caches: Caches, viewer_id: int | None, now: dt.datetime, floors: Floors) -> None:
-        self.caches = caches
-        self.viewer_id = viewer_id
-        self.now = now
-        self.floors = floors
-        self.begun = False
-        self.epoch: bytes | None = None
-        """The viewer's epoch; None where nothing that is remembered may be used, or before that is known."""
+    caches: Caches
+    viewer_id: int | None
+    now: dt.datetime
+    floors: Floors
+    begun: bool = False
+    epoch: bytes | None = None
+    """The viewer's epoch; None where nothing that is remembered may be used, or before that is known."""
 
     def begin(self) -> Awaitable[None] | None:
         """Learn what may be used of all that is remembered; None once that is known."""

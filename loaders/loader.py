@@ -21,7 +21,10 @@ class Reader(Protocol[K, V]):
     def missing(self) -> V:
         """Give the value of a key that a batch leaves out."""
 
-    def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
+    def recall(self, keys: Sequence[K]) -> list[V] | None:
+        """Give what is remembered of all keys, at once; None where `gather` has to look at them one by one."""
+
+    def gather(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Put what is remembered of some keys into a mapping, at once."""
 
     def ask(self, keys: Sequence[K], *, direct: bool) -> Mapping[K, Batch[K, V]]:
@@ -35,7 +38,10 @@ class Source(Protocol[K, V]):
     def missing(self) -> V:
         """Give the value of a key that `load` leaves out."""
 
-    def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
+    def recall(self, keys: Sequence[K]) -> list[V] | None:
+        """Give what is remembered of all keys, at once; None where `gather` has to look at them one by one."""
+
+    def gather(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Put what is remembered of some keys into a mapping, at once."""
 
     async def load(self, keys: Sequence[K], *, direct: bool) -> Mapping[K, V]:
@@ -54,9 +60,13 @@ class Apart(msgspec.Struct, Generic[K, V]):
         """Give the value of a key that a batch leaves out."""
         return self._source.missing
 
-    def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
+    def recall(self, keys: Sequence[K]) -> list[V] | None:
+        """Give what is remembered of all keys."""
+        return self._source.recall(keys)
+
+    def gather(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Put what is remembered of some keys into a mapping."""
-        self._source.recall(keys, found)
+        self._source.gather(keys, found)
 
     def ask(self, keys: Sequence[K], *, direct: bool) -> dict[K, Batch[K, V]]:
         """Give the batch that each key is in, which starts soon."""
@@ -93,7 +103,11 @@ class Unremembered(Generic[K, V]):
         self._fetch = fetch
         self.missing = missing
 
-    def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
+    def recall(self, keys: Sequence[K]) -> list[V] | None:
+        """Remember nothing."""
+        return None if keys else []
+
+    def gather(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Remember nothing."""
 
     async def load(self, keys: Sequence[K], *, direct: bool) -> Mapping[K, V]:
@@ -150,8 +164,13 @@ class Loader(msgspec.Struct, Generic[K, V]):
         values = _all_of(known, keys) if known else None
         if values is not None or self._asker.epoch is None:
             return values
-        self._reader.recall(list(itertools.filterfalse(known.__contains__, keys)) if known else keys, known)
-        return _all_of(known, keys)
+        unknown = list(itertools.filterfalse(known.__contains__, keys)) if known else keys
+        values = self._reader.recall(unknown)
+        if values is None:
+            self._reader.gather(unknown, known)
+            return _all_of(known, keys)
+        known.update(zip(unknown, values, strict=True))
+        return values if unknown is keys else _all_of(known, keys)
 
 
 def _all_of(known: Mapping[K, V], keys: Sequence[K]) -> list[V] | None:

@@ -20,11 +20,14 @@ from loaders.lazy import Lazy
 from loaders.loader import Apart, Loader, Unremembered
 from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
-from loaders.shown_counts import ShownCounts
+from loaders.shown_counts import ShownCounts, shown_to_all
 from storage import lists, personal
 from storage.list_entries import PLACE_BYTES, ListEntry, read_places, user_ids_in
 from storage.lists import Span
 from storage.vault import Vault
+
+People = tuple[Sequence[User | None], Sequence[Relationship]]
+"""People, and what the viewer is to each of them."""
 
 
 class Loaders:
@@ -40,38 +43,33 @@ class Loaders:
         vault: Vault | None = None,
     ) -> None:
         self._vault = vault
-        self.asker = Asker(caches, viewer_id, now, floors)
+        self._make(Asker(caches, viewer_id, now, floors))
+
+    def _make(self, asker: Asker) -> None:
+        """Make what nearly every operation asks; the rest is made when it is asked for."""
+        caches, floors = asker.caches, asker.floors.users
+        self.asker = asker
+        self.users: Loader[int, User | None]
+        self.users = Loader(asker, caches.users if not floors else Apart(_NoOlder(caches.users, floors)))
+        self.ids_by_name: Loader[str, int | None] = Loader(asker, caches.names)
+        self.tallies: Loader[int, Tally] = Loader(asker, caches.tallies)
+        """Counts as they are, for everybody alike."""
+        self._own_side = OwnSide(asker)
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
-        self.asker = self.asker.anew()
         for name in _LOADERS:
             vars(self).pop(name, None)
+        self._make(self.asker.anew())
 
     def begin(self) -> Awaitable[None] | None:
         """Learn what may be used of all that is remembered; None once that is known."""
         return self.asker.begin()
 
     @Lazy
-    def users(self) -> Loader[int, User | None]:
-        """Give the loader of profiles."""
-        users, floors = self.asker.caches.users, self.asker.floors.users
-        return Loader(self.asker, Apart(_NoOlder(users, floors)) if floors else users)
-
-    @Lazy
-    def tallies(self) -> Loader[int, Tally]:
-        """Give the loader of counts as they are, for everybody alike."""
-        return Loader(self.asker, self.asker.caches.tallies)
-
-    @Lazy
     def counts(self) -> Loader[int, Counts]:
         """Give the loader of what shows of these counts to the viewer."""
         return Loader(self.asker, Apart(ShownCounts(self.asker, self.tallies, self._own_side)))
-
-    @Lazy
-    def ids_by_name(self) -> Loader[str, int | None]:
-        """Give the loader of ids by the keys of names."""
-        return Loader(self.asker, self.asker.caches.names)
 
     async def fetch_ids_anew(self, name_keys: Sequence[str]) -> list[int | None]:
         """Give the ids by the keys of names, whatever the memory of this process holds."""
@@ -95,11 +93,12 @@ class Loaders:
     def _following(self) -> Loader[int, Head]:
         return Loader(self.asker, self.asker.caches.following)
 
-    @Lazy
-    def _own_side(self) -> OwnSide:
-        return OwnSide(self.asker)
+    def recall_people(self, user_ids: Sequence[int]) -> People | None:
+        """Give many people, and what the viewer is to each of them, at once; None where that is not remembered."""
+        users, relationships = self.users.recall(user_ids), self._own_side.recall(user_ids)
+        return (users, relationships) if users is not None and relationships is not None else None
 
-    async def fetch_people(self, user_ids: Sequence[int]) -> tuple[Sequence[User | None], Sequence[Relationship]]:
+    async def fetch_people(self, user_ids: Sequence[int]) -> People:
         """Give many people, and what the viewer is to each of them."""
         waiting = self.asker.begin()
         if waiting is not None:
@@ -112,6 +111,12 @@ class Loaders:
         if relationships is None:
             relationships = await self._own_side.load_many(user_ids)
         return users, relationships
+
+    def recall_counts(self, user_ids: Sequence[int]) -> list[Counts] | None:
+        """Give what shows of people's counts to the viewer at once, or None where not all of it is known."""
+        tallies, blocked = self.tallies.recall(user_ids), self._own_side.recall_blocked()
+        shown = shown_to_all(tallies, blocked) if tallies is not None and blocked is not None else None
+        return shown if shown is not None else self.counts.recall(user_ids)
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
         """Give what the viewer is to many people."""
@@ -175,9 +180,14 @@ class _NoOlder:
         self._floors = floors
         self.missing = users.missing
 
-    def recall(self, keys: Sequence[int], found: dict[int, User | None]) -> None:
+    def recall(self, keys: Sequence[int]) -> list[User | None] | None:
+        """Have them looked at one by one."""
+        del keys
+        return None
+
+    def gather(self, keys: Sequence[int], found: dict[int, User | None]) -> None:
         """Put what memory holds of some people into a mapping."""
-        self._users.recall(keys, found)
+        self._users.gather(keys, found)
         for key in [key for key in keys if key in found and self._is_old(key, found[key])]:
             del found[key]
 

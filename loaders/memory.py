@@ -94,7 +94,22 @@ class Memory:
         held = self._shelves[kind].get(name)
         return None if held is None or self.is_off or held.until <= now else held
 
-    def recall(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
+    def recall(self, kind: str, keys: Iterable[Hashable]) -> list[Any] | None:
+        """Give what is remembered of all keys; None where one is not, or is soon forgotten, which `gather` notes."""
+        if self.is_off:
+            return None
+        now = self._clock()
+        if now >= self._trust.sure_until:
+            self._trust.lapse()
+        values: list[Any] = []
+        soon, held_of = now + ENDING_S, self._shelves[kind].get
+        for held in map(held_of, keys):
+            if held is None or held.until <= soon:
+                return None
+            values.append(held.value)
+        return values
+
+    def gather(self, kind: str, keys: Iterable[K], names: Sequence[N], found: dict[N, Any]) -> list[K]:
         """Put what is remembered of some keys of a kind into `found`, under their names; gives those to read again."""
         ending: list[K] = []
         if self.is_off:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Final, cast
 
+import msgspec
+
 from domain.relationships import STRANGERS, FollowState, Relationship
 from domain.tallies import NO_BLOCKS, NO_VIEWER, Blocked, Blocks
 from loaders.asker import Asker
@@ -17,13 +19,12 @@ _NO_EPOCH: Final = b""
 _TOO_MANY: Final = Blocks(None)
 
 
-class OwnSide:
+class OwnSide(msgspec.Struct, eq=False, dict=True):
     """Reads the viewer's side, once an operation."""
 
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
-        self._side: Side | None = None
-        self._blocked: Blocked | None = None
+    _asker: Asker
+    _side: Side | None = None
+    _blocked: Blocked | None = None
 
     @Lazy
     def _sides(self) -> Loader[SideKey, Side]:
@@ -52,9 +53,10 @@ class OwnSide:
 
     def recall(self, other_ids: Sequence[int]) -> Sequence[Relationship] | None:
         """Give what the viewer is to many people at once, or None where that is not remembered."""
-        if self._asker.viewer_id is None:
+        viewer_id = self._asker.viewer_id
+        if viewer_id is None:
             return [STRANGERS] * len(other_ids)
-        side = self._recall(self._asker.viewer_id)
+        side = self._side or self._recall(viewer_id)
         if side is None:
             return None
         return side.to_all(other_ids) if side.complete else self._pairs.recall(other_ids)
@@ -71,7 +73,7 @@ class OwnSide:
         viewer_id = self._asker.viewer_id
         if viewer_id is None:
             return NO_VIEWER
-        if self._blocked is None and (side := self._recall(viewer_id)) is not None:
+        if self._blocked is None and (side := self._side or self._recall(viewer_id)) is not None:
             [blocks] = [side.blocks] if side.complete else self._blocks.recall([viewer_id]) or [_TOO_MANY]
             self._blocked = blocks.at(self._asker.now) if blocks.ends is not None else None
         return self._blocked
@@ -99,21 +101,22 @@ class OwnSide:
 
     def _recall(self, viewer_id: int) -> Side | None:
         asker = self._asker
-        if self._side is None and asker.epoch is not None:
-            side = asker.caches.sides.recall_one(SideKey(viewer_id, asker.epoch))
-            if side is not None and not _is_old(asker, side):
-                self._side = side
+        if asker.epoch is None:
+            return None
+        side = asker.caches.sides.recall_one(SideKey(viewer_id, asker.epoch))
+        if side is not None and not (asker.floors.pairs and _is_old(asker, side)):
+            self._side = side
         return self._side
 
     async def _fetch(self, viewer_id: int) -> Side:
         waiting = self._asker.begin()
         if waiting is not None:
             await waiting
-        side = self._recall(viewer_id)
+        side = self._side or self._recall(viewer_id)
         if side is None:
             key = SideKey(viewer_id, self._asker.epoch or _NO_EPOCH)
             side = await self._sides.load(key)
-            if _is_old(self._asker, side):  # older than what the viewer has seen
+            if self._asker.floors.pairs and _is_old(self._asker, side):  # older than what the viewer has seen
                 side = await self._newer_sides.load(key)
             self._side = side
         return side
@@ -128,11 +131,16 @@ class _BlocksAlone:
         self._asker = asker
         self.missing = asker.caches.blocks.missing
 
-    def recall(self, keys: Sequence[int], found: dict[int, Blocks]) -> None:
+    def recall(self, keys: Sequence[int]) -> list[Blocks] | None:
+        """Give what is remembered of all."""
+        return self._asker.caches.blocks.recall(self._keys(keys))
+
+    def gather(self, keys: Sequence[int], found: dict[int, Blocks]) -> None:
         """Put what is remembered into a mapping."""
-        asker = self._asker
-        side_keys = zip(keys, repeat(asker.epoch), strict=False)
-        asker.caches.blocks.recall_as(keys, cast("Iterable[SideKey]", side_keys), found)
+        self._asker.caches.blocks.gather_as(keys, self._keys(keys), found)
+
+    def _keys(self, viewer_ids: Sequence[int]) -> Iterable[SideKey]:
+        return cast("Iterable[SideKey]", zip(viewer_ids, repeat(self._asker.epoch), strict=False))
 
     async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Blocks]:
         """Give blocks."""
@@ -150,12 +158,18 @@ class _Pairs:
         self._asker = asker
         self.missing = STRANGERS
 
-    def recall(self, keys: Sequence[int], found: dict[int, Relationship]) -> None:
+    def recall(self, keys: Sequence[int]) -> list[Relationship] | None:
+        """Give what is remembered of all pairs."""
+        return self._asker.caches.pairs.recall(self._keys(keys))
+
+    def gather(self, keys: Sequence[int], found: dict[int, Relationship]) -> None:
         """Put what is remembered of some pairs into a mapping."""
+        self._asker.caches.pairs.gather_as(keys, self._keys(keys), found)
+
+    def _keys(self, other_ids: Sequence[int]) -> Iterable[PairKey]:
+        """Make keys to look up: tuples, which equal the named ones, and of which a whole page is made at once."""
         asker = self._asker
-        # Keys that are only looked up are tuples: they equal the named ones, and a whole page of them is made at once.
-        pair_keys = zip(repeat(asker.viewer_id), repeat(asker.epoch), keys, strict=False)
-        asker.caches.pairs.recall_as(keys, cast("Iterable[PairKey]", pair_keys), found)
+        return cast("Iterable[PairKey]", zip(repeat(asker.viewer_id), repeat(asker.epoch), other_ids, strict=False))
 
     async def load(self, keys: Sequence[int], *, direct: bool) -> Mapping[int, Relationship]:
         """Give pairs."""
@@ -167,7 +181,7 @@ class _Pairs:
 
 def _is_old(asker: Asker, side: Side) -> bool:
     pairs = asker.floors.pairs
-    return bool(pairs) and side.complete and any(side.to(other).version < version for other, version in pairs.items())
+    return side.complete and any(side.to(other).version < version for other, version in pairs.items())
 
 
 async def _fetch_followed(asker: Asker, viewer_ids: Sequence[int]) -> Mapping[int, Sequence[int]]:

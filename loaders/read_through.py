@@ -7,6 +7,7 @@ who wait for its batch, and forgotten. What a crowd waits for is urgent.
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
@@ -84,16 +85,16 @@ class ReadThrough(Generic[K, V]):
         self._batches: Batches[K, V] = Batches(self._run)
         self._flying: dict[K, Batch[K, V]] = {}
         self._brought: list[Brought[K, V]] = []
+        self.recall: Callable[[Iterable[K]], list[V] | None] = functools.partial(memory.recall, kind.name)
+        """Gives what memory holds of all keys; None where `gather` has to look at them one by one."""
 
-    def recall(self, keys: Sequence[K], found: dict[K, V]) -> None:
+    def gather(self, keys: Sequence[K], found: dict[K, V]) -> None:
         """Put what memory holds of some keys into `found`; what is hot and soon forgotten is read again meanwhile."""
-        ending = self._memory.recall(self._name, keys, keys, found)
-        if ending:
-            self._renew(ending)
+        self.gather_as(keys, keys, found)
 
-    def recall_as(self, names: Sequence[N], keys: Iterable[K], found: dict[N, V]) -> None:
+    def gather_as(self, names: Sequence[N], keys: Iterable[K], found: dict[N, V]) -> None:
         """Put what memory holds of some keys into `found`, each under the name that it has there."""
-        ending = self._memory.recall(self._name, keys, names, found)
+        ending = self._memory.gather(self._name, keys, names, found)
         if ending:
             self._renew(ending)
 

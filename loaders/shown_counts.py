@@ -21,6 +21,13 @@ from storage import tallies
 _COUNTS_OF: Final = attrgetter("counts")
 
 
+def shown_to_all(known: Sequence[Tally], blocked: Blocked) -> list[Counts] | None:
+    """Give the counts, where none of the people may have somebody blocked among the neighbours."""
+    marks = blocked.marks
+    shown = [tally.counts for tally in known if not tally.marks & marks]
+    return shown if len(shown) == len(known) else None
+
+
 class ShownCounts:
     """Reads what shows to one viewer."""
 
@@ -32,7 +39,12 @@ class ShownCounts:
         self._own_side = own_side
         self.missing = Counts()
 
-    def recall(self, keys: Sequence[int], found: dict[int, Counts]) -> None:
+    def recall(self, keys: Sequence[int]) -> list[Counts] | None:
+        """Have them looked at one by one; what needs no look never comes here (`shown_to_all`)."""
+        del keys
+        return None
+
+    def gather(self, keys: Sequence[int], found: dict[int, Counts]) -> None:
         """Put what is known at once into a mapping."""
         known, blocked = self._tallies.recall(keys), self._own_side.recall_blocked()
         if known is not None and blocked is not None:

@@ -12,9 +12,14 @@ from domain.usernames import username_key
 from domain.users import Counts
 from privacy.policy import GROUP_BITS, Visible
 from resolvers.context import NOBODY, Context
-from resolvers.visibility import meet, meet_one
+from resolvers.visibility import meet, meet_known, meet_one
 
 _COUNTS: Final = GROUP_BITS[FieldGroup.COUNTS]
+
+
+def recall_viewer(context: Context) -> list[Visible | None] | None:
+    """Give the same as `fetch_viewer` at once, in a list; None where it is not remembered."""
+    return meet_known(context, [context.viewer_id]) if context.viewer_id is not None else [None]
 
 
 async def fetch_viewer(context: Context) -> Visible | None:
@@ -31,10 +36,8 @@ async def fetch_by_ids(context: Context, opaque_ids: Sequence[str]) -> list[Visi
 async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Visible | None]:
     """Give people by name, in the order asked for; at most 100."""
     _check_number(usernames)
-    # A text that cannot be a name is looked up all the same: it takes the way and the time of one that nobody has.
-    keys = [username_key(name) or "" for name in usernames]
-    names = context.loaders.ids_by_name
-    user_ids = names.recall(keys) or await names.load_many(keys)
+    keys = list(map(_name_key, usernames))
+    user_ids = await context.loaders.ids_by_name.load_many(keys)
     people = await meet(context, [user_id or NOBODY for user_id in user_ids])
     renamed = [at for at, person in enumerate(people) if person is not None and not person.user.has_name(keys[at])]
     if renamed:
@@ -44,6 +47,24 @@ async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Vis
         for at, person in zip(renamed, people_now, strict=True):
             people[at] = person
     return people
+
+
+def recall_one(context: Context, *, username: str | None, opaque_id: str | None) -> list[Visible | None] | None:
+    """Give the same as `fetch_one` at once, in a list; None where it is not remembered, or cannot be asked for."""
+    if opaque_id is None:
+        return _recall_by_name(context, _name_key(username)) if username is not None else None
+    return meet_known(context, context.user_ids([opaque_id])) if username is None else None
+
+
+def _recall_by_name(context: Context, key: str) -> list[Visible | None] | None:
+    user_ids = context.loaders.ids_by_name.recall([key])
+    people = meet_known(context, [user_ids[0] or NOBODY]) if user_ids is not None else None
+    return people if people is not None and (people[0] is None or people[0].user.has_name(key)) else None
+
+
+def _name_key(username: str) -> str:
+    """Give what to look up; a text that cannot be a name takes the way and the time of one that nobody has."""
+    return username_key(username) or ""
 
 
 async def fetch_one(context: Context, *, username: str | None, opaque_id: str | None) -> Visible | None:
@@ -57,7 +78,7 @@ async def fetch_one(context: Context, *, username: str | None, opaque_id: str | 
     return person
 
 
-async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Counts | None]:
+async def fetch_counts(context: Context, people: Sequence[Visible]) -> Sequence[Counts | None]:
     """Give what the viewer could count of each person's lists; None where the person hides it.
 
     The figure leaves out whom a block hides from this viewer: a count that differed from the list would tell of it.
@@ -69,14 +90,16 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> list[Coun
     return _placed(people, open_ids, await context.loaders.counts.load_many(open_ids))
 
 
-def recall_counts(context: Context, people: Sequence[Visible]) -> list[Counts | None] | None:
+def recall_counts(context: Context, people: Sequence[Visible]) -> Sequence[Counts | None] | None:
     """Give the same at once, or None where not all of it is known."""
     open_ids = _open_to_count(people)
-    counts = context.loaders.counts.recall(open_ids)
-    return _placed(people, open_ids, counts) if counts is not None else None
+    counts = context.loaders.recall_counts(open_ids)
+    if counts is None or len(open_ids) == len(people):
+        return counts
+    return _placed(people, open_ids, counts)
 
 
-async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> list[Counts | None]:
+async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> Sequence[Counts | None]:
     """Give the counts, or none at all where the service has too much to do; the answer then says so of `field`."""
     try:
         return await fetch_counts(context, people)
@@ -97,8 +120,6 @@ def _open_to_count(people: Sequence[Visible]) -> list[int]:
 
 
 def _placed(people: Sequence[Visible], open_ids: Sequence[int], counts: list[Counts]) -> list[Counts | None]:
-    if len(counts) == len(people):
-        return [*counts]
     by_id = dict(zip(open_ids, counts, strict=True))
     return [by_id.get(person.user.id) for person in people]
 

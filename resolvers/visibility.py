@@ -11,8 +11,15 @@ from resolvers.context import Context
 
 async def meet(context: Context, user_ids: Sequence[int]) -> list[Visible | None]:
     """Decide about many people at once: one load of profiles and one of relationships, whatever their number."""
-    people, relationships = await context.loaders.fetch_people(user_ids)
+    loaders = context.loaders
+    people, relationships = loaders.recall_people(user_ids) or await loaders.fetch_people(user_ids)
     return see_all(context.viewer_id, people, relationships, context.now)
+
+
+def meet_known(context: Context, user_ids: Sequence[int]) -> list[Visible | None] | None:
+    """Decide the same at once; None where not all that it takes is remembered."""
+    known = context.loaders.recall_people(user_ids)
+    return see_all(context.viewer_id, *known, context.now) if known is not None else None
 
 
 async def meet_one(context: Context, user_id: int) -> Visible | None:

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+import msgspec
 import strawberry
 from aiodataloader import DataLoader
 from strawberry.extensions import FieldExtension
@@ -82,14 +83,11 @@ class Levels:
         return self._waiting[key].load(parent)
 
 
-class OperationContext:
+class OperationContext(msgspec.Struct, eq=False):
     """What the executor hands to each field."""
 
-    __slots__ = ("_levels", "app")
-
-    def __init__(self, app: Context, levels: Levels | None = None) -> None:
-        self.app = app
-        self._levels = levels
+    app: Context
+    _levels: Levels | None = None
 
     @property
     def levels(self) -> Levels:

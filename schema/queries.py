@@ -1,6 +1,6 @@
 """The root of all queries."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import strawberry
 
@@ -16,26 +16,37 @@ from schema.usernames import UsernameAvailability
 from schema.users import Node, User
 from schema.viewer import Viewer
 
+PeopleOrLater = list[Visible | None] | Awaitable[list[Visible | None]]
 
-async def me(context: Context, roots: Sequence[object]) -> list[Visible | None]:
+
+def me(context: Context, roots: Sequence[object]) -> PeopleOrLater:
     """The signed-in person; null for an anonymous viewer."""
-    return [await people.fetch_viewer(context)] * len(roots)
+    known = people.recall_viewer(context)
+    return known * len(roots) if known is not None else _later(people.fetch_viewer(context), roots)
 
 
-async def viewer(context: Context, roots: Sequence[object]) -> list[Visible | None]:
+def viewer(context: Context, roots: Sequence[object]) -> PeopleOrLater:
     """What only the signed-in person sees; null for an anonymous viewer."""
-    return [await people.fetch_viewer(context)] * len(roots)
+    known = people.recall_viewer(context)
+    return known * len(roots) if known is not None else _later(people.fetch_viewer(context), roots)
 
 
-async def user(
+def user(
     context: Context,
     roots: Sequence[object],
     *,
     username: str | None = None,
     id: strawberry.ID | None = None,
-) -> list[Visible | None]:
+) -> PeopleOrLater:
     """One person by exactly one of name and id."""
-    return [await people.fetch_one(context, username=username, opaque_id=id)] * len(roots)
+    known = people.recall_one(context, username=username, opaque_id=id)
+    if known is not None:
+        return known * len(roots)
+    return _later(people.fetch_one(context, username=username, opaque_id=id), roots)
+
+
+async def _later(person: Awaitable[Visible | None], roots: Sequence[object]) -> list[Visible | None]:
+    return [await person] * len(roots)
 
 
 async def users(

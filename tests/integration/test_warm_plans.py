@@ -19,10 +19,10 @@ PAGE = """query ($name: String!, $first: Int, $after: String) { user(username: $
 FEW, MANY = 2, 7
 RUNS = 3
 
-CALLS_OF_ME = 118
-CALLS_OF_PROFILE = 160
-CALLS_OF_PAGE = 345
-CALLS_PER_PERSON = 8
+CALLS_OF_ME = 85
+CALLS_OF_PROFILE = 120
+CALLS_OF_PAGE = 278
+CALLS_PER_PERSON = 7
 """How many more a page costs for each further person: objects made, gate, values and row of the answer."""
 
 

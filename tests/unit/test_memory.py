@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from loaders.memory import ENTRY_OVERHEAD, Memory
+from loaders.memory import ENDING_S, ENTRY_OVERHEAD, Memory
 from tests.trust import Always
 
 SIZE = 100
@@ -47,10 +47,33 @@ def test_the_same_key_of_two_kinds_is_two_values() -> None:
     memory = make()
     put(memory, ("user", 1), ("tally", 1))
     found: dict[int, Any] = {}
-    memory.recall("tally", [1, 2], [1, 2], found)
+    memory.gather("tally", [1, 2], [1, 2], found)
     assert found == {1: "('tally', 1)"}
+    assert (memory.recall("tally", [1]), memory.recall("tally", [1, 2])) == (["('tally', 1)"], None)
     memory.drop(("user", 1))
     assert held(memory) == [("tally", 1)]
+
+
+def test_all_is_recalled_at_once_only_while_none_of_it_ends_soon() -> None:
+    now, trust = 0.0, Always()
+    memory = Memory(entries=ROOM, size=ROOM * (SIZE + ENTRY_OVERHEAD), trust=trust, clock=lambda: now)
+    put(memory, ("user", 1))
+    assert memory.recall("user", [1, 1]) == ["('user', 1)"] * 2
+    now = 1.0 - ENDING_S / 2
+    found: dict[int, Any] = {}
+    memory.gather("user", [1], [1], found)
+    assert (memory.recall("user", [1]), list(found)) == (None, [1]), "whoever looks one by one notes that it ends"
+    now = 0.0
+    memory.is_off = True
+    assert memory.recall("user", [1]) is None, "nothing is used while changes are not heard of"
+
+
+def test_nothing_is_recalled_once_it_may_no_longer_be_given() -> None:
+    trust = Always()
+    memory = Memory(entries=ROOM, size=ROOM * (SIZE + ENTRY_OVERHEAD), trust=trust, clock=lambda: 0.5)
+    put(memory, ("user", 1))
+    trust.sure_until, trust.lapse = 0.5, memory.clear  # type: ignore[method-assign] # as the generations do
+    assert memory.recall("user", [1]) is None
 
 
 def test_what_is_put_again_is_young_again() -> None:
