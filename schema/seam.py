@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from graphql import GraphQLField, GraphQLSchema
+from strawberry.relay import GlobalID
+from strawberry.scalars import is_scalar
 from strawberry.types.arguments import convert_arguments
+from strawberry.types.base import StrawberryMaybe, StrawberryObjectDefinition, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
 from schema.fields import SOURCE, Attribute, Derived, Protected, Source
+
+Make = Callable[[Any], Any]
+Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +24,7 @@ class Seam:
 
     source: Source
     guard: Protected | None
-    convert: Callable[[dict[str, Any]], dict[str, Any]]
+    convert: Convert
     names: Mapping[str, str]
     """The GraphQL names of the arguments, and those that the function knows them by."""
 
@@ -63,10 +69,45 @@ def _source(definition: StrawberryField) -> Source:
     return source
 
 
-def _converter(own: Any, definition: StrawberryField) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _converter(own: Any, definition: StrawberryField) -> Convert:
+    """Give what makes a function's arguments; Strawberry looks at their types anew each time, we do once."""
+    names, makers = own.config.name_converter, dict[str, tuple[str, Make]]()
+    for argument in definition.arguments:
+        make = _maker(own, argument.type)
+        if make is None:
+            break
+        makers[names.from_argument(argument)] = argument.python_name, make
+    else:
+        return functools.partial(_convert, makers)
     return functools.partial(
         convert_arguments,
         arguments=definition.arguments,
         scalar_registry=own.schema_converter.scalar_registry,
         config=own.config,
     )
+
+
+def _convert(makers: Mapping[str, tuple[str, Make]], given: dict[str, Any]) -> dict[str, Any]:
+    return {python_name: make(given[name]) for name, (python_name, make) in makers.items() if name in given}
+
+
+def _maker(own: Any, type_: Any) -> Make | None:
+    """Give what makes one argument: a leaf, or an input of leaves that must be there; None for whatever is more."""
+    is_optional = isinstance(type_, StrawberryOptional) and not isinstance(type_, StrawberryMaybe)
+    if _is_leaf(own, type_.of_type if is_optional else type_):
+        return _identity
+    definition = getattr(type_, "__strawberry_definition__", None)
+    if not isinstance(definition, StrawberryObjectDefinition) or definition.from_input is not None:
+        return None
+    fields = {own.config.name_converter.from_field(field): field for field in definition.fields}
+    if not all(_maker(own, field.resolve_type(type_definition=definition)) is _identity for field in fields.values()):
+        return None
+    return functools.partial(_make_input, type_, {name: field.python_name for name, field in fields.items()})
+
+
+def _is_leaf(own: Any, type_: Any) -> bool:
+    return type_ is not GlobalID and is_scalar(type_, own.schema_converter.scalar_registry)
+
+
+def _make_input(type_: Callable[..., object], names: Mapping[str, str], given: Mapping[str, Any]) -> object:
+    return type_(**{names[name]: value for name, value in given.items()})

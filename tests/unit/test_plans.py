@@ -1,11 +1,21 @@
 """Plans: which fields can be planned, when a plan is compiled, how many are kept, and how each is run."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
-from graphql import ExecutionResult, is_object_type, parse, validate
+from graphql import (
+    ExecutionResult,
+    get_nullable_type,
+    is_input_object_type,
+    is_non_null_type,
+    is_object_type,
+    parse,
+    validate,
+)
 from graphql.execution.values import VariableValues
+from strawberry.types.arguments import convert_arguments
 
 from execution.documents import MAX_REMEMBERED_CHARACTERS
 from execution.engine import Engine, GraphQLRequest, Operation, PlanMode
@@ -17,6 +27,7 @@ from execution.planner import compile_plan
 from execution.plans import MAX_OPERATIONS, MAX_VARIANTS, NEW, Plans, outline_of
 from execution.tallies import publish
 from loaders.waiting import Begun, begin
+from schema import seam
 from schema.fields import OperationContext
 from schema.schema import GRAPHQL_SCHEMA
 from schema.seam import NoSeam, read_seam
@@ -49,6 +60,43 @@ def prepared(engine: Engine, text: str, **variables: Any) -> Operation:
     operation = engine.prepare(request, OperationContext(World()))  # type: ignore[arg-type]
     assert isinstance(operation, Operation)
     return operation
+
+
+INPUTS = {"followUser", "unfollowUser", "blockUser", "unblockUser", "muteUser"}
+"""Some of the mutations whose inputs are of leaves alone."""
+LEFT: Any = object()
+"""What stands for the arguments that have more than leaves."""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_arguments_are_made_as_strawberry_makes_them_and_inputs_of_leaves_without_it(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, made = random.Random(f"{share}"), set()
+    monkeypatch.setattr(seam, "convert_arguments", lambda *_given, **_how: LEFT)
+    for type_ in ("Mutation", "Query", "User"):
+        for name, field in GRAPHQL_SCHEMA.type_map[type_].fields.items():  # type: ignore[attr-defined]
+            own = read_seam(GRAPHQL_SCHEMA, field)
+            given = {key: given_for(argument.type, chance, share) for key, argument in field.args.items()}
+            converted = own.convert(given)
+            if converted is not LEFT:
+                schema = GRAPHQL_SCHEMA._strawberry_schema  # type: ignore[attr-defined]
+                arguments = field.extensions["strawberry-definition"].arguments
+                whole = convert_arguments(given, arguments, schema.schema_converter.scalar_registry, schema.config)
+                assert converted == whole
+                made.add(name)
+    assert made >= INPUTS
+
+
+def given_for(type_: Any, chance: random.Random, share: float) -> Any:
+    """Give a value as graphql-core leaves it, with so many of what may be left out."""
+    required = is_non_null_type(type_)
+    type_ = get_nullable_type(type_)
+    if not is_input_object_type(type_):
+        return object() if required or chance.random() < share else None
+    given = {name: given_for(field.type, chance, share) for name, field in type_.fields.items()}
+    is_needed = {name: is_non_null_type(field.type) for name, field in type_.fields.items()}
+    return {name: value for name, value in given.items() if is_needed[name] or chance.random() < share}
 
 
 def test_every_field_of_the_schema_can_be_planned_or_is_listed_with_a_reason() -> None:
