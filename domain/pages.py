@@ -121,14 +121,14 @@ class Cursors:
 
     def encode(self, scope: str, positions: Sequence[Position]) -> list[str]:
         """Make the cursors of a page."""
-        return self.encode_packed(scope, [position.packed() for position in positions])
+        return self.encode_packed(scope, b"".join(position.packed() for position in positions))
 
-    def encode_packed(self, scope: str, positions: Sequence[bytes]) -> list[str]:
-        """Make the cursors of a page whose positions are packed already."""
+    def encode_packed(self, scope: str, positions: bytes) -> list[str]:
+        """Make the cursors of a page whose positions are packed, one behind the other."""
         if not positions:
             return []
         white, tag_white = self._whitenings(scope)
-        blocks = self._sealing(_whiten(b"".join(positions), white))
+        blocks = self._sealing(_whiten(positions, white))
         tags = self._tagging(_whiten(blocks, tag_white))
         text = base64.urlsafe_b64encode(_interleaved(blocks, tags)).decode()
         return _CURSORS.findall(text)

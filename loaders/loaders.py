@@ -22,7 +22,7 @@ from loaders.own_side import OwnSide
 from loaders.read_through import ReadThrough
 from loaders.shown_counts import ShownCounts, shown_to_all
 from storage import lists, personal
-from storage.list_entries import PLACE_BYTES, ListEntry, read_places, user_ids_in
+from storage.list_entries import PLACE_BYTES, split_places, user_ids_in
 from storage.lists import Span
 from storage.vault import Vault
 
@@ -137,8 +137,8 @@ class Loaders:
 
     async def fetch_list(
         self, kind: ListKind, owner_ids: Sequence[int], span: Span, among: Sequence[int] | None = None
-    ) -> dict[int, list[ListEntry]]:
-        """Give the rows of each owner's list in a span, in reading order; see `storage.lists.fetch_list`.
+    ) -> dict[int, bytes]:
+        """Give the packed rows of each owner's list in a span, in reading order; see `storage.lists.fetch_list`.
 
         The newest rows are remembered before anything is left out. Whether they are looked at depends on how many are
         to be left out, never on who is in a list: what a page costs says nothing of who is hidden.
@@ -206,20 +206,17 @@ async def _fetch_details(caches: Caches, vault: Vault | None, user_ids: Sequence
     return await personal.fetch_details(caches.database, vault, user_ids) if vault else {}
 
 
-def _picking(span: Span) -> Callable[[Head], list[ListEntry] | None]:
+def _picking(span: Span) -> Callable[[Head], bytes | None]:
     """Make what picks a span out of the newest rows; None where it reaches beyond them."""
-    limit = span.limit
+    size = span.limit * PLACE_BYTES
     without, beyond = frozenset(span.without), span.beyond.packed() if span.beyond is not None else None
 
-    def pick(head: Head) -> list[ListEntry] | None:
-        if beyond is None and (not without or without.isdisjoint(user_ids_in(head.places))):
-            rows = read_places(head.places[: limit * PLACE_BYTES])
-        else:
-            rows = [
-                entry
-                for entry in read_places(head.places)
-                if entry.user_id not in without and (beyond is None or entry.place < beyond)
-            ]
-        return rows[:limit] if head.whole or len(rows) >= limit else None
+    def pick(head: Head) -> bytes | None:
+        places = head.places
+        if beyond is not None or (without and not without.isdisjoint(user_ids_in(places))):
+            rows = zip(split_places(places), user_ids_in(places), strict=True)
+            kept = [place for place, user_id in rows if user_id not in without and (beyond is None or place < beyond)]
+            places = b"".join(kept)
+        return places[:size] if head.whole or len(places) >= size else None
 
     return pick

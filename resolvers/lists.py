@@ -4,8 +4,7 @@ import collections
 import dataclasses
 import datetime as dt
 import itertools
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,56 +17,56 @@ from privacy.policy import Visible
 from resolvers.context import Context
 from resolvers.people import fetch_counts_if_possible
 from resolvers.visibility import meet, meet_own_blocks
-from storage.list_entries import ListEntry, places_of
+from storage.list_entries import PLACE_BYTES, since_of, split_places, user_ids_in
 from storage.lists import Span, is_downward
 
 MAX_ROUNDS: Final = 4
 """How often a page that privacy has shortened is refilled; each round reads as many rows as the page has."""
 
-_USER_ID: Final[Callable[[ListEntry], int]] = operator.attrgetter("user_id")
 _OWN: Final = frozenset({ListKind.REQUESTS, ListKind.ASKED, ListKind.BLOCKED, ListKind.MUTED})
 
 
 class Places:
-    """Where the entries of a page stand, and where its reading stopped; cursors are made when one is asked for."""
+    """The rows of a page, and the one at which its reading stopped, if any; cursors are made when one is asked for."""
 
-    def __init__(self, codec: Cursors, scope: str, entries: Sequence[ListEntry], far: bytes | None) -> None:
+    def __init__(self, codec: Cursors, scope: str, places: bytes, far: bytes) -> None:
         self._codec = codec
         self._scope = scope
-        self._entries = entries
+        self._places = places
         self._far = far
 
     @Lazy
     def cursors(self) -> list[str]:
-        """Give the cursor of each entry, and of where reading stopped, if anywhere."""
-        places = places_of(self._entries)
-        return self._codec.encode_packed(self._scope, places if self._far is None else [*places, self._far])
+        """Give the cursor of each row, and of where reading stopped."""
+        return self._codec.encode_packed(self._scope, self._places + self._far)
 
     @property
     def ends(self) -> tuple[list[str], str | None]:
-        """Give the cursors of the first and the last entry, and of where reading stopped; others are not made here."""
-        number, far = len(self._entries), self._far
+        """Give the cursors of the first and the last row, and of where reading stopped; others are not made here."""
+        places = self._places
         if "cursors" in vars(self):
             cursors = self.cursors
         else:
-            shown = [self._entries[0].place, self._entries[-1].place] if number else []
-            cursors = self._codec.encode_packed(self._scope, shown if far is None else [*shown, far])
-            number = len(shown)
-        return cursors[:number], cursors[-1] if far is not None else None
+            places = places[:PLACE_BYTES] + places[-PLACE_BYTES:]
+            cursors = self._codec.encode_packed(self._scope, places + self._far)
+        return cursors[: len(places) // PLACE_BYTES], cursors[-1] if self._far else None
+
+    def since(self, index: int) -> dt.datetime:
+        """Tell since when somebody is in the list."""
+        return since_of(self._places[index * PLACE_BYTES : (index + 1) * PLACE_BYTES])
 
 
 class FollowerEdge(msgspec.Struct, frozen=True):
     """One person of a list, and since when."""
 
     node: Visible
-    entry: ListEntry
     places: Places
     index: int
 
     @property
     def followed_at(self) -> dt.datetime:
         """Tell since when the person is in the list."""
-        return self.entry.since
+        return self.places.since(self.index)
 
     @property
     def cursor(self) -> str:
@@ -80,7 +79,6 @@ class FollowerPage(msgspec.Struct, frozen=True):
 
     nodes: Sequence[Visible]
     """The people without their edges."""
-    entries: Sequence[ListEntry]
     owner: Visible
     kind: ListKind
     request: PageRequest
@@ -90,7 +88,7 @@ class FollowerPage(msgspec.Struct, frozen=True):
     @property
     def edges(self) -> list[FollowerEdge]:
         """Give the people with their places in the list."""
-        return list(map(FollowerEdge, self.nodes, self.entries, itertools.repeat(self.places), itertools.count()))
+        return list(map(FollowerEdge, self.nodes, itertools.repeat(self.places), itertools.count()))
 
     @property
     def page_info(self) -> PageInfo:
@@ -105,17 +103,17 @@ class _Reading(msgspec.Struct):
     owner: Visible
     scope: str
     start: Position | None
-    entries: list[ListEntry] = []
+    places: bytes = b""
     people: list[Visible] = []
-    """Those of the entries, one each."""
-    last: ListEntry | None = None
-    """The last row that was read."""
+    """Who is in these rows."""
+    last: bytes = b""
+    """The last row that was read, if any."""
     ended: bool = False
 
     @property
     def beyond(self) -> Position | None:
         """Give the place beyond which the next round reads."""
-        return self.last.position if self.last is not None else self.start
+        return Position.of(self.last) if self.last else self.start
 
 
 async def fetch_pages(
@@ -138,7 +136,7 @@ async def fetch_pages(
     rounds, wanted = (1, MAX_ROUNDS * (request.size + 1)) if kind in _OWN else (MAX_ROUNDS, request.size + 1)
     span = Span(None, is_downward(order, backward=request.backward), wanted, without)
     for _ in range(rounds):
-        lacking = [reading for reading in readings.values() if not reading.ended and len(reading.entries) < wanted]
+        lacking = [reading for reading in readings.values() if not reading.ended and len(reading.people) < wanted]
         if not lacking:
             break
         await _read_on(context, kind, lacking, span)
@@ -169,11 +167,9 @@ async def _read_on(context: Context, kind: ListKind, lacking: Sequence[_Reading]
         its_span = span if beyond is None else dataclasses.replace(span, beyond=beyond)
         rows = await context.loaders.fetch_list(kind, owner_ids, its_span, among)
         found = [rows[owner_id] for owner_id in owner_ids]
-        people = await _meet_all(context, kind, list(map(_USER_ID, itertools.chain.from_iterable(found))))
-        place = 0
-        for reading, entries in zip(readings, found, strict=True):
-            _keep_visible(reading, entries, people[place : place + len(entries)], span.limit)
-            place += len(entries)
+        people = iter(await _meet_all(context, kind, user_ids_in(b"".join(found))))
+        for reading, places in zip(readings, found, strict=True):
+            _keep_visible(reading, places, [*itertools.islice(people, len(places) // PLACE_BYTES)], span.limit)
 
 
 async def _meet_all(context: Context, kind: ListKind, user_ids: Sequence[int]) -> list[Visible | None]:
@@ -186,30 +182,24 @@ async def _meet_all(context: Context, kind: ListKind, user_ids: Sequence[int]) -
     return people
 
 
-def _keep_visible(
-    reading: _Reading, entries: Sequence[ListEntry], people: Sequence[Visible | None], limit: int
-) -> None:
-    if all(people):
-        reading.entries += entries
-    else:
-        reading.entries += itertools.compress(entries, people)
+def _keep_visible(reading: _Reading, places: bytes, people: Sequence[Visible | None], limit: int) -> None:
+    reading.places += places if all(people) else b"".join(itertools.compress(split_places(places), people))
     reading.people += filter(None, people)
-    reading.ended = len(entries) < limit
-    if entries:
-        reading.last = entries[-1]
+    reading.ended = len(people) < limit
+    reading.last = places[-PLACE_BYTES:] or reading.last
 
 
 def _present(context: Context, kind: ListKind, reading: _Reading, request: PageRequest) -> FollowerPage:
-    entries, people = reading.entries[: request.size], reading.people[: request.size]
-    overfull = len(reading.entries) > request.size
+    places, people = reading.places[: request.size * PLACE_BYTES], reading.people[: request.size]
+    overfull = len(reading.people) > request.size
     # A page that could not be filled ends where reading stopped, which may lie beyond its last edge.
-    last = entries[-1] if overfull else reading.last
+    last = places[-PLACE_BYTES:] if overfull else reading.last
     more = overfull or not reading.ended
     if request.backward:
-        entries.reverse()
+        places = b"".join(reversed(split_places(places)))
         people.reverse()
-    places = Places(context.backend.cursors, reading.scope, entries, last.place if more and last is not None else None)
-    return FollowerPage(people, entries, reading.owner, kind, request, places, more)
+    rows = Places(context.backend.cursors, reading.scope, places, last if more else b"")
+    return FollowerPage(people, reading.owner, kind, request, rows, more)
 
 
 async def fetch_total_counts(context: Context, pages: Sequence[FollowerPage]) -> list[int | None]:

@@ -1,15 +1,11 @@
-"""The rows of a list: who, and where that is in the list, from which since when is read.
+"""The rows of a list: who, and since when, which are the packed `Position`s of the rows, one behind the other.
 
-Many rows are kept as their places, packed one behind the other: a row by itself takes eight times as much memory.
+A row by itself takes eight times as much memory, and is made and freed with each page.
 """
 
 import datetime as dt
-import operator
 import struct
-from collections.abc import Sequence
 from typing import Final
-
-import msgspec
 
 from domain.pages import Position
 
@@ -21,52 +17,31 @@ _DATABASE_EPOCH: Final = 946_684_800_000_000
 """Where the database's time begins, with the year 2000, in microseconds since 1970."""
 
 
-class ListEntry(msgspec.Struct, frozen=True, gc=False):
-    """One row of a list: who, and the packed `Position`, whose first half is since when, in microseconds since 1970."""
-
-    user_id: int
-    place: bytes
-
-    @classmethod
-    def of(cls, user_id: int, since: dt.datetime) -> "ListEntry":
-        """Make the entry of somebody who is in the list since some time."""
-        return cls(user_id, Position((since - UNIX_EPOCH) // _MICROSECOND, user_id).packed())
-
-    @property
-    def position(self) -> Position:
-        """Give the place of this row."""
-        return Position.of(self.place)
-
-    @property
-    def since(self) -> dt.datetime:
-        """Tell since when."""
-        return UNIX_EPOCH + dt.timedelta(microseconds=self.position.major)
+def place_of(user_id: int, since: dt.datetime) -> bytes:
+    """Pack the row of somebody who is in the list since some time: places have the order of time and id."""
+    return Position((since - UNIX_EPOCH) // _MICROSECOND, user_id).packed()
 
 
-PLACE: Final = operator.attrgetter("place")
-
-
-def places_of(entries: Sequence[ListEntry]) -> list[bytes]:
-    """Give the places of rows, packed."""
-    return list(map(PLACE, entries))
-
-
-def places_sent(rows: bytes) -> bytes:
-    """Give the packed places of rows as the database sends them: a time and an id each, eight bytes and eight bytes."""
-    numbers = [*_unpack(rows)]
-    numbers[::2] = [since + _DATABASE_EPOCH for since in numbers[::2]]
-    return struct.pack(f">{len(numbers)}q", *numbers)
-
-
-def read_places(places: bytes) -> list[ListEntry]:
-    """Read rows of which the places are packed."""
-    each = [places[at : at + PLACE_BYTES] for at in range(0, len(places), PLACE_BYTES)]
-    return list(map(ListEntry, user_ids_in(places), each))
+def since_of(place: bytes) -> dt.datetime:
+    """Tell since when somebody is in the list."""
+    return UNIX_EPOCH + dt.timedelta(microseconds=Position.of(place).major)
 
 
 def user_ids_in(places: bytes) -> tuple[int, ...]:
-    """Give who is in rows of which the places are packed."""
+    """Give who is in rows."""
     return _unpack(places)[1::2]
+
+
+def split_places(places: bytes) -> list[bytes]:
+    """Give each row by itself."""
+    return [places[at : at + PLACE_BYTES] for at in range(0, len(places), PLACE_BYTES)]
+
+
+def places_sent(rows: bytes) -> bytes:
+    """Give the places of rows as the database sends them packed: a time and an id each, eight bytes and eight bytes."""
+    numbers = [*_unpack(rows)]
+    numbers[::2] = [since + _DATABASE_EPOCH for since in numbers[::2]]
+    return struct.pack(f">{len(numbers)}q", *numbers)
 
 
 def _unpack(numbers: bytes) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from domain.relationships import FollowOrder, ListKind, Relationship
 from storage.cells import Record
 from storage.database import Database
 from storage.limits import Priority
-from storage.list_entries import PLACE, UNIX_EPOCH, ListEntry
+from storage.list_entries import UNIX_EPOCH, place_of
 from storage.own_lists import OWN_STATEMENTS
 from storage.replicas import Positions
 
@@ -167,8 +167,8 @@ async def fetch_list(
     among: Sequence[int] | None = None,
     *,
     positions: Positions | None = None,
-) -> dict[int, list[ListEntry]]:
-    """Fetch the rows of each owner's list in a span, in reading order; of MUTUAL those `among` the ids given.
+) -> dict[int, bytes]:
+    """Fetch the packed rows of each owner's list in a span, in reading order; of MUTUAL those `among` the ids given.
 
     Whoever is in `span.without` is left out before rows are counted: a page is as long as if they were not there.
     With `positions` replicas that have come so far may be asked, and what they tell must not be remembered.
@@ -184,12 +184,10 @@ async def fetch_list(
         )
     else:
         rows = await database.shards.fetch_by_home(statement, owner_ids, *arguments, priority=Priority.LIST)
-    lists: dict[int, list[ListEntry]] = {owner_id: [] for owner_id in owner_ids}
+    places: dict[int, list[bytes]] = {owner_id: [] for owner_id in owner_ids}
     for row in rows:
-        lists[row["owner_id"]].append(ListEntry.of(row["other_id"], row["since"]))
-    for entries in lists.values():
-        entries.sort(key=PLACE, reverse=span.downward)
-    return lists
+        places[row["owner_id"]].append(place_of(row["other_id"], row["since"]))
+    return {owner_id: b"".join(sorted(its, reverse=span.downward)) for owner_id, its in places.items()}
 
 
 async def fetch_followed_ids(database: Database, viewer_id: int) -> list[int]:

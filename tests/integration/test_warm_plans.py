@@ -21,7 +21,7 @@ RUNS = 3
 
 CALLS_OF_ME = 85
 CALLS_OF_PROFILE = 120
-CALLS_OF_PAGE = 278
+CALLS_OF_PAGE = 273
 CALLS_PER_PERSON = 7
 """How many more a page costs for each further person: objects made, gate, values and row of the answer."""
 

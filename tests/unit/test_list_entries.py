@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.relationships import ListKind
 from loaders.kinds import HEADS, Head
-from storage.list_entries import UNIX_EPOCH, ListEntry, places_of, places_sent, read_places, user_ids_in
+from storage.list_entries import UNIX_EPOCH, place_of, places_sent, since_of, split_places, user_ids_in
 
 THEN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 DATABASE_EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -23,24 +23,20 @@ def test_what_the_database_sends_packed_is_what_it_sends_row_by_row(known: list[
     microsecond = dt.timedelta(microseconds=1)
     sent = b"".join(struct.pack(">qq", (since - DATABASE_EPOCH) // microsecond, user_id) for user_id, since in known)
     places = places_sent(sent)
-    entries = read_places(places)
-    assert entries == [ListEntry.of(user_id, since) for user_id, since in known]
-    assert [(entry.user_id, entry.since) for entry in entries] == known
-    assert [*user_ids_in(places)] == [user_id for user_id, _ in known]
+    assert split_places(places) == [place_of(user_id, since) for user_id, since in known]
+    assert list(zip(user_ids_in(places), map(since_of, split_places(places)), strict=True)) == known
 
 
 @given(rows)
 def test_places_stand_in_the_order_of_time_and_id(known: list[tuple[int, dt.datetime]]) -> None:
-    entries = [ListEntry.of(user_id, since) for user_id, since in known]
     in_order = sorted(known, key=lambda row: (row[1], row[0]))
-    assert sorted(places_of(entries)) == places_of([ListEntry.of(user_id, since) for user_id, since in in_order])
-    assert read_places(b"".join(places_of(entries))) == entries
+    assert sorted(place_of(*row) for row in known) == [place_of(*row) for row in in_order]
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_head_of_a_list_is_read_as_it_was_stored_and_nothing_else_is_taken_for_one(*, whole: bool) -> None:
     kind = HEADS[ListKind.FOLLOWERS]
-    head = Head(b"".join(places_of([ListEntry.of(7, THEN), ListEntry.of(8, THEN)])), whole)
+    head = Head(place_of(7, THEN) + place_of(8, THEN), whole)
     stored = kind.encode(head)
     assert kind.decode(stored) == head
     for other in (b"", stored[:-1], stored + b"\0", msgspec.msgpack.encode((whole, [(7, THEN)])), b"\2" + stored[1:]):

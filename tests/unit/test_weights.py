@@ -14,7 +14,7 @@ from domain.tallies import Blocks, Tally, pack_ids
 from domain.users import Counts, ProfileLink, User, UserState
 from loaders.kinds import BLOCKS, HEADS, NAMES, PAIRS, SIDES, TALLIES, USERS, Head, Kind, Side
 from loaders.memory import Memory
-from storage.list_entries import ListEntry, places_of
+from storage.list_entries import place_of
 from tests.trust import Always
 
 THEN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -34,7 +34,7 @@ def user(text: str, policy: PrivacyPolicy) -> User:
 
 
 def head(size: int) -> Head:
-    return Head(b"".join(places_of([ListEntry.of(FIRST + number, THEN) for number in range(size)])), whole=True)
+    return Head(b"".join(place_of(FIRST + number, THEN) for number in range(size)), whole=True)
 
 
 def tally(size: int) -> Tally:
