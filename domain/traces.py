@@ -8,7 +8,9 @@ import random
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from domain.held import Held
 
@@ -19,7 +21,7 @@ _SAMPLED: Final = 1
 _NOT_ZERO: Final = 1 << 64 | 1  # a bit of the trace's id and one of the span's
 
 
-class Trace(NamedTuple):
+class Trace(msgspec.Struct, frozen=True):
     """A span of ours in somebody's trace."""
 
     trace_id: str

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final
 
+from domain.waiting import Begun, begin
 from execution.levels import Level, Run
 from execution.plan import Entry
 from execution.shaping import shape, shape_plain
 from execution.tidying import tidy
-from loaders.waiting import Begun, begin
 
 _WAITING: Final = (Begun, Awaitable)
 Waiting = Awaitable[None] | None

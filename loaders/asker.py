@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from loaders.caches import Caches
+from storage.epochs import Beat
 from storage.replicas import Positions
 
 
@@ -47,6 +48,15 @@ class Asker(msgspec.Struct, eq=False):
         epoch = await self.caches.begin(self.viewer_id)
         if not self.begun:
             self.begun, self.epoch = True, epoch
+
+    def join(self) -> Beat | None:
+        """Join the look at Redis that tells the same: whoever has waited for its end calls `heed`."""
+        return None if self.begun else self.caches.pulse.join(self.viewer_id)
+
+    def heed(self, beat: Beat) -> None:
+        """Take what a look has told that was joined."""
+        if not self.begun:
+            self.begun, self.epoch = True, self.caches.heed(self.viewer_id, beat.epoch_of(self.viewer_id))
 
     def anew(self) -> "Asker":
         """Give the same viewer after something has changed, whom no replica can have caught up with."""

@@ -118,7 +118,10 @@ class Caches:
         The generation of the viewer's cell is part of it: what depends on the viewer's side is remembered in the cells
         of others too, where a change that could not be told to Redis begins no generation.
         """
-        epoch = await self.pulse.read(viewer_id)
+        return self.heed(viewer_id, await self.pulse.read(viewer_id))
+
+    def heed(self, viewer_id: int | None, epoch: bytes | None) -> bytes | None:
+        """Give what an operation may use, as `begin` does, of what the pulse has read."""
         if epoch and viewer_id is not None:
             generation = self.generations.of(cell_of(viewer_id))
             epoch = epoch + generation.to_bytes(8) if generation is not None else None

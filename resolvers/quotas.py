@@ -51,11 +51,11 @@ class Charge(msgspec.Struct):
 class Quotas(Protocol):
     """Counts what is asked, and refuses what is too much."""
 
-    def expect_some_left(self, payer: Payer) -> None:
-        """Refuse at once where nothing is left; raises RateLimited."""
+    def expect_some_left(self, payer: Payer) -> Account | None:
+        """Give what the payer spends of now, None where there is no limit; raises RateLimited where nothing is left."""
 
-    def spend_leased(self, payer: Payer, cost: int) -> bool:
-        """Spend of the payer's budget at once; False where this process would have to ask for more of it first."""
+    def spend_leased(self, account: Account | None, cost: int) -> bool:
+        """Spend of it at once; False where this process would have to ask for more of it first."""
 
     async def spend(self, payer: Payer, cost: int) -> None:
         """Spend of the payer's budget; raises RateLimited where it is not enough."""
@@ -82,9 +82,9 @@ class Unlimited:
     def expect_some_left(self, payer: Payer) -> None:
         """Refuse nothing."""
 
-    def spend_leased(self, payer: Payer, cost: int) -> bool:
+    def spend_leased(self, account: Account | None, cost: int) -> bool:
         """Refuse nothing."""
-        del payer, cost
+        del account, cost
         return True
 
     async def spend(self, payer: Payer, cost: int) -> None:
@@ -118,15 +118,16 @@ class Limited:
         self._terms = terms
         self._digest = functools.lru_cache(maxsize=4096)(lambda text: (digests.of(text) or b"").hex())
 
-    def expect_some_left(self, payer: Payer) -> None:
-        """Refuse at once where nothing is left; raises RateLimited."""
+    def expect_some_left(self, payer: Payer) -> Account | None:
+        """Give what the payer spends of now; raises RateLimited where nothing is left."""
         account = self._account(payer)
-        if account.is_exhausted and not account.left:
+        if not account.left and account.is_exhausted:
             self._refuse(_BUDGET, self._standing(account))
+        return account
 
-    def spend_leased(self, payer: Payer, cost: int) -> bool:
-        """Spend of the payer's budget at once; False where this process would have to ask for more of it first."""
-        return self._budgets.spend_leased(*self._purse(payer), cost)
+    def spend_leased(self, account: Account | None, cost: int) -> bool:
+        """Spend of it at once; False where this process would have to ask for more of it first."""
+        return account is not None and self._budgets.spend_leased(account, cost)
 
     async def spend(self, payer: Payer, cost: int) -> None:
         """Spend of the payer's budget; raises RateLimited where it is not enough."""

@@ -27,6 +27,7 @@ REMEMBERED: Final = 50_000
 class Account:
     """What this process knows of one budget in one window."""
 
+    key: str
     limit: int
     ends: float
     """When the window is over, by the clock of the process."""
@@ -47,7 +48,7 @@ class Account:
     @property
     def lease(self) -> int:
         """Give how much is taken at once."""
-        return max(1, self.limit // LEASES)
+        return self.limit // LEASES or 1
 
     @property
     def is_exhausted(self) -> bool:
@@ -70,27 +71,27 @@ class Budgets:
         """Give what is known of a budget, without asking."""
         account, now = self._accounts.get(key), self._clock()
         if account is None or account.ends <= now or account.limit != limit:
-            account = self._accounts[key] = Account(limit, now + WINDOW_S, time() + WINDOW_S)
+            account = self._accounts[key] = Account(key, limit, now + WINDOW_S, time() + WINDOW_S)
             if len(self._accounts) > REMEMBERED:
                 self._accounts.popitem(last=False)
-        self._accounts.move_to_end(key)
         return account
 
     async def spend(self, key: str, limit: int, cost: int) -> bool:
         """Spend of a budget; False where not enough of it is left, and then nothing is spent."""
         account = self.look(key, limit)
         if account.left < cost and not account.is_exhausted:
-            await self._ask(key, account, cost)
-        return self.spend_leased(key, limit, cost)
+            await self._ask(account, cost)
+        return self.spend_leased(self.look(key, limit), cost)
 
-    def spend_leased(self, key: str, limit: int, cost: int) -> bool:
+    def spend_leased(self, account: Account, cost: int) -> bool:
         """Spend of what is leased, at once; False where that is not enough, and then nothing is spent."""
-        account = self.look(key, limit)
         if account.left < cost:
             return False
         account.left -= cost
+        if account.key in self._accounts:
+            self._accounts.move_to_end(account.key)
         if account.left < account.lease // 2 and not account.asked and not account.is_exhausted:
-            _ = self._want(key, account, 0)
+            _ = self._want(account, 0)
         return True
 
     async def settle(self) -> None:
@@ -99,23 +100,23 @@ class Budgets:
             await asyncio.shield(self._round)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _ask(self, key: str, account: Account, cost: int) -> None:
+    async def _ask(self, account: Account, cost: int) -> None:
         """Ask for as much as is needed, and wait for it; once more where others took it first."""
         for _ in range(2):
             missing = cost - account.left
             if missing <= 0 or account.is_exhausted:
                 return
-            await asyncio.shield(self._want(key, account, missing))
+            await asyncio.shield(self._want(account, missing))
 
-    def _want(self, key: str, account: Account, missing: int) -> asyncio.Future[None]:
+    def _want(self, account: Account, missing: int) -> asyncio.Future[None]:
         """Ask for a lease, or what is missing beyond it, with the next look at Redis; all of this tick share it."""
         if self._round is None:
             loop = asyncio.get_running_loop()
             self._round = loop.create_future()
             loop.call_soon(self._begin)
         account.asked = True
-        _, wanted = self._wanted.get(key, (account, 0))
-        self._wanted[key] = (account, wanted + missing)
+        _, wanted = self._wanted.get(account.key, (account, 0))
+        self._wanted[account.key] = (account, wanted + missing)
         return self._round
 
     def _begin(self) -> None:

@@ -9,10 +9,12 @@ first: processes need no look at the epochs of all whom they show, and may keep 
 """
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import os
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from domain.relationships import Relationship
@@ -28,6 +30,10 @@ _PAGE: Final = 1000
 _PAGES: Final = 10
 """How far a process reads on before it rather forgets everything: so much has changed since it last looked."""
 NOBODY: Final = 0
+AT_ONCE: Final = 16
+TURN_S: Final = 0.01
+"""How long those who are told by calls compute in one turn of the loop, and how many at least: where sockets wait for
+longer than that, admission takes it for late, as it is meant to."""
 _FIELDS: Final = ("u", "v")
 
 Changed = Callable[[Sequence[int], int], None]
@@ -79,28 +85,54 @@ def announcement(people: Sequence[int], version: int = 0) -> list[Command]:
     return [("XADD", _CHANGES, "MAXLEN", "~", _KEPT, "*", *fields)]
 
 
-class _Beat:
-    """One look at Redis, shared by all who asked before it began."""
+class Beat:
+    """One look at Redis, shared by all who joined before it began; each is told of its end, in one of two ways."""
 
-    __slots__ = ("viewers", "waiting")
+    __slots__ = ("_alive", "_calls", "_futures", "viewers")
 
     def __init__(self) -> None:
         self.viewers: dict[int, bytes] = {}
-        self.waiting: list[asyncio.Future[bool]] = []
+        self._alive = False
+        self._calls: collections.deque[Callable[[], None]] = collections.deque()
+        self._futures: list[asyncio.Future[None]] = []
 
-    def join(self, viewer_id: int | None) -> asyncio.Future[bool]:
-        """Ask along; gives what says whether Redis has answered, to one who may stop waiting for it."""
-        if viewer_id is not None:
-            self.viewers[viewer_id] = b""
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.waiting.append(done)
+    def epoch_of(self, viewer_id: int | None) -> bytes | None:
+        """Give the epoch of a viewer who joined, once it has ended; see `Pulse.read`."""
+        if not self._alive:
+            return None
+        return self.viewers[viewer_id] if viewer_id is not None else b""
+
+    def future(self) -> asyncio.Future[None]:
+        """Give what is done when it has ended, to one who may stop waiting for it."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures.append(done)
         return done
 
+    def call(self, callback: Callable[[], None]) -> None:
+        """Have a callback called when it has ended, by no task, in the order of asking; it raises nothing."""
+        self._calls.append(callback)
+
     def end(self, alive: bool) -> None:  # noqa: FBT001 - the one thing that it tells
-        """Tell all who wait."""
-        for done in self.waiting:
+        """Tell all who wait whether Redis has answered."""
+        self._alive = alive
+        for done in self._futures:
             if not done.done():
-                done.set_result(alive)
+                done.set_result(None)
+        if self._calls:
+            asyncio.get_running_loop().call_soon(self._call)
+
+    def _call(self) -> None:
+        """Call those who are to be called, a turn of the loop's worth of them: in between, sockets are read."""
+        calls, until = self._calls, monotonic() + TURN_S
+        try:
+            while calls:
+                for _ in range(min(AT_ONCE, len(calls))):
+                    calls.popleft()()
+                if monotonic() >= until:
+                    break
+        finally:
+            if calls:
+                asyncio.get_running_loop().call_soon(self._call)
 
 
 class Pulse:
@@ -115,7 +147,7 @@ class Pulse:
         self._changed = changed
         self._lost = lost
         self._last: bytes | None = None
-        self._next: _Beat | None = None
+        self._next: Beat | None = None
         self._is_looking = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._nobodys = contextvars.Context()
@@ -125,13 +157,19 @@ class Pulse:
 
         None where Redis does not answer: nothing that is remembered may then be used.
         """
+        beat = self.join(viewer_id)
+        await beat.future()
+        return beat.epoch_of(viewer_id)
+
+    def join(self, viewer_id: int | None) -> Beat:
+        """Ask along with the next look, which has not begun: whoever has joined waits for its end."""
         beat = self._next
         if beat is None:
-            beat = self._next = _Beat()
+            beat = self._next = Beat()
             asyncio.get_running_loop().call_soon(self._begin)
-        if not await beat.join(viewer_id):
-            return None
-        return beat.viewers[viewer_id] if viewer_id is not None else b""
+        if viewer_id is not None:
+            beat.viewers[viewer_id] = b""
+        return beat
 
     def restart(self) -> None:
         """Take nothing for known that was read from another server: the next look begins at the newest change."""
@@ -154,7 +192,7 @@ class Pulse:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _beat(self, beat: _Beat) -> None:
+    async def _beat(self, beat: Beat) -> None:
         alive = False
         try:
             with contextlib.suppress(CacheUnavailable):  # what it forgets meanwhile shows at the next look
@@ -164,7 +202,7 @@ class Pulse:
             beat.end(alive)
             self._begin()
 
-    async def _look(self, beat: _Beat) -> bool:
+    async def _look(self, beat: Beat) -> bool:
         last = self._last
         *epochs, entries = await _ask(self._redis, list(beat.viewers), last)
         beat.viewers.update(zip(beat.viewers, epochs, strict=True))

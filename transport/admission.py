@@ -60,7 +60,6 @@ class Admission:
         self._most = float(most)
         self._least_room = self._room = room
         self._in_flight = 0
-        self._expected = 0
         self._called = 0
         self._waiting: collections.deque[tuple[float, asyncio.Future[bool]]] = collections.deque()
         self._finished = 0
@@ -82,16 +81,7 @@ class Admission:
 
     def is_full(self) -> bool:
         """Tell whether another request is to be refused: all may run or wait who were taken, and nobody beside."""
-        taken = self._in_flight + self._called + self._expected + len(self._waiting)
-        return taken >= int(self._limit) + self._room
-
-    def expect(self) -> None:
-        """Count a request that is taken, until `meet`: many are in one turn of the loop, before the first begins."""
-        self._expected += 1
-
-    def meet(self) -> None:
-        """Count it no longer: it asks for its turn."""
-        self._expected -= 1
+        return self._in_flight + self._called + len(self._waiting) >= int(self._limit) + self._room
 
     def has_turn(self) -> bool:
         """Tell whether one more may run at once; where not, `turn` is to be awaited."""
@@ -176,7 +166,7 @@ class Admission:
 
         At three times the load two of three requests end here: what one costs decides what is left for the others.
         """
-        if not data.startswith(self._begins) or not self.is_full():
+        if not self.is_full() or not data.startswith(self._begins):
             return None
         refusal = early.refusal_of(data)
         if refusal is not None:

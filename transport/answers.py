@@ -1,27 +1,30 @@
 """What a request is answered, whichever way it came, and how an answer is written where nothing else could send it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+_CLOSES: Final = "Connection: close\r\n"
 
 
-@dataclasses.dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """A whole answer."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
+    """What many answers share; it is not changed."""
     body: bytes
     closes: bool = False
     """Whether the connection ends with it."""
-    marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Further headers: which request it belongs to, and what is left of the budget."""
+    marks: str = ""
+    """Further lines of the head: which request it belongs to, and what is left of the budget."""
 
     def response(self) -> web.Response:
         """Give it to aiohttp, whose application adds the marks of all its answers by itself."""
@@ -32,12 +35,24 @@ class Answer:
 
     def written(self) -> bytes:
         """Write it as aiohttp does."""
-        fields = {**self.headers, "Content-Length": str(len(self.body)), "Date": rfc822_formatted_time()}
-        if self.closes:
-            fields["Connection"] = "close"
-        fields.update(self.marks)
-        lines = (_STATUS_LINES[self.status], *map(": ".join, fields.items()), "", "")
-        return "\r\n".join(lines).encode() + self.body
+        begins, closes = _begins(self.status, *self.headers.items()), _CLOSES if self.closes else ""
+        told = f"Content-Length: {len(self.body)}\r\nDate: {rfc822_formatted_time()}\r\n{closes}{self.marks}\r\n"
+        return f"{begins}{told}".encode() + self.body
+
+
+@functools.lru_cache(maxsize=256)
+def _begins(status: int, *fields: tuple[str, str]) -> str:
+    return f"{_STATUS_LINES[status]}\r\n{lines_of(dict(fields))}"
+
+
+def lines_of(fields: Mapping[str, str]) -> str:
+    """Write fields as lines of a head."""
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+
+
+def fields_of(lines: str) -> dict[str, str]:
+    """Give the fields that lines of a head hold, for an application that writes heads by itself."""
+    return dict(line.split(": ", 1) for line in lines.splitlines())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

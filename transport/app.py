@@ -14,6 +14,7 @@ from resolvers.presence import Presence
 from transport import exports
 from transport.access import CALLER, Access
 from transport.admission import ADMISSION, Admission
+from transport.answers import fields_of
 from transport.bodies import MAX_BODY_BYTES
 from transport.debug import DebugMemory, Describe
 from transport.failures import errors_middleware, mark
@@ -75,7 +76,7 @@ def make_app(parts: Parts) -> web.Application:
 
     async def tell_budget(request: web.Request, response: web.StreamResponse) -> None:
         if CALLER in request:
-            response.headers.update(operations.budget_headers(request[CALLER]))
+            response.headers.update(fields_of(operations.budget_lines(request[CALLER])))
 
     async def open_to_origins(request: web.Request, response: web.StreamResponse) -> None:
         if request.path == ENDPOINT:
@@ -88,7 +89,7 @@ def make_app(parts: Parts) -> web.Application:
     )
     app[DRAINING] = asyncio.Event()
     app[ADMISSION] = admission
-    app[SHORT_WAY] = ShortWay(ENDPOINT, http, operations, origins, heads, access=parts.access, admission=admission)
+    app[SHORT_WAY] = ShortWay(ENDPOINT, http, operations, origins, heads, access=parts.access)
     app.router.add_post(ENDPOINT, http.post)
     app.router.add_get(ENDPOINT, get, allow_head=False)
     if parts.allowed_origins:

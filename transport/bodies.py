@@ -167,7 +167,7 @@ def _parameters(text: str) -> dict[str, Any]:
 def request_of(fields: Mapping[str, Any]) -> GraphQLRequest:
     """Check the types of a request's fields; raises BadRequest."""
     for name, (type_, described) in _FIELDS.items():
-        if not isinstance(fields.get(name), type_):
+        if name in fields and not isinstance(fields[name], type_):
             raise BadRequest(f"`{name}` must be {described}.")
     query, operation_name, document_id = fields.get("query"), fields.get("operationName"), fields.get("documentId")
     variables, extensions = fields.get("variables"), fields.get("extensions")

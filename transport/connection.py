@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from domain.errors import Overloaded
 from transport.addresses import network_of
 from transport.answers import Answer
+from transport.eager import Eager
 from transport.frames import MaskedFrames
 from transport.pieces import Plain
 
@@ -57,7 +58,7 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._head: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
-        self._answering: asyncio.Task[None] | None = None
+        self._answering: Eager | None = None
         self._held = b""
         self._sent = 0
         self.network = ""
@@ -69,7 +70,7 @@ class Connection(web.RequestHandler):
     @property
     def is_idle(self) -> bool:
         """Tell whether it waits for a request."""
-        return self._waiter is not None and not self._messages and self._answering is None
+        return self._waiter is not None and not self._messages and self._answering is None and not self._held
 
     @property
     def _is_done(self) -> bool:
@@ -156,7 +157,7 @@ class Connection(web.RequestHandler):
     def _take(self, data: bytes) -> None:
         if self._force_close:
             return
-        if self._answering is not None:
+        if self._answering is not None or self._held:
             self._hold(data)
             return
         begins = not self._sent or (self._head is None and (self.is_idle or self._is_done))
@@ -194,7 +195,8 @@ class Connection(web.RequestHandler):
         self._sent = len(data)
         self._request_count += 1
         self._request_in_progress = True
-        self._answering = self._loop.create_task(self._answer(answering))
+        self._answering = eager = Eager(self._answer(answering), self._loop)
+        eager()
         return True
 
     async def _answer(self, answering: Answering) -> None:
@@ -216,7 +218,7 @@ class Connection(web.RequestHandler):
                 self._handler_waiter.set_result(None)
         self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
         if self._held:
-            self._go_on()
+            self._loop.call_soon(self._go_on)  # not from within what answers this one
 
     def _hold(self, data: bytes) -> None:
         """Leave what follows a request until that is answered."""

@@ -12,7 +12,7 @@ from domain import traces
 from domain.errors import Overloaded
 from execution.engine import failed
 from transport.answers import Answer
-from transport.failures import SERVER
+from transport.failures import SERVER, identity
 
 RETRY_AFTER_S: Final = 1
 REFUSAL: Final = orjson.dumps(failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))]))
@@ -37,7 +37,7 @@ def refusal_of(data: bytes) -> bytes | None:
         return None
     parents = [told[b"traceparent"].decode("latin-1")] if b"traceparent" in told else []
     trace = traces.continued(parents)
-    marks = f"Date: {rfc822_formatted_time()}\r\nX-Request-Id: {trace.span_id}\r\ntraceparent: {trace.parent}\r\n\r\n"
+    marks = f"Date: {rfc822_formatted_time()}\r\n{identity(trace)}\r\n"
     return b"%b%b%b" % (_HEAD, marks.encode(), REFUSAL)
 
 

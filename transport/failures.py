@@ -1,6 +1,7 @@
 """What a request that fails is answered: one form for all causes, with an id that is also in the log."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from domain import traces
 from domain.errors import KithError, Overloaded, Unauthenticated
 from execution.engine import Response
 from execution.errors import masked
-from transport.answers import Answer, Form
+from transport.answers import Answer, Form, fields_of
 from transport.bodies import BadRequest
 from transport.heads import check_head
 from transport.metrics import REFUSALS
@@ -54,18 +55,22 @@ async def mark(request: web.Request, response: web.StreamResponse) -> None:
     """Say in an answer which request and which trace it belongs to."""
     trace = request.get(TRACE)
     if trace is not None:
-        response.headers.update(identity(trace))
+        response.headers.update(fields_of(identity(trace)))
 
 
-def identity(trace: traces.Trace) -> dict[str, str]:
-    """Give the headers that name a request; nothing of them is private."""
-    return {"X-Request-Id": trace.span_id, "traceparent": trace.parent}
+def identity(trace: traces.Trace) -> str:
+    """Give the lines of a head that name a request; nothing of them is private."""
+    return f"X-Request-Id: {trace.span_id}\r\ntraceparent: {trace.parent}\r\n"
 
 
 def answer_of(response: Response, media_type: str, *, status: int = 200) -> Answer:
     """Write a response; nothing that depends on who asks is ever kept by a cache."""
-    headers = {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
-    return Answer(status, headers, orjson.dumps(response))
+    return Answer(status, _headers(media_type), orjson.dumps(response))
+
+
+@functools.lru_cache(maxsize=16)
+def _headers(media_type: str) -> Mapping[str, str]:
+    return {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Failure:
     def answer(self) -> Answer:
         """Tell of it in GraphQL's form."""
         answer = answer_of(_failed(self.message, self.extensions), _JSON, status=self.status)
-        answer.headers.update(self.headers)
+        answer.headers = {**answer.headers, **self.headers}
         answer.closes = self.closes
         return answer
 
@@ -131,8 +136,8 @@ def _broken(error: BaseException) -> web.Response:
 def _refusal(status: int, message: str) -> tuple[dict[str, str], bytes]:
     code = _CODES.get(status, BadRequest.code)
     REFUSALS.labels(code).inc()
-    headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
-    return {**headers, **identity(traces.continued(()))}, orjson.dumps(_failed(message, {"code": code}))
+    marks = fields_of(identity(traces.continued(())))
+    return {**_headers(_JSON), **marks}, orjson.dumps(_failed(message, {"code": code}))
 
 
 FORM: Final = Form(tell=_refusal, broken=_broken)

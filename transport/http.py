@@ -1,13 +1,13 @@
 """GraphQL over HTTP: `POST /graphql`, `GET /graphql` for queries, and the explorer page in development."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, ClassVar, Final
 
 from aiohttp import web
 from graphql import OperationType
 
 from execution.engine import GraphQLRequest, Operation, Response
-from transport.access import Access, Caller
+from transport.access import Access
 from transport.answers import Answer
 from transport.bodies import BadRequest, read_body, read_query_string
 from transport.failures import answer_of
@@ -21,6 +21,9 @@ from transport.repeats import read_key
 from transport.sse import EventStreams
 
 _NAMES_A_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
+_CHANGING: Final = (OperationType.MUTATION,)
+_NOT_BY_GET: Final = (OperationType.MUTATION, OperationType.SUBSCRIPTION)
+"""What no GET may ask for where it is not answered with events."""
 
 
 class NotAcceptable(BadRequest):
@@ -65,11 +68,10 @@ class GraphQLHttp:
             return self._explorer.page()
         return await self._answer(request, read_query_string(request))
 
-    async def answer(self, head: Head, caller: Caller, asked: GraphQLRequest) -> Answer:
+    def answer(self, head: Head, prepared: Operation | Response, asked: GraphQLRequest) -> Coroutine[Any, Any, Answer]:
         """Answer a request that was posted with a head that is known; raises what it fails by."""
-        prepared = await self._operations.prepare(asked, caller)
-        _check_method("POST", _kind_of(prepared), streams=False)
-        return await self._run(prepared, asked, head)
+        _check_heard(prepared)
+        return self._run(prepared, asked, head)
 
     async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.StreamResponse:
         head = read_head(request)
@@ -77,11 +79,13 @@ class GraphQLHttp:
             raise NotAcceptable
         caller = await self._access.of_request(request)
         prepared = await self._operations.prepare(asked, caller, tokens=head.tokens)
-        kind = _kind_of(prepared)
+        kind = None if isinstance(prepared, dict) else prepared.type
         streams = head.takes_events and (head.media_type is None or kind is OperationType.SUBSCRIPTION)
-        _check_method(request.method, kind, streams=streams)
+        if request.method == "GET" and kind in (_CHANGING if streams else _NOT_BY_GET):
+            raise ChangesByGet
         if streams:
             return await self._streams.answer(request, caller, prepared, asked)
+        _check_heard(prepared)
         self._heads.learn(request, head, caller.sender)
         return (await self._run(prepared, asked, head)).response()
 
@@ -89,19 +93,14 @@ class GraphQLHttp:
         media_type = head.media_type or JSON
         if isinstance(prepared, dict):
             return _answered(prepared, media_type, status=400 if media_type == GRAPHQL_RESPONSE else 200)
-        seconds, named = wished(head.timeouts), read_key(prepared, asked, head.keys)
+        seconds = wished(head.timeouts) if head.timeouts else None
+        named = read_key(prepared, asked, head.keys) if prepared.type is OperationType.MUTATION else None
         return _answered(await self._operations.run(prepared, seconds, named), media_type)
 
 
-def _kind_of(prepared: Operation | Response) -> OperationType | None:
-    return None if isinstance(prepared, dict) else prepared.type
-
-
-def _check_method(method: str, kind: OperationType | None, *, streams: bool) -> None:
-    """Refuse what changes something in a GET, and a subscription that nobody could hear."""
-    if method == "GET" and (kind is OperationType.MUTATION or (kind is OperationType.SUBSCRIPTION and not streams)):
-        raise ChangesByGet
-    if kind is OperationType.SUBSCRIPTION and not streams:
+def _check_heard(prepared: Operation | Response) -> None:
+    """Refuse a subscription that nobody could hear."""
+    if not isinstance(prepared, dict) and prepared.type is OperationType.SUBSCRIPTION:
         raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
 
 
@@ -111,5 +110,5 @@ def _answered(response: Response, media_type: str, *, status: int = 200) -> Answ
     if nothing is None:
         return answer_of(response, media_type, status=status)
     answer = answer_of(nothing.response, media_type, status=nothing.status)
-    answer.headers.update(nothing.headers)
+    answer.headers = {**answer.headers, **nothing.headers}
     return answer

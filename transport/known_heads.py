@@ -7,7 +7,6 @@ a digest.
 
 import collections
 import hashlib
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -41,8 +40,8 @@ class Met(msgspec.Struct, frozen=True):
     parents: tuple[str, ...]
     token: bytes
     """The digest of its token, empty if it has none."""
-    marks: Mapping[str, str]
-    """The headers of its answer that its page asks for."""
+    marks: str
+    """The lines of its answer's head that its page asks for."""
 
 
 class KnownHeads:

@@ -2,18 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError, OperationType
 
 from domain import acting, deadlines
-from domain.errors import InvalidInput, Overloaded, RateLimited
+from domain.errors import InvalidInput, KithError, Overloaded, RateLimited
 from execution.engine import Engine, GraphQLRequest, Operation, Response, failed
 from execution.persisted import DocumentRefused, PersistedDocuments
 from execution.tallies import HistogramTally
 from resolvers.consents import Signals, heed_signal
-from resolvers.context import Backend, Context, new_context
+from resolvers.context import Backend, new_context
 from resolvers.delivery import Delivered
 from resolvers.quotas import Payer
 from resolvers.repeats import Repeats
@@ -21,6 +21,7 @@ from schema.fields import OperationContext
 from transport.access import Caller
 from transport.admission import Admission
 from transport.bodies import BadRequest, consistency_token_of
+from transport.eager import until
 from transport.early import RETRY_AFTER_S
 from transport.metrics import BACKLOG, DELIVERED, DROPPED, OPERATIONS, REFUSALS, SUBSCRIPTIONS
 from transport.patience import Patience
@@ -28,6 +29,9 @@ from transport.repeats import Named, run_once
 
 REFUSED_COST: Final = 10
 """What a request costs that is none: it was read and checked all the same."""
+_REFUSALS: Final = (RateLimited, BadRequest, DocumentRefused, InvalidInput)
+READY: Final = (Operation, dict)
+"""What has been prepared: to be run, or the response that says why it cannot be."""
 
 
 class Operations:
@@ -56,60 +60,82 @@ class Operations:
 
         `tokens` are the consistency tokens of its headers, beside the one it may hold itself.
         """
-        if self._admission.has_turn() or await self._admission.turn():
-            prepared = await self._prepare(asked, caller, tokens)
-        else:
-            prepared = failed([GraphQLError("", original_error=Overloaded(retryAfter=RETRY_AFTER_S))])
-        if isinstance(prepared, dict):
-            REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
-        return prepared
+        prepared = self.begin_to_prepare(asked, caller, tokens)
+        return prepared if isinstance(prepared, READY) else await prepared
 
-    async def _prepare(self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str]) -> Operation | Response:
+    def begin_to_prepare(
+        self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str] = ()
+    ) -> Operation | Response | Awaitable[Operation | Response]:
+        """Do the same as far as nothing has to be waited for: gives what `prepare` does, or what awaits the rest."""
+        if not (self._admission.has_turn() and self._persisted.is_at_hand(asked)):
+            return self._prepare_later(asked, caller, tokens)
         try:
-            found = asked if self._persisted.is_at_hand(asked) else await self._persisted.find(asked)
-            token = consistency_token_of(asked, tokens)
-            context = new_context(
-                self._backend,
-                caller.user_id,
-                consistency_token=token,
-                credentials=caller.credentials,
-                address=caller.sender.address,
-                opts_out=caller.sender.opts_out,
-            )
-            return await self._charged(asked, found, context)
-        except RateLimited as error:
-            return failed([GraphQLError("", original_error=error)])
-        except (BadRequest, DocumentRefused, InvalidInput) as error:
-            return {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
+            prepared, owed = self._priced(asked, asked, caller, tokens)
+        except _REFUSALS as error:
+            return _refused(error)
+        return self._paid(asked, prepared, caller, owed) if owed else _counted(prepared)
 
-    async def _charged(self, asked: GraphQLRequest, found: GraphQLRequest, context: Context) -> Operation | Response:
-        """Prepare what the caller can pay for: whoever has nothing left costs us next to nothing, too."""
-        quotas, charge = self._backend.quotas, context.charge
-        quotas.expect_some_left(charge.payer)
+    async def _prepare_later(
+        self, asked: GraphQLRequest, caller: Caller, tokens: Sequence[str]
+    ) -> Operation | Response:
+        if not await self._admission.turn():
+            return _refused(Overloaded(retryAfter=RETRY_AFTER_S))
+        try:
+            found = await self._persisted.find(asked)
+            prepared, owed = self._priced(asked, found, caller, tokens)
+        except _REFUSALS as error:
+            return _refused(error)
+        return await self._paid(asked, prepared, caller, owed)
+
+    def _priced(
+        self, asked: GraphQLRequest, found: GraphQLRequest, caller: Caller, tokens: Sequence[str]
+    ) -> tuple[Operation | Response, int]:
+        """Prepare what the caller can pay for: whoever has nothing left costs us next to nothing, too.
+
+        Gives what the caller owes still as well: nothing where enough of the budget is leased.
+        """
+        sender, quotas = caller.sender, self._backend.quotas
+        context = new_context(
+            self._backend,
+            caller.user_id,
+            consistency_token=consistency_token_of(asked, tokens),
+            credentials=caller.credentials,
+            address=sender.address,
+            opts_out=sender.opts_out,
+        )
+        charge, cost = context.charge, REFUSED_COST
+        account = quotas.expect_some_left(charge.payer)
         prepared = self._engine.prepare(found, OperationContext(context))
         if isinstance(prepared, Operation):
-            charge.cost, charge.nodes = prepared.estimate.price, prepared.estimate.nodes
+            cost, estimate = prepared.cost, prepared.estimate
+            charge.cost, charge.nodes = estimate.price, estimate.nodes
             prepared.tells_cost = asked.extensions is not None and asked.extensions.get("cost") is True
-            if not quotas.spend_leased(charge.payer, prepared.cost):
-                await quotas.spend(charge.payer, prepared.cost)
-            if asked.extensions is not None:
-                await self._persisted.keep(asked)
-        else:
-            await quotas.spend(charge.payer, REFUSED_COST)
-        return prepared
+        return prepared, 0 if quotas.spend_leased(account, cost) else cost
 
-    def budget_headers(self, caller: Caller) -> Mapping[str, str]:
-        """Give the headers that tell how much the caller may still ask, in GitHub's words."""
-        figures = self._backend.quotas.figures(Payer(caller.user_id, caller.sender.address))
+    async def _paid(
+        self, asked: GraphQLRequest, prepared: Operation | Response, caller: Caller, owed: int
+    ) -> Operation | Response:
+        """Have paid what is owed; then a document that was sent with its hash is kept."""
+        try:
+            if owed:
+                await self._backend.quotas.spend(_payer(caller), owed)
+            if isinstance(prepared, Operation) and asked.extensions is not None:
+                await self._persisted.keep(asked)
+        except _REFUSALS as error:
+            return _refused(error)
+        return _counted(prepared)
+
+    def budget_lines(self, caller: Caller) -> str:
+        """Give the lines of a head that tell how much the caller may still ask, in GitHub's words."""
+        figures = self._backend.quotas.figures(_payer(caller))
         if figures is None:
-            return {}
+            return ""
         limit, used, resets_at = figures
-        return {
-            "x-ratelimit-limit": str(limit),
-            "x-ratelimit-remaining": str(max(0, limit - used)),
-            "x-ratelimit-used": str(used),
-            "x-ratelimit-reset": str(resets_at),
-        }
+        left = limit - used if used < limit else 0
+        return (
+            f"x-ratelimit-limit: {limit}\r\nx-ratelimit-remaining: {left}\r\n"
+            f"x-ratelimit-used: {used}\r\nx-ratelimit-reset: {resets_at}\r\n"
+        )
 
     def run(
         self, operation: Operation, asked: str | None = None, named: Named | None = None
@@ -135,9 +161,12 @@ class Operations:
             context = operation.context.app
             if context.opts_out:
                 await heed_signal(context, self._signals)
-            waiting = context.loaders.begin() if _asks(operation) else None
-            if waiting is not None:
-                await waiting
+            if _asks(operation):
+                asker = context.loaders.asker
+                beat = asker.join()
+                if beat is not None:
+                    await until(beat)
+                    asker.heed(beat)
             response = operation.begin()
             if not isinstance(response, dict):
                 response = await response
@@ -165,17 +194,38 @@ class Operations:
             _observe(operation, response, started)
 
 
-_OUTCOMES: Final = ("ok", "errors")
-_OBSERVED: Final = {
-    (type_, outcome): HistogramTally(OPERATIONS.labels(type_.value, outcome))
-    for type_ in OperationType
-    for outcome in _OUTCOMES
-}
+def _payer(caller: Caller) -> Payer:
+    return Payer(caller.user_id, caller.sender.address)
+
+
+def _refused(error: KithError) -> Operation | Response:
+    if isinstance(error, RateLimited | Overloaded):
+        return _counted(failed([GraphQLError("", original_error=error)]))
+    return _counted({"errors": [{"message": str(error), "extensions": {"code": error.code}}]})
+
+
+def _counted(prepared: Operation | Response) -> Operation | Response:
+    if isinstance(prepared, dict):
+        REFUSALS.labels(prepared["errors"][0]["extensions"]["code"]).inc()
+    return prepared
+
+
+def _tallies(outcome: str) -> dict[OperationType, HistogramTally]:
+    return {type_: HistogramTally(OPERATIONS.labels(type_.value, outcome)) for type_ in OperationType}
+
+
+_FINE: Final = _tallies("ok")
+_FINE_QUERIES: Final = _FINE[OperationType.QUERY]  # an enum's hash is a function of Python's
+_FAILED: Final = _tallies("errors")
 
 
 def _observe(operation: Operation, response: Response, started: float) -> None:
-    outcome = "errors" if "errors" in response else "ok"
-    _OBSERVED[operation.type, outcome].observe(time.perf_counter() - started)
+    tally = _FINE_QUERIES
+    if "errors" in response:
+        tally = _FAILED[operation.type]
+    elif operation.type is not OperationType.QUERY:
+        tally = _FINE[operation.type]
+    tally.observe(time.perf_counter() - started)
 
 
 def _asks(operation: Operation) -> bool:

@@ -4,19 +4,18 @@ Whatever is not as usual goes the long way, through aiohttp's application, which
 """
 
 import functools
-from collections.abc import Awaitable
+from collections.abc import Sequence
 
 from domain import traces
 from execution.engine import GraphQLRequest
 from transport.access import Access, Caller
-from transport.admission import Admission
-from transport.answers import Answer
+from transport.answers import Answer, lines_of
 from transport.bodies import BadRequest, decode_object, request_of
 from transport.connection import Answering, Connection
 from transport.failures import failure_of, identity
 from transport.http import GraphQLHttp
 from transport.known_heads import KnownHeads, Met
-from transport.operations import Operations
+from transport.operations import READY, Operations
 from transport.origins import Origins
 from transport.pieces import read_plain
 
@@ -33,7 +32,6 @@ class ShortWay:
         heads: KnownHeads,
         *,
         access: Access,
-        admission: Admission,
     ) -> None:
         self._begins = f"POST {path} HTTP/1.1\r\n".encode()
         self._http = http
@@ -41,7 +39,6 @@ class ShortWay:
         self._origins = origins
         self._heads = heads
         self._access = access
-        self._admission = admission
 
     def take(self, data: bytes, connection: Connection) -> Answering | None:
         """Give what will answer a request; None for one that has to be parsed, whose head may then be learnt."""
@@ -56,7 +53,6 @@ class ShortWay:
         except BadRequest:
             connection.plain = read_plain(data, connection.network)
             return None
-        self._admission.expect()
         return functools.partial(self._answer, met, data, asked)
 
     def _find(self, data: bytes, connection: Connection) -> Met | None:
@@ -67,34 +63,31 @@ class ShortWay:
         token = self._access.token_of(plain.authorizations)
         if token is None:
             return None
-        marks = self._origins.marks(known.head.origins)
+        marks = lines_of(self._origins.marks(known.head.origins))
         met = Met(known, plain.body_at, len(data), plain.parents, token, marks)
         self._heads.meet(data, connection.network, met)
         return met
 
     async def _answer(self, met: Met, data: bytes, asked: GraphQLRequest) -> Answer:
-        self._admission.meet()
         trace = traces.continued(met.parents)
         traces.begin(trace)
         caller = None
         try:
-            found = self._caller_of(met, data)
-            caller = found if isinstance(found, Caller) else await found
-            answer = await self._http.answer(met.known.head, caller, asked)
+            sender = met.known.sender
+            caller = self._access.recall(met.token, sender) if met.token else Caller(sender=sender)
+            if caller is None:
+                caller = await self._access.of_headers(_authorizations(data), sender)
+            prepared = self._operations.begin_to_prepare(asked, caller)
+            if not isinstance(prepared, READY):
+                prepared = await prepared
+            answer = await self._http.answer(met.known.head, prepared, asked)
         except Exception as error:  # noqa: BLE001 - the last line: what is unexpected is masked and logged
             answer = failure_of(error).answer()
-        answer.marks = {
-            **identity(trace),
-            **(self._operations.budget_headers(caller) if caller is not None else {}),
-            **met.marks,
-        }
+        budget = self._operations.budget_lines(caller) if caller is not None else ""
+        answer.marks = f"{identity(trace)}{budget}{met.marks}"
         return answer
 
-    def _caller_of(self, met: Met, data: bytes) -> Caller | Awaitable[Caller]:
-        """Give the caller of a request, at once where the token is known."""
-        sender = met.known.sender
-        caller = self._access.recall(met.token, sender) if met.token else Caller(sender=sender)
-        if caller is not None:
-            return caller
-        plain = read_plain(data, "")
-        return self._access.of_headers(plain.authorizations if plain is not None else (), sender)
+
+def _authorizations(data: bytes) -> Sequence[str]:
+    plain = read_plain(data, "")
+    return plain.authorizations if plain is not None else ()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import pytest
+from aiohttp import web
 
 from resolvers.revocations import Revocations
 from tests.conftest import MakePerson
@@ -64,7 +65,9 @@ _DIFFERS: Final = re.compile(
 class Way:
     """A service on a port; `taken` counts what went the short way."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, app: web.Application, serving: Serving, port: int) -> None:
+        self.app = app
+        self.serving = serving
         self.port = port
         self.taken = 0
 
@@ -97,7 +100,7 @@ async def read_answer(reader: asyncio.StreamReader) -> bytes:
 async def opened(served: Served, *, is_short: bool) -> AsyncIterator[Way]:
     app = make_app(dataclasses.replace(served.parts, allowed_origins=(ORIGIN,)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        way = Way(listener.getsockname()[1])
+        port = listener.getsockname()[1]
 
         def take(data: bytes, connection: Connection) -> Answering | None:
             answering = app[SHORT_WAY].take(data, connection) if is_short else None
@@ -105,6 +108,7 @@ async def opened(served: Served, *, is_short: bool) -> AsyncIterator[Way]:
             return answering
 
         serving = Serving(app, caps=ConnectionCaps(), form=FORM, short=take)
+        way = Way(app, serving, port)
         await serving.start([listener])
         try:
             yield way

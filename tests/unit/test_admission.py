@@ -125,19 +125,6 @@ def test_a_process_that_has_little_to_do_forgets_what_it_could_not_do_before() -
     assert admission.limit == 50
 
 
-def test_no_more_are_taken_in_one_turn_of_the_loop_than_may_run_or_wait() -> None:
-    admission = door(most=3, room=2)
-    taken = 0
-    for _ in range(10):
-        if admission.early(REQUEST) is None:
-            admission.expect()
-            taken += 1
-    assert taken == 5
-    for _ in range(taken):
-        admission.meet()
-    assert not admission.is_full()
-
-
 async def test_whoever_comes_beside_waits_and_is_called_in_order_and_beyond_is_refused() -> None:
     admission = door(most=1, room=2)
     assert await admission.turn()

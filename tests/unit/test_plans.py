@@ -17,6 +17,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from strawberry.types.arguments import convert_arguments
 
+from domain.waiting import Begun, begin
 from execution.documents import MAX_REMEMBERED_CHARACTERS
 from execution.engine import Engine, GraphQLRequest, Operation, PlanMode
 from execution.executing import execute_plan
@@ -26,7 +27,6 @@ from execution.plan import MAX_ENTRIES, Plan, Unplannable
 from execution.planner import compile_plan
 from execution.plans import MAX_OPERATIONS, MAX_VARIANTS, NEW, Plans, outline_of
 from execution.tallies import publish
-from loaders.waiting import Begun, begin
 from schema import seam
 from schema.fields import OperationContext
 from schema.schema import GRAPHQL_SCHEMA
