@@ -2,7 +2,6 @@
 
 import asyncio
 import collections
-import functools
 import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Final, Generic, TypeVar
@@ -25,7 +24,7 @@ Place = tuple[int, bool, int]
 class Batch(Generic[K, V]):
     """Keys that are asked for together, by how many, and what came of it; `until` is set when it starts."""
 
-    __slots__ = ("_done", "asked", "direct", "found", "until")
+    __slots__ = ("_done", "_waiting", "asked", "direct", "found", "until")
 
     def __init__(self, *, direct: bool) -> None:
         self.asked: dict[K, int] = {}
@@ -33,6 +32,7 @@ class Batch(Generic[K, V]):
         self.direct = direct
         self.until: float | None = None
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting: list[asyncio.Future[None]] = []
 
     def ask(self, key: K, times: int = 1) -> None:
         """Ask for one more key, or for one once more."""
@@ -46,11 +46,13 @@ class Batch(Generic[K, V]):
         """Tell all who wait what was found."""
         self.found = found
         self._done.set_result(None)
+        self._wake_all()
 
     def fail(self, error: BaseException) -> None:
         """Tell all who wait, if anybody does, that it failed."""
         self._done.set_exception(error if isinstance(error, Exception) else Overloaded(retryAfter=1))
         self._done.exception()
+        self._wake_all()
 
     @property
     def has_failed(self) -> bool:
@@ -65,9 +67,9 @@ class Batch(Generic[K, V]):
         """
         done = self._done
         if not done.done():
-            left, loop = deadlines.left(math.inf), asyncio.get_running_loop()
+            left, loop = deadlines.left(math.inf), done.get_loop()
             woken: asyncio.Future[None] = loop.create_future()
-            done.add_done_callback(functools.partial(_wake, woken))
+            self._waiting.append(woken)
             timer = loop.call_later(left, _wake, woken) if left < math.inf else None
             try:
                 await woken
@@ -78,8 +80,12 @@ class Batch(Generic[K, V]):
                 raise DeadlineExceeded
         done.result()
 
+    def _wake_all(self) -> None:
+        for woken in self._waiting:
+            _wake(woken)
 
-def _wake(woken: asyncio.Future[None], _done: asyncio.Future[None] | None = None) -> None:
+
+def _wake(woken: asyncio.Future[None]) -> None:
     if not woken.done():
         woken.set_result(None)
 
@@ -101,7 +107,9 @@ class Batches(Generic[K, V]):
 
     def join(self, place: Place) -> Batch[K, V]:
         """Give the batch that starts next, with room for a key."""
-        queue = self._waiting.setdefault(place, collections.deque())
+        queue = self._waiting.get(place)
+        if queue is None:
+            queue = self._waiting[place] = collections.deque()
         if not queue or len(queue[-1].asked) >= MAX_BATCH:
             queue.append(Batch(direct=place[1]))
             start_soon(self._start_waiting, place)

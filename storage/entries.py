@@ -5,11 +5,10 @@ may be lost before a late fill comes. A stamped value is stored only while its e
 before the database was read, and is used only under that epoch: no late fill hides a change, whatever was lost.
 """
 
-import dataclasses
 import random
 import struct
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -50,8 +49,7 @@ end
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Versioned:
+class Versioned(NamedTuple):
     """A value to store: its key, the version of its row, its bytes, and how long it is kept (seconds)."""
 
     key: str
@@ -60,8 +58,7 @@ class Versioned:
     ttl: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """A value to store under an epoch, as seen before the value was read."""
 
     key: str
@@ -148,7 +145,7 @@ async def scan(redis: Redis) -> AsyncIterator[bytes]:
 
 def _milliseconds(ttl: float) -> int:
     """Spread ends, so that what was stored together is not missed together."""
-    return int(ttl * 1000 * random.uniform(1 - _JITTER, 1))  # noqa: S311 - no secret
+    return int(ttl * 1000 * (1 - _JITTER * random.random()))  # noqa: S311 - no secret
 
 
 def word(key: str, version: int) -> list[Command]:

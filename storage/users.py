@@ -64,6 +64,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $10)
 _INSERT_COUNTS: Final = "INSERT INTO user_counts (user_id) VALUES ($1)"
 
 
+_STATES: Final = {int(state): state for state in UserState}
 _ID_ATTEMPTS: Final = 4
 _NO_LINKS: Final = "[]"
 
@@ -280,7 +281,7 @@ def read_user(database: Database, row: Record) -> User:
         location=row["location"],
         links=_links_of(row["links"]),
         policy=read_policy(row["policy"]),
-        state=UserState(row["state"]),
+        state=_STATES[row["state"]],
         version=row["version"],
         created_at=row["created_at"],
     )
