@@ -51,7 +51,7 @@ async def warm_world(folder: Path) -> AsyncIterator[tuple[Backend, dict[str, int
         redis = await stack.enter_async_context(open_redis(addresses.redis_url))
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
         caches = Caches(shards, ids, redis, clock=still)
-        caches.pulse = _Still(redis, lambda _people, _version: None, lambda: None)
+        caches.pulse = _Still(redis, lambda _people: None, lambda: None)
         async with caches.generations.watched():
             while caches.generations.of(0) is None:
                 await asyncio.sleep(_LOOKED)

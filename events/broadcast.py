@@ -1,4 +1,4 @@
-"""Every process hears of every fact from now on, for what it remembers of people: no group, no offsets kept.
+"""Every process hears of every fact about a profile from now on, for what it remembers: no group, no offsets kept.
 
 What was before is nobody's business here: whoever starts to hear, or may have missed something, forgets what it
 remembers (`on_gap`), and is told of all that comes after (`on_change`). A fact may come twice.
@@ -13,6 +13,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from domain.events import PAYLOADS, STREAMS, UserPayload
 from events.clients import ask, start_client, stop_consumer
 from events.groups import expect_same_life, wait_for_topics
 from events.metrics import BROADCAST_GAPS, BROADCAST_HEARD, BROADCAST_SILENCE, PASSED_OVER
@@ -21,7 +22,8 @@ from events.reading import Illegible, Taken, take
 from events.records import ReceivedEvent, UnreadableRecord, read_record
 from events.security import client_options
 
-HEARD_TOPICS: Final = ("users.v1", "social.v1", "privacy.v1")
+HEARD_TOPICS: Final = tuple(sorted({f"{STREAMS[type_]}.v1" for type_, of in PAYLOADS.items() if of is UserPayload}))
+"""Those with facts that end profiles, by version. What else is remembered ends in Redis, or is found in it."""
 POLL_MS: Final = 500
 FETCH_WAIT_MS: Final = 200  # the embedded broker computes a millisecond for each look
 REQUEST_TIMEOUT_MS: Final = 5000  # a member of a group could not have one that short; here nobody joins anything

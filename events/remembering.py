@@ -37,9 +37,6 @@ async def refresh(database: Database, redis: Redis, event: ReceivedEvent) -> Non
 class Rememberer(Protocol):
     """Whoever remembers facts about people in this process."""
 
-    def forget_pair_below(self, one_id: int, other_id: int, version: int) -> None:
-        """Forget what a pair is in the figures and lists of both, unless that was done for this version."""
-
     def forget_below(self, user_id: int, version: int) -> None:
         """Forget a profile that is older than a version."""
 
@@ -50,5 +47,3 @@ def forget_what_changed(database: Database, rememberer: Rememberer, event: Recei
         if isinstance(event.payload, UserPayload):
             payload = event.payload
             rememberer.forget_below(internal_of(database.ids, payload.user_id), payload.user_version)
-        elif isinstance(event.payload, FollowPayload | BlockPayload) and (pair := pair_of(database.ids, event)):
-            rememberer.forget_pair_below(*pair, event.payload.pair_version)

@@ -35,7 +35,6 @@ from loaders.kinds import (
 )
 from loaders.memory import Memory
 from loaders.metrics import DIRECT, MEMORY_OFF
-from loaders.pair_versions import PairVersions
 from loaders.read_through import ReadThrough
 from storage import list_heads, lists, relationships, tallies, users
 from storage.cells import ShardMap
@@ -89,7 +88,9 @@ class Caches:
         self.generations = Generations(shards, self.forget_all, clock)
         self.memory = Memory(entries=bounds.entries, size=bounds.size, trust=self.generations, clock=clock)
         self.pulse = Pulse(redis, self.forget, self.forget_all)
-        freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name, self._succeed)
+        freshness = Remembered(
+            redis, shards, self.generations, self.forget, self.forget_name, self._succeed, self.pulse.pass_over
+        )
         self.database = Database(shards, ids, freshness, replicas or Replicas(), digests or Digests.of_nobody())
         self._fills = Fills(redis)
         shared = (self.memory, self._fills, self.generations)
@@ -109,7 +110,6 @@ class Caches:
         self._all: tuple[ReadThrough[Any, Any], ...] = (
             self.users, self.names, self.tallies, self.followers, self.following, self.sides, self.pairs, self.blocks,
         )  # fmt: skip
-        self._pairs_forgotten = PairVersions()
         self._of_pairs = (self.tallies, self.followers, self.following)
 
     async def begin(self, viewer_id: int | None) -> bytes | None:
@@ -143,23 +143,16 @@ class Caches:
         person = self.users.recall_one(user_id) if user_id is not None else None
         return user_id is None or (person is not None and person.has_name(name_key))
 
-    def forget(self, people: Sequence[int], version: int = 0) -> None:
+    def forget(self, people: Sequence[int]) -> None:
         """Forget the profile of one person, or what a pair is in the figures and lists of both.
 
-        What two are to each other is under their epochs. `version` is the pair's, where it is known.
+        What two are to each other is under their epochs.
         """
         for reader in (self.users,) if len(people) == 1 else self._of_pairs:
             for user_id in people:
                 reader.forget(user_id)
         if len(people) > 1:
             self.hidden_edges.note(*people)
-            if version:
-                self._pairs_forgotten.note(people, version)
-
-    def forget_pair_below(self, one_id: int, other_id: int, version: int) -> None:
-        """Forget what a pair is in the figures and lists of both, unless that was done for this version."""
-        if not self._pairs_forgotten.has((one_id, other_id), version):
-            self.forget((one_id, other_id), version)
 
     def forget_below(self, user_id: int, version: int) -> None:
         """Forget a profile that is older than a version."""

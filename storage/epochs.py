@@ -36,8 +36,8 @@ TURN_S: Final = 0.01
 longer than that, admission takes it for late, as it is meant to."""
 _FIELDS: Final = ("u", "v")
 
-Changed = Callable[[Sequence[int], int], None]
-"""Is told of one person whose profile has changed, or of two who are a pair; and of the pair's version, if known."""
+Changed = Callable[[Sequence[int]], None]
+"""Is told of one person whose profile has changed, or of two who are a pair."""
 
 
 class Succession(NamedTuple):
@@ -74,14 +74,12 @@ def renewals(epochs: Mapping[str, bytes]) -> list[Command]:
     return [("SET", key, epoch, "GET", "EX", EPOCH_LIVES_S) for key, epoch in epochs.items()]
 
 
-def announcement(people: Sequence[int], version: int = 0) -> list[Command]:
+def announcement(people: Sequence[int]) -> list[Command]:
     """Give the command that lists one person whose profile has changed, or two who are a pair, for every process.
 
-    The version of a pair is part of a name: processes of before read the values alone, and take each for a person.
+    It is answered with what names the entry in the list.
     """
     fields: list[str | int] = [part for field in zip(_FIELDS, people, strict=False) for part in field]
-    if version:
-        fields[-2] = f"{fields[-2]}{version}"
     return [("XADD", _CHANGES, "MAXLEN", "~", _KEPT, "*", *fields)]
 
 
@@ -147,6 +145,7 @@ class Pulse:
         self._changed = changed
         self._lost = lost
         self._last: bytes | None = None
+        self._own: set[bytes] = set()
         self._next: Beat | None = None
         self._is_looking = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,9 +170,16 @@ class Pulse:
             beat.viewers[viewer_id] = b""
         return beat
 
+    def pass_over(self, identity: bytes) -> None:
+        """Tell nobody of a change that this process has listed itself, after it forgot what the change has ended."""
+        if len(self._own) >= _PAGE:
+            self._own.clear()
+        self._own.add(identity)
+
     def restart(self) -> None:
         """Take nothing for known that was read from another server: the next look begins at the newest change."""
         self._last = None
+        self._own.clear()
 
     async def close(self) -> None:
         """Let looks that are under way finish."""
@@ -225,7 +231,10 @@ class Pulse:
     def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         for identity, fields in entries:
             self._last = identity
-            self._changed(*_change_in(fields))
+            if identity in self._own:
+                self._own.discard(identity)
+            else:
+                self._changed(_people_in(fields))
 
 
 async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list[Any]:
@@ -249,6 +258,5 @@ async def _find_newest(redis: Redis) -> bytes:
     return newest
 
 
-def _change_in(fields: Fields) -> tuple[list[int], int]:
-    names, people = (fields.keys(), fields.values()) if isinstance(fields, Mapping) else (fields[::2], fields[1::2])
-    return list(map(int, people)), max((int(name[1:]) for name in names if name[1:].isdigit()), default=0)
+def _people_in(fields: Fields) -> list[int]:
+    return list(map(int, fields.values() if isinstance(fields, Mapping) else fields[1::2]))

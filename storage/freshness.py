@@ -114,6 +114,8 @@ class Remembered:
     forget_name: Callable[[str], None]
     succeed: Callable[[Succession], None] = lambda _succession: None
     """Is told what of a viewer's side need not be forgotten."""
+    pass_over: Callable[[bytes], None] = lambda _identity: None
+    """As `storage.epochs.Pulse` has it."""
     untold: Untold = dataclasses.field(default_factory=Untold)
 
     async def pair_changed(
@@ -122,7 +124,7 @@ class Remembered:
         """Give both people new epochs, list them as changed, and leave word of the version that was told."""
         people = (one_id, other_id)
         told = word(_word_of_pair(*people), version)
-        renewed = await self._tell(people, map(epoch_key, people), told, version, waits=stricter)
+        renewed = await self._tell(people, map(epoch_key, people), told, waits=stricter)
         if pair is not None:
             for user_id, another_id, side in ((one_id, other_id, pair), (other_id, one_id, pair.mirrored())):
                 before, after = renewed.get(epoch_key(user_id), (None, b""))
@@ -149,7 +151,7 @@ class Remembered:
         The new profile is not written there: nothing would keep it from being the older of two.
         """
         told = word(_word_of_user(user_id), version)
-        await self._tell((user_id,), [profile_epoch_key(user_id)], told, 0, waits=stricter)
+        await self._tell((user_id,), [profile_epoch_key(user_id)], told, waits=stricter)
 
     async def name_claimed(self, name_key: str, user_id: int) -> None:
         """Write the name over its having been free."""
@@ -174,27 +176,28 @@ class Remembered:
             await give_notice(self.redis, Notice(revoked_of=user_id))
 
     async def _tell(
-        self, people: Sequence[int], epochs: Iterable[str], told: Sequence[Command], version: int, *, waits: bool
+        self, people: Sequence[int], epochs: Iterable[str], told: Sequence[Command], *, waits: bool
     ) -> Mapping[str, tuple[bytes | None, bytes]]:
         """Renew epochs, then list people as changed, and leave word of it for whoever would do it again.
 
         In this order: whoever hears of the change must not find in Redis once more what was there before.
         Gives the epochs by key, the one before and the new one, as far as Redis has confirmed them.
         """
-        keys, renewed = sorted(set(epochs)), dict[str, tuple[bytes | None, bytes]]()
+        keys, renewed, listed = sorted(set(epochs)), dict[str, tuple[bytes | None, bytes]](), list[bytes]()
 
         async def work() -> None:
             after = {key: new_epoch() for key in keys}  # an attempt that comes late brings back none of another's
-            before = await self.redis.in_order(renewals(after), announcement(people, version), told)
-            renewed.update(zip(keys, zip(before, after.values(), strict=False), strict=False))
+            answers = await self.redis.in_order(renewals(after), announcement(people), told)
+            renewed.update(zip(keys, zip(answers, after.values(), strict=False), strict=False))
+            listed.extend(answers[len(keys) : len(keys) + 1])
 
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
-            await self._insist(people, version, work, waits=waits)
+            await self._insist(people, work, waits=waits)
+        for identity in listed:
+            self.pass_over(identity)
         return renewed
 
-    async def _insist(
-        self, people: Sequence[int], version: int, work: Callable[[], Awaitable[None]], *, waits: bool
-    ) -> None:
+    async def _insist(self, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:
         try:
             if await _is_done(work):
                 self.untold.told()
@@ -202,7 +205,7 @@ class Remembered:
                 self.untold.another()
                 await self._begin_generation(people, waits=waits)
         finally:
-            self.forget(people, version)
+            self.forget(people)
 
     async def _begin_generation(self, people: Collection[int], *, waits: bool) -> None:
         cells: dict[Cell, None] = dict.fromkeys(map(self.shards.home, people))
@@ -225,4 +228,4 @@ async def open_freshness(shards: ShardMap, redis: Redis) -> AsyncIterator[Rememb
     """Open the freshness of a process that remembers nothing itself, and tells the others of what it changes."""
     generations = Generations(shards, lost=lambda: None)
     async with generations.watched():
-        yield Remembered(redis, shards, generations, forget=lambda _ids, _version: None, forget_name=lambda _key: None)
+        yield Remembered(redis, shards, generations, forget=lambda _ids: None, forget_name=lambda _key: None)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from domain.errors import InvalidInput, Overloaded
-from domain.events import BlockPayload, EventType, FollowPayload, MutePayload, UserPayload
+from domain.events import BlockPayload, EventType, MutePayload, UserPayload
 from domain.ids import OpaqueIds
 from domain.policies import MOST_RESTRICTIVE
 from domain.relationships import STRANGERS
@@ -445,27 +445,6 @@ async def test_an_event_ends_only_what_is_older_than_it(make_person: MakePerson,
         event = ReceivedEvent(uuid.uuid4(), EventType.USER_UPDATED, now(), star.opaque_id, payload)
         forget_what_changed(caches.database, caches, event)
         assert (caches.users.recall_one(star.id) is not None) is is_kept
-
-
-async def test_an_event_of_a_pair_ends_nothing_once_more_that_redis_has_told_of(
-    make_person: MakePerson, backend: Backend, shards: ShardMap, redis: Redis
-) -> None:
-    star, viewer = await make_person(), await make_person()
-    async with another_process(backend, shards, redis) as elsewhere:
-        await elsewhere.caches.begin(None)
-        await follows.follow(viewer.context, star.opaque_id)
-        for caches in (backend.caches, elsewhere.caches):
-            await caches.begin(None)
-            await caches.tallies.load([star.id], direct=False)
-            for version, is_kept in ((1, True), (2, False)):
-                payload = FollowPayload(
-                    follower_id=viewer.opaque_id,
-                    followee_id=star.opaque_id,
-                    pair_version=version,
-                )
-                event = ReceivedEvent(uuid.uuid4(), EventType.FOLLOW_CREATED, now(), viewer.opaque_id, payload)
-                forget_what_changed(caches.database, caches, event)
-                assert (caches.tallies.recall_one(star.id) is not None) is is_kept
 
 
 @pytest.mark.parametrize("action", ["followUser", "unfollowUser", "blockUser", "unblockUser"])

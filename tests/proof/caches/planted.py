@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from unittest import mock
@@ -97,6 +98,20 @@ def _kept_whatever_was_before(
         _SUCCEED(self, held.key, after, change)
 
 
+async def _nothing_forgotten_by_the_maker(
+    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
+) -> None:
+    await _TELL(dataclasses.replace(self, forget=lambda _people: None), people, work, waits=waits)
+
+
+def _passed_over_by_all(self: epochs.Pulse, *parts: Any) -> None:
+    """Have what one process has listed be passed over by whoever reads it first."""
+    _PULSE(self, *parts)
+    self._own = _OWN
+
+
+_OWN: Final = set[bytes]()
+_PULSE: Final = epochs.Pulse.__init__
 _SUCCEED: Final = read_through.ReadThrough.succeed
 _ASK: Final = epochs._ask
 _FETCH_EDGES: Final = hidden_edges.HiddenEdgesOfViewers.fetch
@@ -108,20 +123,20 @@ _EDIT: Final = schedule.World.edit
 
 
 async def _told_once(
-    self: freshness.Remembered, people: Sequence[int], version: int, work: Callable[[], Awaitable[None]], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
 ) -> None:
     """Take a failure to tell Redis for nothing."""
     with contextlib.suppress(CacheUnavailable):
         await work()
-    self.forget(people, version)
+    self.forget(people)
     del waits
 
 
 async def _told_without_waiting(
-    self: freshness.Remembered, people: Sequence[int], version: int, work: Callable[[], Awaitable[None]], *, waits: bool
+    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
 ) -> None:
     del waits
-    await _TELL(self, people, version, work, waits=False)
+    await _TELL(self, people, work, waits=False)
 
 
 async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> None:
@@ -129,12 +144,12 @@ async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> 
         await self.exchange(step)
 
 
-def _announced_to_nobody(people: Sequence[int], version: int) -> list[Command]:
-    return _ANNOUNCEMENT([epochs.NOBODY] * len(people), version)
+def _announced_to_nobody(people: Sequence[int]) -> list[Command]:
+    return _ANNOUNCEMENT([epochs.NOBODY] * len(people))
 
 
 async def _the_same_epochs_again(
-    self: freshness.Remembered, people: Any, keys: Iterable[str], told: Sequence[Command], version: int, *, waits: bool
+    self: freshness.Remembered, people: Any, keys: Iterable[str], told: Sequence[Command], *, waits: bool
 ) -> Mapping[str, tuple[bytes | None, bytes]]:
     again = {key: epochs.new_epoch() for key in keys}
     renewed: dict[str, tuple[bytes | None, bytes]] = {}
@@ -144,12 +159,12 @@ async def _the_same_epochs_again(
         renewed.update(zip(again, zip(before, again.values(), strict=False), strict=True))
 
     with deadlines.under(None):
-        await self._insist(people, version, work, waits=waits)
+        await self._insist(people, work, waits=waits)
     return renewed
 
 
-def _profiles_are_announced(people: Sequence[int], version: int) -> list[Command]:
-    return _ANNOUNCEMENT(people if len(people) == 1 else [epochs.NOBODY] * len(people), version)
+def _profiles_are_announced(people: Sequence[int]) -> list[Command]:
+    return _ANNOUNCEMENT(people if len(people) == 1 else [epochs.NOBODY] * len(people))
 
 
 async def _told_before_the_commit(self: schedule.World, process: schedule.Process, user_id: int, *, dies: bool) -> None:
@@ -248,6 +263,8 @@ _SEEDS: Final[Mapping[str, int]] = {
     "the epoch is not compared when a value is read": 2,
     "the viewer's epoch is ignored": 0,
     "flights of a changed person go on": 649,
+    "a maker forgets nothing itself": 6,
+    "changes of others are passed over": 2,
     "a side is kept whatever its epoch was": 168,
     "a side is kept as it was": 26,
     "counts that came along are kept though forgotten": 649,
@@ -303,6 +320,8 @@ _PLANTS: Final[Mapping[str, Plant]] = {
     "a failure to tell is taken for nothing": _patched(freshness.Remembered, "_insist", _told_once),
     "a change is announced before its epoch is renewed": _patched(fakes.FakeRedis, "in_order", _announced_first),
     "a change is not announced": _patched(freshness, "announcement", _announced_to_nobody),
+    "a maker forgets nothing itself": _patched(freshness.Remembered, "_insist", _nothing_forgotten_by_the_maker),
+    "changes of others are passed over": _patched(epochs.Pulse, "__init__", _passed_over_by_all),
     "changes of pairs are not announced": _patched(freshness, "announcement", _profiles_are_announced),
     "the next attempt renews to the same epochs": _patched(freshness.Remembered, "_tell", _the_same_epochs_again),
     "a change is told before its commit": _patched(schedule.World, "edit", _told_before_the_commit),

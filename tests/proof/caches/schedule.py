@@ -89,7 +89,7 @@ class World:
         shards = ShardMap(self._cells())  # type: ignore[arg-type]
         generations = Generations(shards, lambda: None, self.loop.time)
         redis: Any = FakeRedis(self.server, self.timing)
-        return Remembered(redis, shards, generations, lambda _ids, _version: None, lambda _key: None)
+        return Remembered(redis, shards, generations, lambda _ids: None, lambda _key: None)
 
     async def read(self, process: Process, viewer_id: int, user_id: int) -> None:
         """Read a person as a viewer does; what was answered before is a lower bound of what may be seen."""
