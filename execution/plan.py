@@ -104,7 +104,8 @@ class Selection:
     columns: list[Entry]
     branching: list[Entry]
     """Those of the columns that lead to further levels."""
-    masks: Callable[[Sequence[Any]], list[int]] | None
+    mask: Callable[[Any], int] | None
+    """Gives the groups that show of an object, where a field asks for one."""
     build: Build
 
 

@@ -107,7 +107,7 @@ def _selection(work: _Work, type_: GraphQLObjectType, fields: dict[str, FieldDet
         entries=entries,
         columns=columns,
         branching=[entry for entry in columns if not entry.is_leaf],
-        masks=guards[0].masks if guards else None,
+        mask=guards[0].mask if guards else None,
         build=make_build(type_.name, entries),
     )
 

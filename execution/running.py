@@ -25,8 +25,8 @@ Step = Callable[[], Waiting]
 def run_level(run: Run, level: Level) -> Waiting:
     """Ask every column of a level and of the levels below."""
     selection = level.selection
-    if selection.masks is not None:
-        level.masks = masks = selection.masks(level.objects)
+    if selection.mask is not None:
+        level.masks = masks = list(map(selection.mask, level.objects))
         level.shown = functools.reduce(operator.and_, {*masks}, -1)
     for entry in selection.columns:
         waiting = run_column(run, level, entry)

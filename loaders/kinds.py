@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import itertools
+import operator
 import struct
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -261,7 +262,7 @@ SIDES: Final[Kind[SideKey, Side]] = Kind(
     weigh=lambda side: weigh_side(len(side.pairs)),
     epoch_of=lambda key: epoch_key(key.viewer_id),
     viewer_of=lambda key: key.viewer_id,
-    place_of=lambda key: key.viewer_id,
+    place_of=operator.attrgetter("viewer_id"),
 )
 
 PAIRS: Final[Kind[PairKey, Relationship]] = Kind(

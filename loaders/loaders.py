@@ -55,6 +55,7 @@ class Loaders:
         self.tallies: Loader[int, Tally] = Loader(asker, caches.tallies)
         """Counts as they are, for everybody alike."""
         self._own_side = OwnSide(asker)
+        self._counted: tuple[Sequence[int], Sequence[Counts]] = (), ()
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
@@ -112,11 +113,17 @@ class Loaders:
             relationships = await self._own_side.load_many(user_ids)
         return users, relationships
 
-    def recall_counts(self, user_ids: Sequence[int]) -> list[Counts] | None:
+    def recall_counts(self, user_ids: Sequence[int]) -> Sequence[Counts] | None:
         """Give what shows of people's counts to the viewer at once, or None where not all of it is known."""
+        asked, counts = self._counted
+        if asked == user_ids:  # for another field of the same people
+            return counts
         tallies, blocked = self.tallies.recall(user_ids), self._own_side.recall_blocked()
         shown = shown_to_all(tallies, blocked) if tallies is not None and blocked is not None else None
-        return shown if shown is not None else self.counts.recall(user_ids)
+        if shown is None:
+            return self.counts.recall(user_ids)
+        self._counted = user_ids, shown
+        return shown
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
         """Give what the viewer is to many people."""

@@ -34,7 +34,7 @@ _REMEMBERED: Final[dict[int, int]] = {}
 """What the rules said, by the terms of a policy and how the viewer stands to its owner: nothing of any person."""
 
 
-class Visible(msgspec.Struct, frozen=True):
+class Visible(msgspec.Struct, frozen=True, gc=False):
     """A person whom a viewer may meet, with the facts that every further decision about the two rests on.
 
     Only this module makes one; a test holds everybody else to that. `shown` has the bits of all groups of the person's

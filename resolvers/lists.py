@@ -56,7 +56,7 @@ class Places:
         return since_of(self._places[index * PLACE_BYTES : (index + 1) * PLACE_BYTES])
 
 
-class FollowerEdge(msgspec.Struct, frozen=True):
+class FollowerEdge(msgspec.Struct, frozen=True, gc=False):
     """One person of a list, and since when."""
 
     node: Visible

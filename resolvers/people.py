@@ -15,6 +15,8 @@ from resolvers.context import NOBODY, Context
 from resolvers.visibility import meet, meet_known, meet_one
 
 _COUNTS: Final = GROUP_BITS[FieldGroup.COUNTS]
+_NO_NAME: Final = ""
+"""Looked up in the place of a text that cannot be a name: it takes the way and the time of one that nobody has."""
 
 
 def recall_viewer(context: Context) -> list[Visible | None] | None:
@@ -36,7 +38,7 @@ async def fetch_by_ids(context: Context, opaque_ids: Sequence[str]) -> list[Visi
 async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Visible | None]:
     """Give people by name, in the order asked for; at most 100."""
     _check_number(usernames)
-    keys = list(map(_name_key, usernames))
+    keys = [username_key(name) or _NO_NAME for name in usernames]
     user_ids = await context.loaders.ids_by_name.load_many(keys)
     people = await meet(context, [user_id or NOBODY for user_id in user_ids])
     renamed = [at for at, person in enumerate(people) if person is not None and not person.user.has_name(keys[at])]
@@ -52,7 +54,7 @@ async def fetch_by_names(context: Context, usernames: Sequence[str]) -> list[Vis
 def recall_one(context: Context, *, username: str | None, opaque_id: str | None) -> list[Visible | None] | None:
     """Give the same as `fetch_one` at once, in a list; None where it is not remembered, or cannot be asked for."""
     if opaque_id is None:
-        return _recall_by_name(context, _name_key(username)) if username is not None else None
+        return _recall_by_name(context, username_key(username) or _NO_NAME) if username is not None else None
     return meet_known(context, context.user_ids([opaque_id])) if username is None else None
 
 
@@ -60,11 +62,6 @@ def _recall_by_name(context: Context, key: str) -> list[Visible | None] | None:
     user_ids = context.loaders.ids_by_name.recall([key])
     people = meet_known(context, [user_ids[0] or NOBODY]) if user_ids is not None else None
     return people if people is not None and (people[0] is None or people[0].user.has_name(key)) else None
-
-
-def _name_key(username: str) -> str:
-    """Give what to look up; a text that cannot be a name takes the way and the time of one that nobody has."""
-    return username_key(username) or ""
 
 
 async def fetch_one(context: Context, *, username: str | None, opaque_id: str | None) -> Visible | None:
@@ -119,7 +116,7 @@ def _open_to_count(people: Sequence[Visible]) -> list[int]:
     return [person.user.id for person in people if person.shown & _COUNTS]
 
 
-def _placed(people: Sequence[Visible], open_ids: Sequence[int], counts: list[Counts]) -> list[Counts | None]:
+def _placed(people: Sequence[Visible], open_ids: Sequence[int], counts: Sequence[Counts]) -> list[Counts | None]:
     by_id = dict(zip(open_ids, counts, strict=True))
     return [by_id.get(person.user.id) for person in people]
 

@@ -33,7 +33,6 @@ SOURCE: Final = "source"
 """The key of a field's metadata under which its `Source` lies."""
 
 _MAX_LEVEL: Final = 10_000
-_SHOWN: Final[Callable[[Visible], int]] = operator.attrgetter("shown")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,10 +106,8 @@ class Protected(FieldExtension):
         self.group = group
         self.bit = GROUP_BITS[group]
 
-    @staticmethod
-    def masks(level: Sequence[Visible]) -> list[int]:
-        """Give, for each object of a level, the bits of the groups that show."""
-        return list(map(_SHOWN, level))
+    mask: Final[Callable[[Visible], int]] = operator.attrgetter("shown")
+    """Gives the bits of the groups that show of a person."""
 
     def resolve(self, next_: Callable[..., Any], source: Visible, info: Info[Any, Any], **arguments: Any) -> Any:
         """Answer null, or what the field has to say."""

@@ -20,7 +20,7 @@ from domain.username_requirements import UsernameRequirementCode
 from domain.usernames import UsernameProblem, username_key, username_skeleton
 from resolvers import usernames
 from resolvers.context import Backend
-from resolvers.people import fetch_by_names
+from resolvers.people import fetch_by_names, recall_one
 from storage import renames
 from storage.database import Database
 from storage.migrate import MIGRATIONS
@@ -239,8 +239,11 @@ async def test_what_is_remembered_of_a_name_follows_it(database: Database, make_
     before = await fetch_by_names(viewer.context, [name, person.name])
     assert [one is not None for one in before] == [False, True]
     await rename(database, person, name, keep_former=True)
-    found = await fetch_by_names(viewer.context, [name, person.name])
+    context = viewer.context
+    found = await fetch_by_names(context, [name, person.name])
     assert [one is not None and one.user.username for one in found] == [name, name]
+    assert recall_one(context, username=name, opaque_id=None) == [found[0]]
+    assert recall_one(context, username=person.name, opaque_id=None) is None, "whose a former name is, Redis has heard"
     await let_former_go(database, person.id, now=now())
     after = await fetch_by_names(viewer.context, [name, person.name])
     assert [one is not None for one in after] == [True, False]

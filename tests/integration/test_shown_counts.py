@@ -47,7 +47,8 @@ def loaders_of(viewer: Person, after: dt.timedelta = dt.timedelta()) -> Loaders:
 async def followers(viewer: Person, owner: Person, after: dt.timedelta = dt.timedelta()) -> int:
     loaders = loaders_of(viewer, after)
     await loaders.fetch_people([owner.id])
-    return (await loaders.counts.load(owner.id)).followers
+    [counts] = loaders.recall_counts([owner.id]) or await loaders.counts.load_many([owner.id])
+    return counts.followers
 
 
 async def statements_of(viewer: Person, owners: Sequence[Person], monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
@@ -104,6 +105,26 @@ async def test_a_block_counts_at_once_and_so_does_its_end(listed: int, make_pers
     await blocks.unblock(idol.context, viewer.opaque_id)
     assert await loaders_of(viewer).counts.load(star.id) == Counts(1, 1)
     assert await Loaders(viewer.backend.caches, None, dt.datetime.now(dt.UTC)).counts.load(star.id) == Counts(2, 1)
+
+
+async def test_counts_are_recalled_once_for_two_fields_and_anew_after_a_mutation(make_person: MakePerson) -> None:
+    star, fan = await make_person(), await make_person()
+    loaders = loaders_of(fan)
+
+    async def is_recalled_at_once() -> bool:
+        nonlocal loaders
+        loaders = loaders_of(fan)
+        await loaders.fetch_people([star.id])
+        await loaders.counts.load(star.id)
+        counts = loaders.recall_counts([star.id])
+        return counts is not None and loaders.recall_counts([star.id]) is counts
+
+    await eventually(is_recalled_at_once)
+    await change(fan, follow(target_is_private=False), star)
+    assert loaders.recall_counts([star.id]) == [Counts(0, 0)]
+    loaders.forget()
+    await loaders.fetch_people([star.id])
+    assert (loaders.recall_counts([star.id]) or await loaders.counts.load_many([star.id])) == [Counts(1, 0)]
 
 
 @every_size
