@@ -46,6 +46,8 @@ class Charge(msgspec.Struct):
     payer: Payer
     cost: int = 0
     nodes: int = 0
+    account: Account | None = None
+    """What it is spent of, where there is a limit."""
 
 
 class Quotas(Protocol):
@@ -69,8 +71,11 @@ class Quotas(Protocol):
     def budget(self, payer: Payer) -> Standing | None:
         """Tell how much of the payer's budget is spent; None where there is no limit."""
 
-    def figures(self, payer: Payer) -> tuple[int, int, int] | None:
-        """Give the limit, what is used of it, and when it is whole again (seconds since 1970); None as above."""
+    def figures(self, payer: Payer, account: Account | None = None) -> tuple[int, int, int] | None:
+        """Give the limit, what is used of it, and when it is whole again (seconds since 1970); None as above.
+
+        `account` is the payer's, where it has been looked for already.
+        """
 
     async def rates(self, payer: Payer) -> Sequence[tuple[OperationClass, Standing]]:
         """Tell how often the payer did what has limits of its own."""
@@ -98,9 +103,9 @@ class Unlimited:
         del payer
         return None
 
-    def figures(self, payer: Payer) -> tuple[int, int, int] | None:
+    def figures(self, payer: Payer, account: Account | None = None) -> tuple[int, int, int] | None:
         """Tell that there is no limit."""
-        del payer
+        del payer, account
         return None
 
     async def rates(self, payer: Payer) -> Sequence[tuple[OperationClass, Standing]]:
@@ -159,9 +164,10 @@ class Limited:
         """Tell how much of the payer's budget is spent."""
         return self._standing(self._account(payer))
 
-    def figures(self, payer: Payer) -> tuple[int, int, int] | None:
+    def figures(self, payer: Payer, account: Account | None = None) -> tuple[int, int, int] | None:
         """Give the limit, what is used of it, and when it is whole again (seconds since 1970)."""
-        account = self._account(payer)
+        if account is None or self._budgets.is_over(account):
+            account = self._account(payer)
         return account.limit, account.used, math.ceil(account.resets_at)
 
     async def rates(self, payer: Payer) -> Sequence[tuple[OperationClass, Standing]]:

@@ -76,6 +76,10 @@ class Budgets:
                 self._accounts.popitem(last=False)
         return account
 
+    def is_over(self, account: Account) -> bool:
+        """Tell whether the window of an account is over: there is another by now, or will be."""
+        return account.ends <= self._clock()
+
     async def spend(self, key: str, limit: int, cost: int) -> bool:
         """Spend of a budget; False where not enough of it is left, and then nothing is spent."""
         account = self.look(key, limit)

@@ -1,7 +1,6 @@
 """What a request is answered, whichever way it came, and how an answer is written where nothing else could send it."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -10,7 +9,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
-_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _CLOSES: Final = "Connection: close\r\n"
 
 
@@ -18,8 +17,8 @@ class Answer(msgspec.Struct):
     """A whole answer."""
 
     status: int
-    headers: Mapping[str, str]
-    """What many answers share; it is not changed."""
+    fields: str
+    """Lines of its head, as `lines_of` writes them."""
     body: bytes
     closes: bool = False
     """Whether the connection ends with it."""
@@ -28,21 +27,16 @@ class Answer(msgspec.Struct):
 
     def response(self) -> web.Response:
         """Give it to aiohttp, whose application adds the marks of all its answers by itself."""
-        response = web.Response(status=self.status, headers=self.headers, body=self.body)
+        response = web.Response(status=self.status, headers=fields_of(self.fields), body=self.body)
         if self.closes:
             response.force_close()
         return response
 
     def written(self) -> bytes:
         """Write it as aiohttp does."""
-        begins, closes = _begins(self.status, *self.headers.items()), _CLOSES if self.closes else ""
-        told = f"Content-Length: {len(self.body)}\r\nDate: {rfc822_formatted_time()}\r\n{closes}{self.marks}\r\n"
-        return f"{begins}{told}".encode() + self.body
-
-
-@functools.lru_cache(maxsize=256)
-def _begins(status: int, *fields: tuple[str, str]) -> str:
-    return f"{_STATUS_LINES[status]}\r\n{lines_of(dict(fields))}"
+        told = f"Content-Length: {len(self.body)}\r\nDate: {rfc822_formatted_time()}\r\n"
+        closes = _CLOSES if self.closes else ""
+        return f"{_STATUS_LINES[self.status]}{self.fields}{told}{closes}{self.marks}\r\n".encode() + self.body
 
 
 def lines_of(fields: Mapping[str, str]) -> str:
@@ -67,4 +61,4 @@ class Form:
     def answer(self, status: int, message: str) -> Answer:
         """Make what is answered where there is no request, or none that can be read; the connection ends with it."""
         headers, body = self.tell(status, message)
-        return Answer(status, headers, body, closes=True)
+        return Answer(status, lines_of(headers), body, closes=True)

@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from domain import traces
 from domain.errors import Overloaded
 from execution.engine import failed
-from transport.answers import Answer
+from transport.answers import Answer, lines_of
 from transport.failures import SERVER, identity
 
 RETRY_AFTER_S: Final = 1
@@ -27,7 +27,7 @@ _TOLD: Final = re.compile(
     re.IGNORECASE,
 )
 _PLAIN: Final = frozenset({b"content-length", b"traceparent"})
-_HEAD: Final = Answer(STATUS, {**HEADERS, "Server": SERVER}, REFUSAL).written().partition(b"Date: ")[0]
+_HEAD: Final = Answer(STATUS, lines_of({**HEADERS, "Server": SERVER}), REFUSAL).written().partition(b"Date: ")[0]
 
 
 def refusal_of(data: bytes) -> bytes | None:

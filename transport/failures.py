@@ -12,7 +12,7 @@ from domain import traces
 from domain.errors import KithError, Overloaded, Unauthenticated
 from execution.engine import Response
 from execution.errors import masked
-from transport.answers import Answer, Form, fields_of
+from transport.answers import Answer, Form, fields_of, lines_of
 from transport.bodies import BadRequest
 from transport.heads import check_head
 from transport.metrics import REFUSALS
@@ -65,11 +65,15 @@ def identity(trace: traces.Trace) -> str:
 
 def answer_of(response: Response, media_type: str, *, status: int = 200) -> Answer:
     """Write a response; nothing that depends on who asks is ever kept by a cache."""
-    return Answer(status, _headers(media_type), orjson.dumps(response))
+    return Answer(status, _fields(media_type), orjson.dumps(response))
 
 
 @functools.lru_cache(maxsize=16)
-def _headers(media_type: str) -> Mapping[str, str]:
+def _fields(media_type: str) -> str:
+    return lines_of(_headers(media_type))
+
+
+def _headers(media_type: str) -> dict[str, str]:
     return {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": _PRIVATE, "Server": SERVER}
 
 
@@ -97,7 +101,7 @@ class Failure:
     def answer(self) -> Answer:
         """Tell of it in GraphQL's form."""
         answer = answer_of(_failed(self.message, self.extensions), _JSON, status=self.status)
-        answer.headers = {**answer.headers, **self.headers}
+        answer.fields += lines_of(self.headers)
         answer.closes = self.closes
         return answer
 

@@ -8,7 +8,7 @@ from graphql import OperationType
 
 from execution.engine import GraphQLRequest, Operation, Response
 from transport.access import Access
-from transport.answers import Answer
+from transport.answers import Answer, lines_of
 from transport.bodies import BadRequest, read_body, read_query_string
 from transport.failures import answer_of
 from transport.graphiql import Explorer
@@ -24,6 +24,9 @@ _NAMES_A_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
 _CHANGING: Final = (OperationType.MUTATION,)
 _NOT_BY_GET: Final = (OperationType.MUTATION, OperationType.SUBSCRIPTION)
 """What no GET may ask for where it is not answered with events."""
+
+
+_UNHEARD: Final = "Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`."
 
 
 class NotAcceptable(BadRequest):
@@ -69,8 +72,9 @@ class GraphQLHttp:
         return await self._answer(request, read_query_string(request))
 
     def answer(self, head: Head, prepared: Operation | Response, asked: GraphQLRequest) -> Coroutine[Any, Any, Answer]:
-        """Answer a request that was posted with a head that is known; raises what it fails by."""
-        _check_heard(prepared)
+        """Answer a request with one answer; raises what it fails by, as a subscription does that nobody could hear."""
+        if not isinstance(prepared, dict) and prepared.type is OperationType.SUBSCRIPTION:
+            raise BadRequest(_UNHEARD)
         return self._run(prepared, asked, head)
 
     async def _answer(self, request: web.Request, asked: GraphQLRequest) -> web.StreamResponse:
@@ -85,9 +89,8 @@ class GraphQLHttp:
             raise ChangesByGet
         if streams:
             return await self._streams.answer(request, caller, prepared, asked)
-        _check_heard(prepared)
         self._heads.learn(request, head, caller.sender)
-        return (await self._run(prepared, asked, head)).response()
+        return (await self.answer(head, prepared, asked)).response()
 
     async def _run(self, prepared: Operation | Response, asked: GraphQLRequest, head: Head) -> Answer:
         media_type = head.media_type or JSON
@@ -98,17 +101,11 @@ class GraphQLHttp:
         return _answered(await self._operations.run(prepared, seconds, named), media_type)
 
 
-def _check_heard(prepared: Operation | Response) -> None:
-    """Refuse a subscription that nobody could hear."""
-    if not isinstance(prepared, dict) and prepared.type is OperationType.SUBSCRIPTION:
-        raise BadRequest("Subscriptions need a WebSocket (graphql-transport-ws) or `Accept: text/event-stream`.")
-
-
 def _answered(response: Response, media_type: str, *, status: int = 200) -> Answer:
     """Write a response, with the status and headers that tell when nothing could be done for want of capacity."""
     nothing = undone(response) if "errors" in response else None
     if nothing is None:
         return answer_of(response, media_type, status=status)
     answer = answer_of(nothing.response, media_type, status=nothing.status)
-    answer.headers = {**answer.headers, **nothing.headers}
+    answer.fields += lines_of(nothing.headers)
     return answer

@@ -49,21 +49,21 @@ class KnownHeads:
 
     def __init__(self) -> None:
         self._known: collections.OrderedDict[bytes, Known] = collections.OrderedDict()
-        self._met: collections.OrderedDict[bytes, Met] = collections.OrderedDict()
+        self._met: collections.OrderedDict[tuple[str, bytes], Met] = collections.OrderedDict()
 
     def recall(self, data: bytes, network: str) -> Met | None:
         """Give what is known of a request whose head came before with the same length, the same token and no trace."""
-        digest = _digest_of_head(data, network)
-        met = self._met.get(digest)
+        known = network, _digest_of_head(data)
+        met = self._met.get(known)
         if met is None or met.size != len(data):
             return None
-        self._met.move_to_end(digest)
+        self._met.move_to_end(known)
         return met
 
     def meet(self, data: bytes, network: str, met: Met) -> None:
         """Take note of a request with a known head; one that names a trace does not come again."""
         if not met.parents:
-            self._met[_digest_of_head(data, network)] = met
+            self._met[network, _digest_of_head(data)] = met
             if len(self._met) > MAX_KNOWN:
                 self._met.popitem(last=False)
 
@@ -85,8 +85,8 @@ class KnownHeads:
             self._known.popitem(last=False)
 
 
-def _digest_of_head(data: bytes, network: str) -> bytes:
-    return hashlib.sha256(b"%b\n%b" % (network.encode(), data[: data.find(b"\r\n\r\n")])).digest()
+def _digest_of_head(data: bytes) -> bytes:
+    return hashlib.sha256(data[: data.find(b"\r\n\r\n")]).digest()
 
 
 def _is_usual(head: Head) -> bool:

@@ -15,7 +15,7 @@ from execution.tallies import HistogramTally
 from resolvers.consents import Signals, heed_signal
 from resolvers.context import Backend, new_context
 from resolvers.delivery import Delivered
-from resolvers.quotas import Payer
+from resolvers.quotas import Charge, Payer
 from resolvers.repeats import Repeats
 from schema.fields import OperationContext
 from transport.access import Caller
@@ -104,7 +104,7 @@ class Operations:
             opts_out=sender.opts_out,
         )
         charge, cost = context.charge, REFUSED_COST
-        account = quotas.expect_some_left(charge.payer)
+        account = charge.account = quotas.expect_some_left(charge.payer)
         prepared = self._engine.prepare(found, OperationContext(context))
         if isinstance(prepared, Operation):
             cost, estimate = prepared.cost, prepared.estimate
@@ -125,9 +125,13 @@ class Operations:
             return _refused(error)
         return _counted(prepared)
 
-    def budget_lines(self, caller: Caller) -> str:
-        """Give the lines of a head that tell how much the caller may still ask, in GitHub's words."""
-        figures = self._backend.quotas.figures(_payer(caller))
+    def budget_lines(self, caller: Caller, charge: Charge | None = None) -> str:
+        """Give the lines of a head that tell how much the caller may still ask, in GitHub's words.
+
+        `charge` is that of the operation, where there is one.
+        """
+        quotas = self._backend.quotas
+        figures = quotas.figures(charge.payer, charge.account) if charge else quotas.figures(_payer(caller))
         if figures is None:
             return ""
         limit, used, resets_at = figures

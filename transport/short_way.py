@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 
 from domain import traces
-from execution.engine import GraphQLRequest
+from execution.engine import GraphQLRequest, Operation
 from transport.access import Access, Caller
 from transport.answers import Answer, lines_of
 from transport.bodies import BadRequest, decode_object, request_of
@@ -71,7 +71,7 @@ class ShortWay:
     async def _answer(self, met: Met, data: bytes, asked: GraphQLRequest) -> Answer:
         trace = traces.continued(met.parents)
         traces.begin(trace)
-        caller = None
+        caller, charge = None, None
         try:
             sender = met.known.sender
             caller = self._access.recall(met.token, sender) if met.token else Caller(sender=sender)
@@ -80,10 +80,12 @@ class ShortWay:
             prepared = self._operations.begin_to_prepare(asked, caller)
             if not isinstance(prepared, READY):
                 prepared = await prepared
+            if isinstance(prepared, Operation):
+                charge = prepared.context.app.charge
             answer = await self._http.answer(met.known.head, prepared, asked)
         except Exception as error:  # noqa: BLE001 - the last line: what is unexpected is masked and logged
             answer = failure_of(error).answer()
-        budget = self._operations.budget_lines(caller) if caller is not None else ""
+        budget = self._operations.budget_lines(caller, charge) if caller is not None else ""
         answer.marks = f"{identity(trace)}{budget}{met.marks}"
         return answer
 

@@ -68,7 +68,7 @@ class Served:
         """Answer when the test says so, without a request."""
         self.asked.set()
         await self.answer.wait()
-        return Answer(200, {}, b"shortly")
+        return Answer(200, "", b"shortly")
 
     async def slow(self, _request: web.Request) -> web.Response:
         """Answer when the test says so."""
