@@ -5,8 +5,8 @@ comes of the row that decides: nothing is counted, told or numbered before that 
 the order of `storage.pairs`, one part waiting for the rows of the one before: both rows, both counters, slots, each
 time the lower id first.
 
-What holds no longer is told no more by a second statement, after the lock: the first sees only what was there when it
-began, and may have waited for whoever was just writing it down.
+What holds no longer is told no more by a function that the statement calls at its end: the statement itself sees only
+what was there when it began, and may have waited for the lock of whoever was just writing it down.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from domain.notifications import ended_kinds
 from domain.relationships import CountChange, Relationship, count_change
 from storage import outbox
 from storage.audit import AuditRow
-from storage.cells import Cell, Connection
+from storage.cells import Cell
 from storage.counters import DEFAULT_THRESHOLD, SLOTS
 
 _COLUMNS: Final = """(owner_id, other_id, follows, follows_at, followed_by, followed_by_at, blocks, blocks_until,
@@ -99,42 +99,25 @@ _REST: Final = f"""
     RETURNING s.user_id
 """  # noqa: S608 - of constants
 
-# As `storage.notifications` withdraws; `read_to` is that of the locked row.
-_WITHDRAWN: Final = """{name} AS (
-    UPDATE notifications AS n SET withdrawn = true {after}
-    WHERE n.owner_id = {owner} AND n.actor_id = {actor} AND n.kind = ANY({kinds}::smallint[]) AND NOT n.withdrawn
-    RETURNING n.filtered, n.burst, n.kind, n.sequence, n.read_at
-)"""
-_UNCOUNTED: Final = """{name} AS (
-    UPDATE notification_groups AS g
-    SET total = g.total - w.total,
-        unread = g.unread - (SELECT count(*) FROM unnest(w.unread) AS lost (sequence) WHERE lost.sequence > g.read_to)
-    FROM (SELECT n.filtered, n.burst, n.kind, count(*) AS total,
-                 array_agg(n.sequence) FILTER (WHERE n.read_at IS NULL) AS unread
-          FROM {withdrawn} n GROUP BY n.filtered, n.burst, n.kind ORDER BY n.filtered, n.burst, n.kind) AS w
-    WHERE g.owner_id = {owner} AND g.filtered = w.filtered AND g.burst = w.burst AND g.kind = w.kind
-    RETURNING g.owner_id
-)"""
-_WITHDRAW: Final = f"""
-WITH {_WITHDRAWN.format(name="withdrawn", owner="$1", actor="$2", kinds="$3", after="")},
-{_UNCOUNTED.format(name="uncounted", owner="$1", withdrawn="withdrawn")},
-done AS (
-    SELECT count(*) AS groups FROM uncounted
-),
-{_WITHDRAWN.format(name="withdrawn_there", owner="$2", actor="$1", kinds="$4", after="FROM done")},
-{_UNCOUNTED.format(name="uncounted_there", owner="$2", withdrawn="withdrawn_there")}
-SELECT count(*) AS groups FROM uncounted_there
-"""  # noqa: S608 - of constants
-
 _END: Final = """
 )
 SELECT owner_id FROM decided
 """
 
+# Once all else is done, as a CTE is read to its end: the function sees what was told by whoever held the locks before.
+_END_WITHDRAWING: Final = """
+), done AS (
+    SELECT count(*) AS slots FROM spread
+)
+SELECT d.owner_id, withdraw_told($1, $2, $38::smallint[], $39::smallint[]) FROM decided d, done
+"""
+
 _STATEMENTS: Final = {
-    begins: f"WITH decided AS ({first}{_REST}{_END}" for begins, first in ((True, _BEGIN), (False, _GO_ON))
+    (begins, withdraws): f"WITH decided AS ({first}{_REST}{end}"
+    for begins, first in ((True, _BEGIN), (False, _GO_ON))
+    for withdraws, end in ((True, _END_WITHDRAWING), (False, _END))
 }
-"""By whether the two were nothing to each other before."""
+"""By whether the two were nothing to each other before, and whether anything ends that either may have been told."""
 
 _NOTHING: Final = CountChange(0, 0)
 _NO_LIMIT: Final = (1 << 63) - 1
@@ -161,10 +144,6 @@ class OnlyUnderLock(KithError):
     """Only under the lock of the pair can be told what an action does."""
 
 
-class _Otherwise(KithError):
-    """Roll back: the pair was not as it was thought to be."""
-
-
 async def write_at_once(cell: Cell, pair: PairWrite) -> bool:
     """Write a change; False where nothing is written: the pair was not as it was thought to be.
 
@@ -173,24 +152,14 @@ async def write_at_once(cell: Cell, pair: PairWrite) -> bool:
         Overloaded: the cell does not answer in time, or the outcome is not known.
         DeadlineExceeded: the request has no time left; nothing was done.
     """
-    statement, arguments = _STATEMENTS[pair.before.version == 0], _arguments(pair)
     ended = ended_kinds(pair.before, pair.after)
     ended_there = ended_kinds(pair.before.mirrored(), pair.after.mirrored()) if pair.is_whole else []
-
-    async def work(connection: Connection) -> None:
-        if not await connection.fetch(statement, *arguments):
-            raise _Otherwise
-        await connection.execute(_WITHDRAW, pair.owner_id, pair.other_id, ended, ended_there)
-
+    withdraws = bool(ended or ended_there)
+    statement = _STATEMENTS[pair.before.version == 0, withdraws]
     try:
-        if not ended and not ended_there:
-            return bool(await cell.commit(statement, *arguments))
-        await cell.transact(work)
-    except _Otherwise:
-        return False
+        return bool(await cell.commit(statement, *_arguments(pair), *((ended, ended_there) if withdraws else ())))
     except asyncpg.NotNullViolationError as error:
         raise OnlyUnderLock from error
-    return True
 
 
 def _arguments(pair: PairWrite) -> tuple[object, ...]:

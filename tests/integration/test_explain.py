@@ -127,9 +127,8 @@ OUTBOX: Final[Mapping[str, str]] = {
 }
 UPSERTS: Final[Mapping[str, str]] = {"the lock of a pair": pairs._LOCK, "a side of a pair": pairs._WRITE}
 AT_ONCE: Final[Mapping[str, str]] = {
-    "a pair that begins": pairs_at_once._STATEMENTS[True],
-    "a pair that goes on": pairs_at_once._STATEMENTS[False],
-    "what was told": pairs_at_once._WITHDRAW,
+    f"a pair that {'begins' if begins else 'goes on'}{', with what was told' if withdraws else ''}": text
+    for (begins, withdraws), text in pairs_at_once._STATEMENTS.items()
 }
 BIG: Final = ("users", "user_counts", "usernames", "relationships", "notifications", "outbox")
 
@@ -236,6 +235,17 @@ async def test_an_upsert_finds_its_row_by_the_primary_key(full: Connection, name
 @pytest.mark.parametrize("name", AT_ONCE)
 async def test_a_change_at_once_finds_all_its_rows_by_indexes(full: Connection, name: str) -> None:
     assert read_whole(await plan_of(full, AT_ONCE[name])) == []
+
+
+async def test_what_was_told_is_withdrawn_by_indexes(full: Connection) -> None:
+    [row] = await full.fetch("SELECT prosrc, provolatile FROM pg_proc WHERE proname = 'withdraw_told'")
+    [text] = re.findall(r"(WITH .*?);", row["prosrc"], re.DOTALL)
+    for number, name in enumerate(("one_id", "another_id", "kinds_here", "kinds_there"), start=1):
+        text = re.sub(rf"\b{name}\b", f"${number}", text)
+    plan = await plan_of(full, text.replace("INTO groups", "AS groups"))
+    assert read_whole(plan) == []
+    assert indexes_of(plan) >= {"notification_groups_pkey"}
+    assert row["provolatile"] == b"v", "what the statement that calls it has waited for is seen"
 
 
 async def test_a_statement_that_reads_a_table_whole_is_found(full: Connection) -> None:
