@@ -39,16 +39,24 @@ FILL_WITHIN_S: Final = 1.0
 
 
 class Brought(Generic[K, V]):
-    """What another question brings along: remembered unless it was to be forgotten while that was asked."""
+    """What another question brings along: remembered unless it was to be forgotten while that was asked.
 
-    def __init__(self, memory: Memory, kind: Kind[K, V], keys: Sequence[K], born: float) -> None:
+    `is_sure` tells whether the generation that the question began in is still known for sure.
+    """
+
+    def __init__(
+        self, memory: Memory, kind: Kind[K, V], keys: Sequence[K], born: float, is_sure: Callable[[], bool]
+    ) -> None:
         self._memory = memory
         self._kind = kind
         self._wanted = set(keys)
         self._born = born
+        self._is_sure = is_sure
 
     def keep(self, values: Mapping[K, V]) -> None:
         """Remember values."""
+        if not self._is_sure():
+            return
         for key in self._wanted.intersection(values):
             _put(self._memory, self._kind, key, values[key], self._born)
 
@@ -134,7 +142,11 @@ class ReadThrough(Generic[K, V]):
         """Ask another question of one cell, whose answer brings the values of these keys along."""
         cell = cell_of(self.kind.owner_of(keys[0]))
         generation = self._generations.of(cell)
-        brought = Brought(self._memory, self.kind, keys if generation is not None else (), self._clock())
+
+        def is_sure() -> bool:
+            return generation is not None and self._generations.of(cell) == generation
+
+        brought = Brought(self._memory, self.kind, keys, self._clock(), is_sure)
         self._brought.append(brought)
         try:
             yield brought
