@@ -25,6 +25,7 @@ _CELL_MASK: Final = MAX_CELLS - 1
 _TAG_BYTES: Final = 8
 _REMEMBERED: Final = 20_000
 _ENCODED_LENGTH: Final = 22  # one AES block in unpadded base64url
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class NodeType(enum.Enum):
@@ -75,11 +76,11 @@ class OpaqueIds:
 
     def encode(self, kind: NodeType, internal_id: int) -> str:
         """Make the opaque id of an object."""
-        return self._encoded(kind.value, internal_id)
+        return self._encoded(kind._value_, internal_id)
 
     def _encode(self, tag: bytes, internal_id: int) -> str:
         block = self._encrypt(tag + internal_id.to_bytes(8, "big"))
-        return base64.urlsafe_b64encode(block)[:_ENCODED_LENGTH].decode()
+        return _text_of(block)
 
     def decode(self, kind: NodeType, text: str) -> int | None:
         """Give the internal id, or None for anything this key did not make for this type."""
@@ -95,10 +96,14 @@ class OpaqueIds:
             block = base64.b64decode(text + "==", altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        if base64.urlsafe_b64encode(block)[:_ENCODED_LENGTH].decode() != text:
+        if _text_of(block) != text:
             return None  # the last character's spare bits would let one id have sixteen spellings
         plain = self._decrypt(block)
         return _read_block(plain[:_TAG_BYTES], plain[_TAG_BYTES:])
+
+
+def _text_of(block: bytes) -> str:
+    return binascii.b2a_base64(block, newline=False)[:_ENCODED_LENGTH].translate(_URL_SAFE).decode()
 
 
 def _read_block(tag: bytes, number: bytes) -> tuple[NodeType, int] | None:

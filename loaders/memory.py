@@ -137,16 +137,21 @@ class Memory:
         When room is short only what is asked for a second time within seconds is remembered, so that a pass over
         millions of people does not push out whom everybody looks at.
         """
-        now = self._now()
-        if until <= now or not (self._is_roomy() or self._is_seen_again(place, now)):
-            return
         kind, name = place
-        shelf = self._shelves[kind]
-        if (before := shelf.get(name)) is not None:
-            self._remove(before)
-        held = shelf[name] = Held(kind, name, name if key is None else key, value, until, size + ENTRY_OVERHEAD)
-        self._order[held] = None
-        self._used += held.size
+        self.put_all(kind, [Held(kind, name, name if key is None else key, value, until, size + ENTRY_OVERHEAD)])
+
+    def put_all(self, kind: str, entries: Iterable[Held]) -> None:
+        """Remember many values of a kind, as `put` does; their sizes are with the overhead."""
+        now, shelf = self._now(), self._shelves[kind]
+        for held in entries:
+            name = held.name
+            if held.until <= now or not (self._is_roomy() or self._is_seen_again((kind, name), now)):
+                continue
+            if (before := shelf.get(name)) is not None:
+                self._remove(before)
+            shelf[name] = held
+            self._order[held] = None
+            self._used += held.size
         self._make_room(now)
 
     def drop(self, place: Place) -> None:

@@ -16,7 +16,7 @@ from domain.ids import cell_of
 from loaders.batches import Batch, Batches, Place
 from loaders.fills import Fills
 from loaders.kinds import Kind
-from loaders.memory import LIFE_S, Memory
+from loaders.memory import ENTRY_OVERHEAD, LIFE_S, Held, Memory
 from loaders.memory import Place as MemoryPlace
 from loaders.metrics import reads
 from loaders.stored import Stored
@@ -57,8 +57,8 @@ class Brought(Generic[K, V]):
         """Remember values."""
         if not self._is_sure():
             return
-        for key in self._wanted.intersection(values):
-            _put(self._memory, self._kind, key, values[key], self._born)
+        wanted = {key: values[key] for key in self._wanted.intersection(values)}
+        _put(self._memory, self._kind, wanted, self._born)
 
     def forget(self, key: K) -> None:
         """Remember nothing of a key."""
@@ -123,7 +123,7 @@ class ReadThrough(Generic[K, V]):
             return
         value = change(held.value)
         if value is not None:
-            _keep_until(self._memory, self.kind, after, value, held.until)
+            self._memory.put_all(self._name, [_held(self.kind, after, value, held.until)])
 
     async def load(self, keys: Sequence[K], *, direct: bool) -> dict[K, V]:
         """Give the values of keys; `direct` asks the cells alone, and joins nothing that is under way.
@@ -172,14 +172,14 @@ class ReadThrough(Generic[K, V]):
 
     def ask(self, keys: Sequence[K], *, direct: bool, times: int = 1) -> dict[K, Batch[K, V]]:
         """Give the batch of each key, one that is under way or that starts next; `direct` as in `load`."""
-        batches = {}
+        batches, flying = {}, self._flying
         now = self._clock()
         for key in keys:
-            batch = self._flying.get(key) if not direct else None
+            batch = flying.get(key) if not direct else None
             if batch is None or not batch.may_be_joined_at(now):
                 batch = self._batches.join(self._place(key, direct=direct))
                 if not direct:
-                    self._flying[key] = batch
+                    flying[key] = batch
             batch.ask(key, times)
             batches[key] = batch
         return batches
@@ -210,9 +210,9 @@ class ReadThrough(Generic[K, V]):
 
     def _keep(self, batch: Batch[K, V], born: float) -> None:
         """Remember what was read, unless it was forgotten meanwhile: what is under way may then be of before."""
-        for key in batch.asked:
-            if self._flying.get(key) is batch:
-                _put(self._memory, self.kind, key, batch.found.get(key, self.kind.missing), born)
+        found, missing, flying = batch.found, self.missing, self._flying
+        values = {key: found.get(key, missing) for key in batch.asked if flying.get(key) is batch}
+        _put(self._memory, self.kind, values, born)
 
     async def _read(self, batch: Batch[K, V], generation: int, born: float) -> Mapping[K, V]:
         """Read from Redis, and what it lacks from the cells; a Redis that fails is a miss."""
@@ -256,12 +256,16 @@ class ReadThrough(Generic[K, V]):
         return values
 
 
-def _put(memory: Memory, kind: Kind[K, V], key: K, value: V, born: float) -> None:
-    _keep_until(memory, kind, key, value, born + min(LIFE_S, kind.ttl_of(value)))
+def _put(memory: Memory, kind: Kind[K, V], values: Mapping[K, V], born: float) -> None:
+    ttl_of = kind.ttl_of
+    memory.put_all(
+        kind.name, [_held(kind, key, value, born + min(LIFE_S, ttl_of(value))) for key, value in values.items()]
+    )
 
 
-def _keep_until(memory: Memory, kind: Kind[K, V], key: K, value: V, until: float) -> None:
-    memory.put(_place(kind, key), value, size=kind.weigh(value), until=until, key=key)
+def _held(kind: Kind[K, V], key: K, value: V, until: float) -> Held:
+    _, place = _place(kind, key)
+    return Held(kind.name, place, key, value, until, kind.weigh(value) + ENTRY_OVERHEAD)
 
 
 def _place(kind: Kind[K, V], key: K) -> MemoryPlace:

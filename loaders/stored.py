@@ -32,9 +32,9 @@ class Stored(Generic[K, V]):
         if epoch_of is None:
             versioned = await read_versioned(self._redis, list(names.values()))
             return self._decoded(zip(names, versioned, strict=True)), {}
-        pairs = await read_stamped(self._redis, [(epoch_of(key), name) for key, name in names.items()])
-        epochs = {key: epoch for key, (epoch, _) in zip(names, pairs, strict=True)}
-        return self._decoded((key, value) for key, (_, value) in zip(names, pairs, strict=True)), epochs
+        stamped = await read_stamped(self._redis, [(epoch_of(key), name) for key, name in names.items()])
+        epochs, values = zip(*stamped, strict=True)
+        return self._decoded(zip(names, values, strict=True)), dict(zip(names, epochs, strict=True))
 
     def fill(self, names: Mapping[K, str], values: Mapping[K, V], epochs: Mapping[K, bytes]) -> None:
         """Store what was fetched, while nobody waits for it; too much at once is left out."""

@@ -28,8 +28,10 @@ def weigh_user(user: User | None) -> int:
         user.location,
         user.policy.unread,
     )
-    links = sum(sys.getsizeof(link.label) + sys.getsizeof(link.url) + _LINK for link in user.links)
-    return _USER + sum(map(sys.getsizeof, texts)) + links
+    weight = _USER + sum(map(sys.getsizeof, texts))
+    for link in user.links:
+        weight += sys.getsizeof(link.label) + sys.getsizeof(link.url) + _LINK
+    return weight
 
 
 def weigh_side(pairs: int) -> int:

@@ -1,6 +1,7 @@
 """Cells, one PostgreSQL endpoint each (plain, or a Citus coordinator) with its pool, and the map from ids to cells."""
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -181,9 +182,9 @@ class ShardMap:
 
     def group(self, user_ids: Iterable[int]) -> dict[Cell, list[int]]:
         """Group ids by home cell; ids of cells that are not configured belong to nobody and are left out."""
-        grouped: dict[int, list[int]] = {}
+        grouped: collections.defaultdict[int, list[int]] = collections.defaultdict(list)
         for user_id in user_ids:
-            grouped.setdefault(cell_of(user_id), []).append(user_id)
+            grouped[cell_of(user_id)].append(user_id)
         return {self.cells[number]: ids for number, ids in grouped.items() if number < len(self.cells)}
 
     async def fetch_by_home(

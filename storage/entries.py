@@ -83,8 +83,8 @@ async def read_stamped(redis: Redis, keys: Sequence[tuple[str, str]]) -> list[tu
     if len(keys) <= FEW:
         epochs, found = await _begin_and_read(redis, [epoch for epoch, _ in keys], [key for _, key in keys])
     else:
-        names = list(dict.fromkeys(epoch for epoch, _ in keys))
-        known = await redis.read([*names, *(key for _, key in keys)])
+        names = list(dict.fromkeys([epoch for epoch, _ in keys]))
+        known = await redis.read([*names, *[key for _, key in keys]])
         epochs = {name: epoch for name, epoch in zip(names, known, strict=False) if epoch is not None}
         found = known[len(names) :]
         if lacking := [name for name in names if name not in epochs]:

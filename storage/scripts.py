@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -48,5 +47,5 @@ def _parts(calls: Sequence[Call], size: int) -> Iterator[Sequence[Call]]:
 
 
 def _join(calls: Sequence[Call]) -> Command:
-    keys = list(itertools.chain.from_iterable(keys for keys, _ in calls))
-    return len(keys), *keys, *itertools.chain.from_iterable(arguments for _, arguments in calls)
+    keys = [key for keys, _ in calls for key in keys]
+    return len(keys), *keys, *[argument for _, arguments in calls for argument in arguments]
