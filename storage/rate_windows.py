@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -117,7 +118,7 @@ class RateWindows:
     def begin(self, limits: Sequence[tuple[Rate, Sequence[str]]]) -> Hits:
         """Count once more in each of some windows, in one look at Redis; `hits` waits for what came of it."""
         named = [(_item(rate), names) for rate, names in limits]
-        calls = [(2, *_keys(item.key_for(*names)), item.amount, item.get_expiry(), 1) for item, names in named]
+        calls = [_call(rate, tuple(names)) for rate, names in limits]
         # Of several servers some may know the script: asked once more, those would count twice.
         how, script = ("EVAL", _ACQUIRE.text) if self._redis.is_cluster else ("EVALSHA", _ACQUIRE.digest)
         return Hits(named, calls, self._redis.ask([(how, script, *call) for call in calls]) if calls else None)
@@ -161,5 +162,13 @@ class RateWindows:
             await self._memory.reset()
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _call(rate: Rate, names: tuple[str, ...]) -> Command:
+    """Give what the script is called with; who acts once acts again, and the library takes its time to name a key."""
+    item = _item(rate)
+    return 2, *_keys(item.key_for(*names)), item.amount, item.get_expiry(), 1
+
+
+@functools.cache
 def _item(rate: Rate) -> RateLimitItemPerSecond:
     return RateLimitItemPerSecond(rate.amount, rate.seconds, namespace=_NAMESPACE)
