@@ -127,13 +127,15 @@ class Loader(msgspec.Struct, Generic[K, V]):
     _reader: Reader[K, V]
     _known: dict[K, V] = {}
     _asked: dict[K, Batch[K, V]] = {}
+    _recalled: tuple[Sequence[K], Sequence[V]] | None = None
+    """Keys and values that were recalled at once, until others are asked for: most are never looked at again."""
 
     async def load(self, key: K) -> V:
         """Give the value of one key."""
         [value] = await self.load_many([key])
         return value
 
-    async def load_many(self, keys: Sequence[K]) -> list[V]:
+    async def load_many(self, keys: Sequence[K]) -> Sequence[V]:
         """Give the values of many keys, in their order; the first error is raised."""
         waiting = self._asker.begin()
         if waiting is not None:
@@ -145,6 +147,7 @@ class Loader(msgspec.Struct, Generic[K, V]):
         batches = self._ask([key for key in dict.fromkeys(keys) if key not in known])
         for batch in dict.fromkeys(batches.values()):
             await batch.wait()
+        self._learn()
         for key, batch in batches.items():
             known.setdefault(key, batch.found.get(key, missing))
             self._asked.pop(key, None)
@@ -158,8 +161,12 @@ class Loader(msgspec.Struct, Generic[K, V]):
             asked.update(self._reader.ask(fresh, direct=self._asker.epoch is None))
         return {key: asked[key] for key in keys}
 
-    def recall(self, keys: Sequence[K]) -> list[V] | None:
+    def recall(self, keys: Sequence[K]) -> Sequence[V] | None:
         """Give the values of many keys at once, or None where one of them is not known."""
+        if self._recalled is not None:
+            if self._recalled[0] == keys:
+                return self._recalled[1]
+            self._learn()
         known = self._known
         values = _all_of(known, keys) if known else None
         if values is not None or self._asker.epoch is None:
@@ -169,8 +176,17 @@ class Loader(msgspec.Struct, Generic[K, V]):
         if values is None:
             self._reader.gather(unknown, known)
             return _all_of(known, keys)
-        known.update(zip(unknown, values, strict=True))
-        return values if unknown is keys else _all_of(known, keys)
+        self._recalled = unknown, values
+        if unknown is keys:
+            return values
+        self._learn()
+        return _all_of(known, keys)
+
+    def _learn(self) -> None:
+        """Know what was recalled: what an operation has read of a key stays the same."""
+        if self._recalled is not None:
+            self._known.update(zip(*self._recalled, strict=True))
+            self._recalled = None
 
 
 def _all_of(known: Mapping[K, V], keys: Sequence[K]) -> list[V] | None:
