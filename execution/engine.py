@@ -89,12 +89,6 @@ class Operation(msgspec.Struct):
         """Give what it is charged with."""
         return self.estimate.price if not self.is_dry else NOTHING.price
 
-    @property
-    def name(self) -> str | None:
-        """Give the operation's own name."""
-        name = self.definition.name
-        return name.value if name is not None else None
-
     async def run(self) -> Response:
         """Execute a query or a mutation, until its deadline."""
         response = self.begin()
@@ -276,7 +270,8 @@ class Engine:
 
 def _estimated(prepared: Prepared, operation: Operation) -> Operation | Response:
     """Say what an operation costs, now that its variables are known, or that it is too much."""
-    formula = prepared.formulas[operation.name]
+    name = operation.definition.name
+    formula = prepared.formulas[name.value if name is not None else None]
     estimate = formula.of(operation.variables.coerced) if formula.terms else formula.certain
     if estimate.cost > MAX_COST:
         return failed([too_costly(estimate)])

@@ -85,6 +85,7 @@ class ReadThrough(Generic[K, V]):
         self.kind = kind
         self.missing = kind.missing
         self._name = kind.name
+        self._place_of = kind.place_of
         self._fetch = fetch
         self._memory = memory
         self._stored = Stored(kind, fills)
@@ -112,7 +113,8 @@ class ReadThrough(Generic[K, V]):
 
     def recall_one(self, key: K) -> V | None:
         """Give what memory holds of one key, for kinds whose value is never None."""
-        held = self._memory.get(_place(self.kind, key))
+        place_of = self._place_of
+        held = self._memory.get((self._name, key if place_of is None else place_of(key)))
         value: V | None = held.value if held is not None and held.key == key else None
         return value
 

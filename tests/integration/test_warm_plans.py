@@ -19,9 +19,9 @@ PAGE = """query ($name: String!, $first: Int, $after: String) { user(username: $
 FEW, MANY = 2, 7
 RUNS = 3
 
-CALLS_OF_ME = 81
-CALLS_OF_PROFILE = 107
-CALLS_OF_PAGE = 268
+CALLS_OF_ME = 80
+CALLS_OF_PROFILE = 108
+CALLS_OF_PAGE = 267
 CALLS_PER_PERSON = 7
 """How many more a page costs for each further person: objects made, gate, values and row of the answer."""
 
