@@ -88,9 +88,7 @@ class Caches:
         self.generations = Generations(shards, self.forget_all, clock)
         self.memory = Memory(entries=bounds.entries, size=bounds.size, trust=self.generations, clock=clock)
         self.pulse = Pulse(redis, self.forget, self.forget_all)
-        freshness = Remembered(
-            redis, shards, self.generations, self.forget, self.forget_name, self._succeed, self.pulse.pass_over
-        )
+        freshness = Remembered(redis, shards, self.generations, self.forget, self.forget_name, self._succeed)
         self.database = Database(shards, ids, freshness, replicas or Replicas(), digests or Digests.of_nobody())
         self._fills = Fills(redis)
         shared = (self.memory, self._fills, self.generations)

@@ -75,10 +75,7 @@ def renewals(epochs: Mapping[str, bytes]) -> list[Command]:
 
 
 def announcement(people: Sequence[int]) -> list[Command]:
-    """Give the command that lists one person whose profile has changed, or two who are a pair, for every process.
-
-    It is answered with what names the entry in the list.
-    """
+    """Give the command that lists one person whose profile has changed, or two who are a pair, for every process."""
     fields: list[str | int] = [part for field in zip(_FIELDS, people, strict=False) for part in field]
     return [("XADD", _CHANGES, "MAXLEN", "~", _KEPT, "*", *fields)]
 
@@ -145,7 +142,6 @@ class Pulse:
         self._changed = changed
         self._lost = lost
         self._last: bytes | None = None
-        self._own: set[bytes] = set()
         self._next: Beat | None = None
         self._is_looking = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -170,16 +166,9 @@ class Pulse:
             beat.viewers[viewer_id] = b""
         return beat
 
-    def pass_over(self, identity: bytes) -> None:
-        """Tell nobody of a change that this process has listed itself, after it forgot what the change has ended."""
-        if len(self._own) >= _PAGE:
-            self._own.clear()
-        self._own.add(identity)
-
     def restart(self) -> None:
         """Take nothing for known that was read from another server: the next look begins at the newest change."""
         self._last = None
-        self._own.clear()
 
     async def close(self) -> None:
         """Let looks that are under way finish."""
@@ -231,10 +220,7 @@ class Pulse:
     def _apply(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         for identity, fields in entries:
             self._last = identity
-            if identity in self._own:
-                self._own.discard(identity)
-            else:
-                self._changed(_people_in(fields))
+            self._changed(_people_in(fields))
 
 
 async def _ask(redis: Redis, viewers: Sequence[int], last: bytes | None) -> list[Any]:

@@ -114,8 +114,6 @@ class Remembered:
     forget_name: Callable[[str], None]
     succeed: Callable[[Succession], None] = lambda _succession: None
     """Is told what of a viewer's side need not be forgotten."""
-    pass_over: Callable[[bytes], None] = lambda _identity: None
-    """As `storage.epochs.Pulse` has it."""
     untold: Untold = dataclasses.field(default_factory=Untold)
 
     async def pair_changed(
@@ -183,18 +181,15 @@ class Remembered:
         In this order: whoever hears of the change must not find in Redis once more what was there before.
         Gives the epochs by key, the one before and the new one, as far as Redis has confirmed them.
         """
-        keys, renewed, listed = sorted(set(epochs)), dict[str, tuple[bytes | None, bytes]](), list[bytes]()
+        keys, renewed = sorted(set(epochs)), dict[str, tuple[bytes | None, bytes]]()
 
         async def work() -> None:
             after = {key: new_epoch() for key in keys}  # an attempt that comes late brings back none of another's
             answers = await self.redis.in_order(renewals(after), announcement(people), told)
             renewed.update(zip(keys, zip(answers, after.values(), strict=False), strict=False))
-            listed.extend(answers[len(keys) : len(keys) + 1])
 
         with deadlines.under(None):  # it has been committed: what was remembered must go, whatever the time
             await self._insist(people, work, waits=waits)
-        for identity in listed:
-            self.pass_over(identity)
         return renewed
 
     async def _insist(self, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool) -> None:

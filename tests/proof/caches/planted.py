@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from unittest import mock
@@ -98,20 +97,6 @@ def _kept_whatever_was_before(
         _SUCCEED(self, held.key, after, change)
 
 
-async def _nothing_forgotten_by_the_maker(
-    self: freshness.Remembered, people: Sequence[int], work: Callable[[], Awaitable[None]], *, waits: bool
-) -> None:
-    await _TELL(dataclasses.replace(self, forget=lambda _people: None), people, work, waits=waits)
-
-
-def _passed_over_by_all(self: epochs.Pulse, *parts: Any) -> None:
-    """Have what one process has listed be passed over by whoever reads it first."""
-    _PULSE(self, *parts)
-    self._own = _OWN
-
-
-_OWN: Final = set[bytes]()
-_PULSE: Final = epochs.Pulse.__init__
 _SUCCEED: Final = read_through.ReadThrough.succeed
 _ASK: Final = epochs._ask
 _FETCH_EDGES: Final = hidden_edges.HiddenEdgesOfViewers.fetch
@@ -263,8 +248,6 @@ _SEEDS: Final[Mapping[str, int]] = {
     "the epoch is not compared when a value is read": 2,
     "the viewer's epoch is ignored": 0,
     "flights of a changed person go on": 649,
-    "a maker forgets nothing itself": 6,
-    "changes of others are passed over": 2,
     "a side is kept whatever its epoch was": 168,
     "a side is kept as it was": 26,
     "counts that came along are kept though forgotten": 649,
@@ -320,8 +303,6 @@ _PLANTS: Final[Mapping[str, Plant]] = {
     "a failure to tell is taken for nothing": _patched(freshness.Remembered, "_insist", _told_once),
     "a change is announced before its epoch is renewed": _patched(fakes.FakeRedis, "in_order", _announced_first),
     "a change is not announced": _patched(freshness, "announcement", _announced_to_nobody),
-    "a maker forgets nothing itself": _patched(freshness.Remembered, "_insist", _nothing_forgotten_by_the_maker),
-    "changes of others are passed over": _patched(epochs.Pulse, "__init__", _passed_over_by_all),
     "changes of pairs are not announced": _patched(freshness, "announcement", _profiles_are_announced),
     "the next attempt renews to the same epochs": _patched(freshness.Remembered, "_tell", _the_same_epochs_again),
     "a change is told before its commit": _patched(schedule.World, "edit", _told_before_the_commit),
