@@ -28,13 +28,17 @@ from tests.integration.test_short_way import (
 )
 from tests.integration.test_sockets import Serve, Served
 from tests.raw_sockets import connected
+from tests.work import calls_of
 from transport import eager
 from transport.admission import ADMISSION
+from transport.connection import Connection
 from transport.lines import Caps
 
 __all__ = ["one_cell", "serve", "ways"]
 
 ME: Final = {"query": "{ me { id username followersCount } }"}
+CALLS_OF_ME: Final = 286
+"""From the bytes of a request to those of its answer, what is executed included."""
 CROWD: Final = 40
 WARM: Final = 8
 WITHIN_S: Final = 20.0
@@ -106,6 +110,30 @@ async def test_a_warm_request_becomes_no_task_and_one_that_has_to_read_does(
     cold = request(f"{JSON}Authorization: Bearer {served.token(await make_person())}\r\n", ME)
     await short.ask([cold])
     assert made
+
+
+async def test_a_warm_request_costs_a_bounded_number_of_calls_from_its_bytes_to_its_answer(
+    ways: tuple[Way, Way, Served], asked: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, _, _ = ways
+    calls: list[int] = []
+    received, called = Connection.data_received, Beat._call
+
+    def receiving(connection: Connection, data: bytes) -> None:
+        calls.append(calls_of(lambda: received(connection, data)))
+
+    def calling(beat: Beat) -> None:
+        calls[-1] += calls_of(lambda: called(beat))
+
+    monkeypatch.setattr(Connection, "data_received", receiving)
+    monkeypatch.setattr(Beat, "_call", calling)
+
+    async def is_warm() -> bool:
+        calls.clear()
+        await short.ask([asked] * WARM)
+        return min(calls) <= CALLS_OF_ME
+
+    await eventually(is_warm)
 
 
 async def test_all_of_one_beat_are_answered_each_in_its_own_trace_and_time(
