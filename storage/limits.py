@@ -37,7 +37,8 @@ _ROOM: Final = {
     Priority.LIST: 0.4,
     Priority.COUNT: 0.2,
 }
-"""How full the queue may be for one more of this priority to be let in, as a share of its places."""
+"""How full the queue may be for one more of this priority to be let in, as a share of its places, and of the longest
+wait where it has more than that."""
 
 CROWD: Final = 8
 """What so many requests wait for is worth as much as anything: refused, it would fail them all."""
@@ -66,8 +67,8 @@ _LATE_S: Final = 0.01
 class Limit:
     """Lets `most` in at once, fewer while the database is slow; the others wait for a place, or are refused at once.
 
-    The queue has `places`, and more for facts while the last of them can expect to be called in within `longest_wait`:
-    a crowd that a database in good order is done with in a moment is no overload.
+    The queue has `places`, and more for reads while the last of them can expect to be called in within `longest_wait`,
+    or its share of it: a crowd that a database in good order is done with in a moment is no overload.
 
     Additive increase, multiplicative decrease. A read that takes longer than `slow` seconds, or anything that fails,
     takes a tenth off the limit, once per `window` seconds; a window in which the limit was reached and nothing was slow
@@ -159,9 +160,10 @@ class Limit:
             self._moved = now
             return
         self._was_reached = True
-        queued = self.queued
-        is_crowd = priority is Priority.FACT and self._expected_wait(queued, now) < self._longest_wait
-        if queued >= self._places * _ROOM[priority] and not is_crowd:
+        queued, room = self.queued, _ROOM[priority]
+        if queued >= self._places * room and (
+            priority is Priority.MUTATION or self._expected_wait(queued, now) >= self._longest_wait * room
+        ):
             raise self._shed(priority)
         await self._wait(priority)
 

@@ -112,11 +112,25 @@ async def test_a_crowd_waits_beyond_the_queue_where_the_database_is_soon_done_wi
     limit = Limit("a test", 1, places=2, longest_wait=600)
     await pass_through(limit, Priority.FACT)
     async with held(limit, Priority.FACT):
-        crowd = await asking(limit, Priority.FACT, 50)
-        assert limit.queued == 50
-        [less] = await asking(limit, Priority.PROFILE)
-        assert isinstance(less.exception(), Overloaded)
+        crowd = await asking(limit, Priority.FACT, 50) + await asking(limit, Priority.COUNT, 50)
+        assert limit.queued == 100
+        [change] = await asking(limit, Priority.MUTATION)
+        assert isinstance(change.exception(), Overloaded)
     await asyncio.gather(*crowd)
+    assert is_whole(limit)
+
+
+async def test_what_is_worth_less_waits_for_less_beyond_the_queue() -> None:
+    limit = Limit("a test", 1, places=2, longest_wait=600)
+    let_in = []
+    async with held(limit, Priority.FACT):
+        limit._takes, limit._moved = 10.0, asyncio.get_running_loop().time()
+        asked = []
+        for priority in (Priority.COUNT, Priority.LIST, Priority.PROFILE, Priority.FACT):
+            asked += await asking(limit, priority, 60)
+            let_in.append(limit.queued)
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert let_in == [pytest.approx(600 / 10 * share, abs=1) for share in (0.2, 0.4, 0.6, 1.0)]
     assert is_whole(limit)
 
 
