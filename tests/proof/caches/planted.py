@@ -124,9 +124,9 @@ async def _told_without_waiting(
     await _TELL(self, people, work, waits=False)
 
 
-async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> None:
-    for step in reversed(steps):
-        await self.exchange(step)
+async def _announced_first(self: fakes.FakeRedis, *steps: Sequence[Command]) -> list[Any]:
+    answers = [await self.exchange(step) for step in reversed(steps)]
+    return [answer for step in reversed(answers) for answer in step]
 
 
 def _announced_to_nobody(people: Sequence[int]) -> list[Command]:
