@@ -38,8 +38,8 @@ async def test_nothing_remembered_is_staler_than_the_database(addresses: Address
     assert stale == []
 
 
-async def _nothing(*_arguments: object, **_details: object) -> None:
-    pass
+async def _nothing(*_arguments: object, **_details: object) -> dict[str, object]:
+    return {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import itertools
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -152,19 +152,46 @@ class World:
         if roll < 0.2:
             return self._edit(process, one)
         if roll < 0.25:
-            return change_mute(process.database, one, other, self.random.choice((Mute(None), Unmute())))
+            return self._mute(process, one, other)
         return self._change_pair(process, one, other)
 
     async def _edit(self, process: Process, user_id: int) -> None:
         bio = secrets.token_hex(4)
-        database = self._of_maker(process, lambda: _hear_user(process.database, user_id))
-        await change_user(
-            database, user_id, lambda user: msgspec.structs.replace(user, bio=bio), event=EventType.USER_UPDATED
-        )
+
+        async def hear() -> None:
+            await _hear_user(process.database, user_id)
+
+        with self._heard_of(hear):
+            await change_user(
+                self._of_maker(process, hear),
+                user_id,
+                lambda user: msgspec.structs.replace(user, bio=bio),
+                event=EventType.USER_UPDATED,
+            )
+
+    async def _mute(self, process: Process, one: int, other: int) -> None:
+        async def hear() -> None:
+            await process.database.freshness.pair_changed(one, one, stricter=False)
+
+        with self._heard_of(hear):
+            await change_mute(process.database, one, other, self.random.choice((Mute(None), Unmute())))
 
     async def _change_pair(self, process: Process, one: int, other: int) -> None:
-        database = self._of_maker(process, lambda: _hear_pair(process.database, one, other))
-        await change_pair(database, one, other, self._any_transition(), dt.datetime.now(dt.UTC))
+        async def hear() -> None:
+            await _hear_pair(process.database, one, other)
+
+        with self._heard_of(hear):
+            database = self._of_maker(process, hear)
+            await change_pair(database, one, other, self._any_transition(), dt.datetime.now(dt.UTC))
+
+    @contextlib.contextmanager
+    def _heard_of(self, hear: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """Have the event heard of a change that was not answered: a cell that was cut off may have committed it."""
+        try:
+            yield
+        except BaseException:
+            self.unheard.append(hear)
+            raise
 
     def _of_maker(self, process: Process, hear: Callable[[], Awaitable[None]]) -> Database:
         """Give the database, of a maker now and then that dies after its commit and tells nobody.
