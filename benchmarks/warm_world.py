@@ -18,12 +18,12 @@ from resolvers.context import Backend
 from storage.cells import open_cells
 from storage.channels import Listeners
 from storage.database import Database
-from storage.epochs import Pulse
+from storage.epochs import Beat, Pulse
 from storage.master_keys import LocalMasterKeys
 from storage.migrate import migrate
 from storage.named_world import seed_named_world
 from storage.outbox import Bell
-from storage.redis_client import open_redis
+from storage.redis_client import Redis, open_redis
 from storage.vault import Vault
 
 _LOOKED: Final = 0.1
@@ -32,8 +32,19 @@ _LOOKED: Final = 0.1
 class _Still(Pulse):
     """Answers without Redis: over HTTP all requests of one tick share that look, here they would come one by one."""
 
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis, lambda _people: None, lambda: None)
+        self._ended = Beat()
+        self._ended.end(alive=True)
+
     async def read(self, viewer_id: int | None) -> bytes | None:
-        return b"" if viewer_id is None else viewer_id.to_bytes(8)
+        return self.join(viewer_id).epoch_of(viewer_id)
+
+    def join(self, viewer_id: int | None) -> Beat:
+        beat = self._ended
+        if viewer_id is not None:
+            beat.viewers[viewer_id] = viewer_id.to_bytes(8)
+        return beat
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +62,7 @@ async def warm_world(folder: Path) -> AsyncIterator[tuple[Backend, dict[str, int
         redis = await stack.enter_async_context(open_redis(addresses.redis_url))
         listeners = await stack.enter_async_context(Listeners(addresses.redis_url))
         caches = Caches(shards, ids, redis, clock=still)
-        caches.pulse = _Still(redis, lambda _people: None, lambda: None)
+        caches.pulse = _Still(redis)
         async with caches.generations.watched():
             while caches.generations.of(0) is None:
                 await asyncio.sleep(_LOOKED)

@@ -73,19 +73,9 @@ class Relationship(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The version at which each direction last changed its state; 0 where that is not known."""
 
     @property
-    def is_following(self) -> bool:
-        """Tell whether the owner follows the other."""
-        return self.follows is _IN_FORCE
-
-    @property
-    def is_followed(self) -> bool:
-        """Tell whether the other follows the owner."""
-        return self.followed_by is _IN_FORCE
-
-    @property
     def is_mutual(self) -> bool:
         """Tell whether both follow each other."""
-        return self.is_following and self.is_followed
+        return self.follows is _IN_FORCE and self.followed_by is _IN_FORCE
 
     def blocks_at(self, now: dt.datetime) -> bool:
         """Tell whether the owner's block is in force: a block with an end lapses by itself."""

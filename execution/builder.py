@@ -97,7 +97,8 @@ class _Source:
         self._type_name = type_name
         self._entries = entries
         self._names: dict[str, Any] = {"Leave": Leave}
-        self._loop = {"o": "objects"}
+        self._loop: dict[str, str] = {}
+        """What the function goes through: each variable, and where its values are."""
         self._body: list[str] = []
         self._twins: dict[str, str] = {}
         """The variable of each field that is read here: once, whatever the number of its keys."""
@@ -105,8 +106,10 @@ class _Source:
 
     def compile(self) -> Build:
         items = ", ".join(f"{entry.key!r}: {self._value(place, entry)}" for place, entry in enumerate(self._entries))
+        if not self._loop:
+            self._loop["_"] = "objects"
         names, sources = ", ".join(self._loop), ", ".join(self._loop.values())
-        head = f"for {names} in zip({sources})" if len(self._loop) > 1 else "for o in objects"
+        head = f"for {names} in zip({sources})" if len(self._loop) > 1 else f"for {names} in {sources}"
         if self._body:
             lines = [f"{head}:", *(f"    {line}" for line in self._body), f"    append({{{items}}})"]
             body = ["output = []", "append = output.append", *lines, "return output"]
@@ -123,6 +126,8 @@ class _Source:
             path.partition(".")[0] for path in map(_inline_path, self._entries) if path is not None and "." in path
         )
         shared = {head: f"o_{head}" for head, count in heads.items() if count > 1}
+        if shared:
+            self._loop["o"] = "objects"
         self._body += [f"{name} = o.{head}" for head, name in shared.items()]
         return shared
 
@@ -138,13 +143,20 @@ class _Source:
         twin = self._twins.setdefault(entry.name, x)
         if twin != x:
             return twin
-        lines = [f"{x} = {self._read(path)}", *self._checks(x, place, entry)]
+        self._loop["o"] = "objects"
+        lines = self._reads(x, place, entry, path)
         self._body += self._guarded(x, entry, lines) if entry.guard is not None else lines
         return x
 
-    def _read(self, path: str) -> str:
+    def _reads(self, x: str, place: int, entry: Entry, path: str) -> list[str]:
         head, _, rest = path.partition(".")
-        return f"{self._shared[head]}.{rest}" if rest and head in self._shared else f"o.{path}"
+        read = f"{self._shared[head]}.{rest}" if rest and head in self._shared else f"o.{path}"
+        member = entry.source.member if isinstance(entry.source, Attribute) else None
+        if member is None:
+            return [f"{x} = {read}", *self._checks(x, place, entry)]
+        name = f"m{place}"
+        self._names[name] = member
+        return [f"{x} = {read} is {name}"]  # a bool, whatever it is
 
     def _guarded(self, x: str, entry: Entry, lines: Sequence[str]) -> list[str]:
         self._loop["mask"] = "masks"

@@ -5,7 +5,6 @@ So fragments, aliases, merging, type conditions, `@skip` and `@include` mean wha
 
 import dataclasses
 import enum
-import operator
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -156,7 +155,7 @@ def _read_seam(work: _Work, entry: Entry) -> None:
     if isinstance(entry.source, Level):
         entry.function = entry.source.function
     elif isinstance(entry.source, Attribute):
-        entry.read = operator.attrgetter(entry.source.path)
+        entry.read = entry.source.reader()
     elif isinstance(entry.source, Derived):
         entry.read = entry.source.function
 

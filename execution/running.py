@@ -7,7 +7,7 @@ has to be awaited for them to be; at most one column of a task is begun and wait
 import asyncio
 import functools
 import operator
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ def run_level(run: Run, level: Level) -> Waiting:
     selection = level.selection
     if selection.mask is not None:
         level.masks = masks = list(map(selection.mask, level.objects))
-        level.shown = functools.reduce(operator.and_, {*masks}, -1)
+        level.shown = masks[0] if len(masks) == 1 else functools.reduce(operator.and_, {*masks}, -1)
     for entry in selection.columns:
         waiting = run_column(run, level, entry)
         if waiting is not None:
@@ -75,7 +75,17 @@ def run_column(run: Run, level: Level, entry: Entry) -> Waiting:
     shown = _shown(level, entry.bit) if entry.bit & ~level.shown else None
     if shown is not None:
         objects = [objects[index] for index in shown]
-    answers = _ask(run, entry, objects, arguments) if objects else []
+    function, app = entry.function, run.context.app
+    answers: Any
+    try:
+        if function is None or not objects:
+            answers = _read_all(entry, objects)
+        else:
+            answers = function(app, objects, **arguments) if arguments else function(app, objects)
+            if answers.__class__ is not list or len(answers) != len(objects):
+                answers = _begun(answers, len(objects))
+    except Exception as error:  # noqa: BLE001 - told as the error of each object
+        answers = [error] * len(objects)
     if answers.__class__ is not list:
         return _settle_later(run, level, entry, answers, shown)
     if shown is not None:
@@ -147,21 +157,11 @@ def _spread(values: list[Any], shown: list[int], number: int) -> list[Any]:
     return spread
 
 
-def _ask(run: Run, entry: Entry, objects: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
-    """Give the answers as a list, or what has to be awaited for them."""
-    function = entry.function
-    if function is None:
-        return _read_all(entry, objects)
-    try:
-        app = run.context.app
-        answers = function(app, objects, **arguments) if arguments else function(app, objects)
-        if answers.__class__ is CoroutineType:
-            answers = begin(answers)
-        if answers.__class__ is list and len(answers) == len(objects):
-            return answers
-        return answers if isinstance(answers, _WAITING) else _checked(answers, len(objects))
-    except Exception as error:  # noqa: BLE001 - told as the error of each object
-        return [error] * len(objects)
+def _begun(answers: Any, expected: int) -> Any:
+    """Give the answers as a list of the right length, or what has to be awaited for them."""
+    if answers.__class__ is CoroutineType:
+        answers = begin(answers)
+    return answers if isinstance(answers, _WAITING) else _checked(answers, expected)
 
 
 def _checked(answers: Sequence[Any], expected: int) -> list[Any]:

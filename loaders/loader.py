@@ -167,11 +167,14 @@ class Loader(msgspec.Struct, Generic[K, V]):
             if self._recalled[0] == keys:
                 return self._recalled[1]
             self._learn()
-        known = self._known
-        values = _all_of(known, keys) if known else None
-        if values is not None or self._asker.epoch is None:
-            return values
-        unknown = list(itertools.filterfalse(known.__contains__, keys)) if known else keys
+        known, unknown = self._known, keys
+        if known and not known.keys().isdisjoint(keys):
+            values = _all_of(known, keys)
+            if values is not None:
+                return values
+            unknown = list(itertools.filterfalse(known.__contains__, keys))
+        if self._asker.epoch is None:
+            return None if keys else []
         values = self._reader.recall(unknown)
         if values is None:
             self._reader.gather(unknown, known)

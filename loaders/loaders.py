@@ -55,7 +55,8 @@ class Loaders:
         self.tallies: Loader[int, Tally] = Loader(asker, caches.tallies)
         """Counts as they are, for everybody alike."""
         self._own_side = OwnSide(asker)
-        self._counted: tuple[Sequence[int], Sequence[Counts]] = (), ()
+        self.counted: tuple[object, Sequence[Counts | None] | None] = None, None
+        """The people whose counts were found last, and these: another field mostly asks for those of the same."""
 
     def forget(self) -> None:
         """Start anew: a mutation calls this, so that its payload shows what it did."""
@@ -115,15 +116,9 @@ class Loaders:
 
     def recall_counts(self, user_ids: Sequence[int]) -> Sequence[Counts] | None:
         """Give what shows of people's counts to the viewer at once, or None where not all of it is known."""
-        asked, counts = self._counted
-        if asked == user_ids:  # for another field of the same people
-            return counts
         tallies, blocked = self.tallies.recall(user_ids), self._own_side.recall_blocked()
         shown = shown_to_all(tallies, blocked) if tallies is not None and blocked is not None else None
-        if shown is None:
-            return self.counts.recall(user_ids)
-        self._counted = user_ids, shown
-        return shown
+        return shown if shown is not None else self.counts.recall(user_ids)
 
     async def fetch_relationships(self, other_ids: Sequence[int]) -> Sequence[Relationship]:
         """Give what the viewer is to many people."""
@@ -220,7 +215,7 @@ def _picking(span: Span) -> Callable[[Head], bytes | None]:
 
     def pick(head: Head) -> bytes | None:
         places = head.places
-        if beyond is not None or (without and not without.isdisjoint(user_ids_in(places))):
+        if beyond is not None or (without and not without.isdisjoint(user_ids_in(places[:size]))):
             rows = zip(split_places(places), user_ids_in(places), strict=True)
             kept = [place for place, user_id in rows if user_id not in without and (beyond is None or place < beyond)]
             places = b"".join(kept)

@@ -89,11 +89,17 @@ async def fetch_counts(context: Context, people: Sequence[Visible]) -> Sequence[
 
 def recall_counts(context: Context, people: Sequence[Visible]) -> Sequence[Counts | None] | None:
     """Give the same at once, or None where not all of it is known."""
-    open_ids = _open_to_count(people)
-    counts = context.loaders.recall_counts(open_ids)
-    if counts is None or len(open_ids) == len(people):
+    loaders = context.loaders
+    counted, counts = loaders.counted
+    if counted is people:
         return counts
-    return _placed(people, open_ids, counts)
+    open_ids = _open_to_count(people)
+    known = loaders.recall_counts(open_ids)
+    if known is None:
+        return None
+    counts = known if len(open_ids) == len(people) else _placed(people, open_ids, known)
+    loaders.counted = people, counts
+    return counts
 
 
 async def fetch_counts_if_possible(context: Context, people: Sequence[Visible], field: str) -> Sequence[Counts | None]:

@@ -6,6 +6,7 @@ which it finds in the field's metadata under `SOURCE`.
 """
 
 import dataclasses
+import enum
 import functools
 import inspect
 import operator
@@ -37,9 +38,15 @@ _MAX_LEVEL: Final = 10_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attribute:
-    """A value that is read off the object; dots lead inside."""
+    """A value that is read off the object; dots lead inside. With a `member`: whether it is that very one."""
 
     path: str
+    member: enum.Enum | None = None
+
+    def reader(self) -> Callable[[Any], Any]:
+        """Make what reads it off one object."""
+        read, member = operator.attrgetter(self.path), self.member
+        return read if member is None else lambda source: read(source) is member
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,15 +122,21 @@ class Protected(FieldExtension):
 
 
 def attribute(
-    path: str, *, group: FieldGroup | None = None, description: str | None = None, size: ListSize | None = None
+    path: str,
+    *,
+    member: enum.Enum | None = None,
+    group: FieldGroup | None = None,
+    description: str | None = None,
+    size: ListSize | None = None,
 ) -> Any:
-    """Make a field that is read off the object; dots lead inside."""
-    read = operator.attrgetter(path)
+    """Make a field that is read off the object; dots lead inside. With a `member`: whether it is that very one."""
+    source = Attribute(path, member)
+    read = source.reader()
 
     def resolve(root: Any) -> Any:
         return read(root)
 
-    return _field(resolve, Attribute(path), [], group, description, directives=_directives(size))
+    return _field(resolve, source, [], group, description, directives=_directives(size))
 
 
 def column(path: str, function: LevelFunction) -> Any:

@@ -10,7 +10,11 @@ from domain.transitions import Transition, block, follow, unfollow
 from domain.users import Counts
 from loaders import Caches, Loaders
 from loaders.shown_counts import ShownCounts
+from privacy.policy import Visible
 from resolvers import blocks, follows
+from resolvers.context import Context
+from resolvers.people import fetch_counts, recall_counts
+from resolvers.visibility import meet
 from storage import tallies
 from storage.database import Database
 from storage.pairs import change_pair
@@ -109,22 +113,24 @@ async def test_a_block_counts_at_once_and_so_does_its_end(listed: int, make_pers
 
 async def test_counts_are_recalled_once_for_two_fields_and_anew_after_a_mutation(make_person: MakePerson) -> None:
     star, fan = await make_person(), await make_person()
-    loaders = loaders_of(fan)
 
-    async def is_recalled_at_once() -> bool:
-        nonlocal loaders
-        loaders = loaders_of(fan)
-        await loaders.fetch_people([star.id])
-        await loaders.counts.load(star.id)
-        counts = loaders.recall_counts([star.id])
-        return counts is not None and loaders.recall_counts([star.id]) is counts
+    async def met() -> tuple[Context, list[Visible]]:
+        context = fan.context
+        return context, [person for person in await meet(context, [star.id]) if person is not None]
 
-    await eventually(is_recalled_at_once)
+    async def is_recalled_once() -> bool:
+        context, people = await met()
+        await fetch_counts(context, people)
+        counts = recall_counts(context, people)
+        return counts is not None and recall_counts(context, people) is counts
+
+    await eventually(is_recalled_once)
+    context, people = await met()
+    assert await fetch_counts(context, people) == [Counts(0, 0)]
     await change(fan, follow(target_is_private=False), star)
-    assert loaders.recall_counts([star.id]) == [Counts(0, 0)]
-    loaders.forget()
-    await loaders.fetch_people([star.id])
-    assert (loaders.recall_counts([star.id]) or await loaders.counts.load_many([star.id])) == [Counts(1, 0)]
+    assert recall_counts(context, people) == [Counts(0, 0)]
+    context.loaders.forget()
+    assert await fetch_counts(context, people) == [Counts(1, 0)]
 
 
 @every_size
