@@ -17,6 +17,7 @@ from aiohttp import web
 from domain.errors import Overloaded
 from execution.tallies import CounterTally
 from transport import early
+from transport.eager import until
 from transport.metrics import ADMITTED, LAG, REFUSALS, WAITING
 
 LOOK_EVERY_S: Final = 0.01
@@ -40,6 +41,38 @@ BUSY: Final = 0.4
 _REFUSED: Final = CounterTally(REFUSALS.labels(Overloaded.code))
 
 
+class Ticket:
+    """The place of somebody who waits since some time, in seconds of the clock; told once of the end of that."""
+
+    __slots__ = ("_callback", "_done", "is_called", "is_held", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.is_held = True
+        """Whether somebody still waits."""
+        self.is_called = False
+        """Whether the turn has come."""
+        self._callback: Callable[[], None] | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    def call(self, callback: Callable[[], None]) -> None:
+        """Have a callback called then, by the loop."""
+        self._callback = callback
+
+    def future(self) -> asyncio.Future[None]:
+        """Give what is done then."""
+        self._done = done = asyncio.get_running_loop().create_future()
+        return done
+
+    def tell(self, *, is_called: bool) -> None:
+        """Tell whoever waits whether the turn has come, or never will."""
+        self.is_called = is_called
+        if self._callback is not None:
+            asyncio.get_running_loop().call_soon(self._callback)
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+
 class Admission:
     """A limit for what is posted to a path, which follows how late the event loop is, and a queue in front of it.
 
@@ -61,7 +94,7 @@ class Admission:
         self._least_room = self._room = room
         self._in_flight = 0
         self._called = 0
-        self._waiting: collections.deque[tuple[float, asyncio.Future[bool]]] = collections.deque()
+        self._waiting: collections.deque[Ticket] = collections.deque()
         self._finished = 0
         self._highest = 0
         self._lags: list[float] = []
@@ -94,13 +127,14 @@ class Admission:
         self._has_waited = True
         if len(self._waiting) >= self._room:
             return False
-        called: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._clock(), called))
+        ticket = Ticket(self._clock())
+        self._waiting.append(ticket)
         try:
-            return await called
+            await until(ticket)
         finally:
-            if called.done() and not called.cancelled() and called.result():
-                self._called -= 1
+            ticket.is_held = False
+            self._called -= ticket.is_called
+        return ticket.is_called
 
     def _is_free(self) -> bool:
         return self._in_flight + self._called < int(self._limit)
@@ -108,17 +142,17 @@ class Admission:
     def _call(self) -> None:
         """Give their turn to as many as may run."""
         while self._waiting and self._is_free():
-            _, called = self._waiting.popleft()
-            if not called.done():
+            ticket = self._waiting.popleft()
+            if ticket.is_held:
                 self._called += 1
-                called.set_result(True)
+                ticket.tell(is_called=True)
 
     def _dismiss(self, now: float) -> None:
         """Refuse whoever has waited for too long."""
-        while self._waiting and now - self._waiting[0][0] > LONGEST_S:
-            _, called = self._waiting.popleft()
-            if not called.done():
-                called.set_result(False)
+        while self._waiting and now - self._waiting[0].since > LONGEST_S:
+            ticket = self._waiting.popleft()
+            if ticket.is_held:
+                ticket.tell(is_called=False)
 
     def __enter__(self) -> None:
         """Count an operation while it runs, in the body of `with`."""

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from transport.admission import BUSY, LATE_S, LEAST, LONGEST_S, ROOM, WAIT_S, WINDOW_S, Admission
+from transport.eager import Eager
 
 REQUEST: Final = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -158,11 +159,40 @@ async def test_a_turn_is_passed_on_by_whoever_does_not_take_it() -> None:
     assert not admission.is_full()
 
 
+async def test_whoever_is_no_task_waits_for_a_turn_as_it_is_and_leaves_the_queue_when_it_ends() -> None:
+    admission, told = door(most=1, room=3), list[tuple[str, bool]]()
+    loop, before = asyncio.get_running_loop(), asyncio.all_tasks()
+
+    async def ask(name: str) -> None:
+        told.append((name, await admission.turn()))
+        with admission:
+            pass
+
+    asking = {name: Eager(ask(name), loop) for name in ("gone", "called and gone", "last", "refused")}
+    with admission:
+        for eager in asking.values():
+            loop.call_soon(eager)
+        await asyncio.sleep(0)
+        assert told == [("refused", False)]
+        asking["gone"].cancel()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() <= before
+    asking["called and gone"].cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert told[1:] == []
+    admission.note(0.0, admission._decided, 0.0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert told[1:] == [("last", True)]
+    assert not admission.is_full()
+
+
 async def test_whoever_has_waited_for_too_long_is_refused() -> None:
     admission = door(most=1, room=3)
     with admission:
         [turn] = await asked(admission, 1)
-        began = admission._waiting[0][0]
+        began = admission._waiting[0].since
         admission.note(0.0, began + LONGEST_S * 0.99, 0.0)
         await asyncio.sleep(0)
         assert answers([turn]) == [None]
