@@ -28,7 +28,11 @@ WORKERS: Final = 2
 LONG: Final = os.environ.get("PROVE") == "long"
 TIMES: Final = 20 if LONG else 1
 SOCKETS: Final = 3
-SETTINGS: Final = {"KITH_WORKERS": str(WORKERS), "KITH_SOCKETS_PER_USER": str(SOCKETS)}
+SETTINGS: Final = {
+    "KITH_WORKERS": str(WORKERS),
+    "KITH_SOCKETS_PER_USER": str(SOCKETS),
+    "KITH_BUDGET_PER_ADDRESS": "10000000",  # the long form asks for more than the usual in a minute
+}
 SOME: Final = 20
 READY: Final = " ready in "
 QUERY: Final = '{ user(username: "star") { username followersCount } }' if LONG else "{ __typename }"
