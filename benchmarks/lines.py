@@ -41,7 +41,7 @@ class Lines:
         Raises:
             OSError: the connection could not be made, or ended before the answer did.
         """
-        line = self._free.pop() if self._free else await self._new()
+        line = self._take() or await self._new()
         is_whole = False
         try:
             answer = await line.ask(request)
@@ -52,6 +52,14 @@ class Lines:
             else:
                 line.close()
         return answer
+
+    def _take(self) -> "_Line | None":
+        """Take one that is free, but none that the server has closed, which it does where one was idle for long."""
+        while self._free:
+            line = self._free.pop()
+            if not line.is_closing():
+                return line
+        return None
 
     def close(self) -> None:
         """Hang up."""
@@ -80,11 +88,11 @@ class _Line(asyncio.Protocol):
 
     def ask(self, request: bytes) -> "asyncio.Future[Answer]":
         self._come, self._asked = b"", asyncio.get_running_loop().create_future()
-        if self._transport.is_closing():
-            self._asked.set_exception(ConnectionResetError())
-        else:
-            self._transport.write(request)
+        self._transport.write(request)
         return self._asked
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         self._come += data

@@ -11,6 +11,7 @@ import asyncio
 import collections
 import dataclasses
 import random
+import re
 import sys
 import tempfile
 import time
@@ -53,14 +54,17 @@ QUERIES: Final = {
 }
 MIX: Final = {"profile": 70, "page of 50": 20, "two levels": 5, "follow": 3, "unfollow": 2}
 _VIEWERS: Final = ("ana", "eve", "star", "new", "bo")
+_CODE: Final = re.compile(r'"code":\s*"(\w+)"')
+_TOLD: Final = 10
+"""How many ways to fail are told of."""
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """How the requests of a run ended: latencies in seconds by kind, and how many had no good answer."""
+    """How the requests of a run ended: latencies in seconds by kind, and how many had no good answer, by why."""
 
     latencies: dict[str, list[float]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
-    failed: int = 0
+    failed: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     @property
     def all(self) -> list[float]:
@@ -106,15 +110,21 @@ class Load:
         try:
             async with asyncio.timeout(GIVE_UP_S), self._places:
                 status, body = await self._lines.exchange(request)
-            is_good = status == b"200" and b'"errors"' not in body
-        except OSError:
-            is_good = False
+            failure = "" if status == b"200" and b'"errors"' not in body else f"{status.decode()} {_codes(body)}"
+        except OSError as error:
+            failure = type(error).__name__
         outcome.latencies[kind].append(time.perf_counter() - due)
-        outcome.failed += not is_good
+        if failure:
+            outcome.failed[f"{kind} {failure}"] += 1
 
     def close(self) -> None:
         """Hang up."""
         self._lines.close()
+
+
+def _codes(body: bytes) -> str:
+    """Name the codes of the errors in an answer."""
+    return ", ".join(sorted(set(_CODE.findall(body.decode(errors="replace")))))
 
 
 async def _subject(job: MainJob) -> str:
@@ -173,8 +183,10 @@ async def measure_load(
     held = sum(outcome.held for outcome in outcomes)
     rows = [(f"open loop: requests per second; of {runs} runs of {number} held", f"{rate:.0f}; {held}")]
     rows += [(f"  {kind}: P50, P99, P99.9, worst of the runs", _latencies(kind, outcomes)) for kind in QUERIES]
-    failed = sum(outcome.failed for outcome in outcomes)
-    return [*rows, ("  without a good answer", str(failed)), (f"  all of them: {_MEANT}", whole), *costs]
+    failed = sum((outcome.failed for outcome in outcomes), collections.Counter[str]())
+    rows += [("  without a good answer", str(failed.total()))]
+    rows += [(f"    {failure}", str(number)) for failure, number in failed.most_common(_TOLD)]
+    return [*rows, (f"  all of them: {_MEANT}", whole), *costs]
 
 
 def _latencies(kind: str, outcomes: list[Outcome]) -> str:
