@@ -126,8 +126,6 @@ class _Source:
             path.partition(".")[0] for path in map(_inline_path, self._entries) if path is not None and "." in path
         )
         shared = {head: f"o_{head}" for head, count in heads.items() if count > 1}
-        if shared:
-            self._loop["o"] = "objects"
         self._body += [f"{name} = o.{head}" for head, name in shared.items()]
         return shared
 

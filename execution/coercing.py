@@ -62,12 +62,12 @@ def _plain(schema: GraphQLSchema, definition: VariableDefinitionNode) -> Variabl
     is_list = is_list_type(type_)
     inner: Any = type_.of_type if is_list else signature.type
     class_ = _CLASSES.get(get_nullable_type(inner))
-    missing = get_variable_values(schema, [definition], {}, hide_suggestions=True)
-    default = missing.coerced.get(signature.name, Undefined) if isinstance(missing, VariableValues) else Undefined
+    without = get_variable_values(schema, [definition], {}, hide_suggestions=True)
+    sources, coerced = without if isinstance(without, VariableValues) else VariableValues({}, {})
+    left_out, default = sources.get(signature.name), coerced.get(signature.name, Undefined)
     if class_ is None or isinstance(default, list) or (signature.default is not None and default is Undefined):
         return None
     nulls = () if is_non_null_type(inner) else (type(None),)
-    left_out = missing.sources[signature.name] if isinstance(missing, VariableValues) else None
     return Variable(signature.name, signature, class_, is_list, nulls, left_out, default)
 
 
